@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file
+ *  The application's side of an engine: listeners, connections, their bytes and their events.
+ *
+ *  A handle carries a generation: once its connection is gone every call on it returns QS_ERR_STALE
+ *  and never touches another connection. No call here sends; what it caused leaves with the next
+ *  qs_engine_tx().
+ */
+#ifndef QSTACK_QS_CONN_H
+#define QSTACK_QS_CONN_H
+
+#include "qs_engine.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Handle: bits 32-63 generation, 24-31 engine id, 0-23 slot. Zero is never a connection. */
+typedef struct {
+    uint64_t v;
+} qs_conn;
+
+/** States of RFC 9293 section 3.3.2, in its order. */
+enum qs_tcp_state {
+    QS_TCP_CLOSED,
+    QS_TCP_LISTEN,
+    QS_TCP_SYN_SENT,
+    QS_TCP_SYN_RECEIVED,
+    QS_TCP_ESTABLISHED,
+    QS_TCP_FIN_WAIT_1,
+    QS_TCP_FIN_WAIT_2,
+    QS_TCP_CLOSE_WAIT,
+    QS_TCP_CLOSING,
+    QS_TCP_LAST_ACK,
+    QS_TCP_TIME_WAIT,
+    QS_TCP_STATES
+};
+
+struct qs_listen_opts {
+    size_t size;      /**< sizeof(*this); set by qs_listen_opts_init() */
+    qs_addr addr;     /**< local address, or any */
+    uint16_t port;    /**< host byte order, [1, 65535] */
+    uint8_t prio;     /**< class of its connections, [0, 7] */
+    uint32_t backlog; /**< most connections half-open or not yet taken by QS_EVENT_OPEN */
+    uint64_t user;    /**< given back in every event until qs_conn_set_user() */
+};
+
+/** Defaults: any address, class 0, backlog 4,096. */
+QS_API void qs_listen_opts_init(struct qs_listen_opts *o);
+
+/** Starts listening. @return listener number >= 0; QS_ERR_ARG, QS_ERR_ADDRINUSE (same address and
+ *  port), QS_ERR_ADDRNOTAVAIL, or QS_ERR_NOMEM beyond 256 listeners. */
+QS_API QS_MUST_CHECK int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o);
+
+/** Stops listening; half-open connections of it are dropped, established ones live on.
+ *  @return 0 or QS_ERR_STALE. */
+QS_API QS_MUST_CHECK qs_err qs_engine_unlisten(qs_engine *e, int listener);
+
+struct qs_open_opts {
+    size_t size;   /**< sizeof(*this); set by qs_open_opts_init() */
+    qs_addr local; /**< any: the first local address of the peer's IP version */
+    qs_addr remote;
+    uint16_t local_port;  /**< host byte order; 0: the engine chooses, RFC 6056 algorithm 3 */
+    uint16_t remote_port; /**< host byte order, [1, 65535] */
+    uint8_t prio;         /**< class, [0, 7] */
+    uint64_t user;        /**< given back in every event */
+};
+
+QS_API void qs_open_opts_init(struct qs_open_opts *o);
+
+/** Starts an active open at `now`; QS_EVENT_OPEN or QS_EVENT_CLOSED tells how it ended. @return 0,
+ *  QS_ERR_ARG, QS_ERR_ADDRNOTAVAIL, QS_ERR_ADDRINUSE, QS_ERR_NOMEM. */
+QS_API QS_MUST_CHECK qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now,
+                                         qs_conn *out);
+
+/** The connection is established: accepted, or its active open succeeded. */
+#define QS_EVENT_OPEN (1u << 0)
+/** Bytes can be read. Raised again only after new bytes arrived. */
+#define QS_EVENT_READABLE (1u << 1)
+/** After qs_conn_write() took less than it was given: at least a quarter of the buffer is free. */
+#define QS_EVENT_WRITABLE (1u << 2)
+/** The peer has sent its last byte; what is left can still be read. */
+#define QS_EVENT_EOF (1u << 3)
+/** The connection is gone, see `err`. Last event of a handle; unread bytes are lost. */
+#define QS_EVENT_CLOSED (1u << 4)
+
+struct qs_event {
+    qs_conn conn;
+    uint64_t user;
+    uint32_t flags;   /**< QS_EVENT_*, several at once */
+    int32_t listener; /**< listener that accepted it, or -1 */
+    qs_err err;       /**< QS_EVENT_CLOSED: 0 closed in order, or QS_ERR_RESET, TIMEDOUT, REFUSED,
+                           UNREACH */
+    uint8_t prio;
+};
+
+/** Takes up to `n` events, the most urgent class first, in order of arrival inside a class.
+ *  @return events written. */
+QS_API size_t qs_engine_events(qs_engine *e, struct qs_event *events, size_t n);
+
+/** A run of received bytes inside the engine. */
+struct qs_span {
+    const uint8_t *data; /**< valid until bytes are consumed, or the next qs_engine_rx() or _tx() */
+    size_t len;
+};
+
+/** Shows received bytes without taking them. @return spans written; 0 when there is nothing and more
+ *  may come; QS_ERR_EOF or QS_ERR_STALE. */
+QS_API QS_MUST_CHECK int qs_conn_peek(qs_engine *e, qs_conn c, struct qs_span *spans, size_t n);
+
+/** Gives `bytes` of what was shown back to the engine and opens the window.
+ *  @return 0, QS_ERR_ARG (more than there is) or QS_ERR_STALE. */
+QS_API QS_MUST_CHECK qs_err qs_conn_consume(qs_engine *e, qs_conn c, size_t bytes);
+
+/** Copies received bytes to `buf` and consumes them. @return bytes > 0; QS_ERR_AGAIN, QS_ERR_EOF
+ *  or QS_ERR_STALE. */
+QS_API QS_MUST_CHECK int64_t qs_conn_read(qs_engine *e, qs_conn c, void *buf, size_t len);
+
+/** Copies bytes into the send buffer; `buf` is borrowed for the call. @return bytes taken, [1, len];
+ *  QS_ERR_AGAIN when full (QS_EVENT_WRITABLE follows), QS_ERR_CLOSED after shutdown, QS_ERR_STALE. */
+QS_API QS_MUST_CHECK int64_t qs_conn_write(qs_engine *e, qs_conn c, const void *buf, size_t len);
+
+/** Sends FIN after what was written; reading goes on. @return 0 or QS_ERR_STALE. */
+QS_API QS_MUST_CHECK qs_err qs_conn_shutdown(qs_engine *e, qs_conn c);
+
+/** Gives the handle up: what was written is still delivered, then FIN; unread bytes turn that into a
+ *  reset (RFC 2525 section 2.17). No event follows. @return 0 or QS_ERR_STALE. */
+QS_API qs_err qs_conn_close(qs_engine *e, qs_conn c);
+
+/** Resets the connection and gives the handle up. No event follows. @return 0 or QS_ERR_STALE. */
+QS_API qs_err qs_conn_abort(qs_engine *e, qs_conn c);
+
+/** Sets the value that events carry. @return 0 or QS_ERR_STALE. */
+QS_API QS_MUST_CHECK qs_err qs_conn_set_user(qs_engine *e, qs_conn c, uint64_t user);
+
+/** A connection in figures. */
+struct qs_conn_info {
+    qs_addr local, remote;
+    uint16_t local_port, remote_port; /**< host byte order */
+    enum qs_tcp_state state;
+    uint8_t prio;
+    uint32_t readable_bytes; /**< in order and not consumed */
+    uint32_t writable_bytes; /**< what qs_conn_write() would take */
+    uint32_t unacked_bytes;  /**< written and not acknowledged */
+    uint32_t mss_octets;     /**< largest segment to the peer */
+    uint32_t cwnd_octets, ssthresh_octets;
+    qs_dur srtt, rttvar, rto; /**< RFC 6298 */
+    uint32_t retransmits;     /**< segments sent again */
+};
+
+/** @return 0 or QS_ERR_STALE. */
+QS_API QS_MUST_CHECK qs_err qs_conn_info(const qs_engine *e, qs_conn c, struct qs_conn_info *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

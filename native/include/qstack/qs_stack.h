@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file
+ *  A whole stack: a driver with its queues, one engine for each queue, and worker threads that run them.
+ *
+ *      qs_stack_new() -> qs_stack_listen() ... -> qs_app_new() ... -> qs_stack_start() -> qs_stack_stop()
+ *      -> qs_stack_free()
+ *
+ *  Handlers run in one of two layouts, chosen for each listener: `inline` (a C function on the worker,
+ *  qs_inline_fn) or `split` (an application thread that calls qs_app_wait(), qs_app.h).
+ */
+#ifndef QSTACK_QS_STACK_H
+#define QSTACK_QS_STACK_H
+
+#include "qs_conn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct qs_stack qs_stack;
+
+#define QS_N_QUEUES_MAX 64u
+
+/** Settings copied by qs_stack_new(). Start from qs_stack_opts_init(). Strings are borrowed. */
+typedef struct qs_stack_opts {
+    size_t size;        /**< sizeof(*this); set by qs_stack_opts_init() */
+    const char *driver; /**< "tap", "xsk" or "pair" */
+    const char *ifname; /**< device; for "pair" the name of the wire. tap makes it, xsk needs it */
+    uint32_t n_queues;  /**< queue pairs, [1, 64] */
+    uint32_t n_workers; /**< threads, [1, n_queues]; queue q starts on worker q % n_workers */
+    int32_t first_cpu;  /**< worker w is pinned to CPU first_cpu + w (modulo); -1: not pinned */
+    const char *addr4;  /**< "10.0.0.2/24" or NULL; xsk: NULL takes the device's addresses */
+    const char *addr6;  /**< "fd00::2/64" or NULL; xsk: likewise */
+    const char *host_addr4; /**< tap: address given to the kernel's side, or NULL: leave it alone */
+    const char *host_addr6; /**< likewise, IPv6 */
+    const char *gateway4;   /**< next hop off-link, or NULL */
+    const char *gateway6;
+    uint32_t mtu;          /**< 0: the device's own (xsk), else 1500 */
+    uint32_t conns_max;    /**< for each queue */
+    uint32_t chunks_max;   /**< for each queue */
+    uint32_t rcvbuf_bytes; /**< for each connection */
+    uint32_t sndbuf_bytes; /**< for each connection */
+    qs_dur poll_idle;      /**< a worker without work polls this long before it sleeps */
+    uint32_t pair_side;    /**< pair: 0 makes the wire, 1 joins it */
+    bool no_offload;       /**< checksums and segmentation in software, for tests and comparison */
+} qs_stack_opts;
+
+/** Defaults: pair, 1 queue, 1 worker, not pinned, 50 us of polling. */
+QS_API void qs_stack_opts_init(qs_stack_opts *o);
+
+/** Opens the device and makes the engines; no thread yet. @return 0; QS_ERR_ARG, QS_ERR_NODEV,
+ *  QS_ERR_PERM, QS_ERR_BUSY, QS_ERR_NOTSUP, QS_ERR_NOMEM or QS_ERR_SYS, with words in `diag`;
+ *  `*out` is NULL then and nothing is left behind. */
+QS_API QS_MUST_CHECK qs_err qs_stack_new(qs_stack **out, const qs_stack_opts *o,
+                                         struct qs_diag *diag);
+
+/** Handler on the worker: all events of one connection since the last call. `e` and `event` are
+ *  borrowed; qs_conn_*() may be called on `e`, and must not block. */
+typedef void (*qs_inline_fn)(qs_engine *e, const struct qs_event *event, qs_time now, void *ctx);
+
+/** A listener on every queue. */
+struct qs_stack_listen {
+    size_t size;             /**< sizeof(*this); set by qs_stack_listen_init() */
+    struct qs_listen_opts l; /**< `user` belongs to the application in the inline layout only */
+    qs_inline_fn inline_fn;  /**< NULL: events go to the application thread `app` */
+    void *inline_ctx;        /**< kept; shared by all workers */
+    uint32_t app; /**< application thread of the split layout, index given by qs_app_new() */
+};
+
+QS_API void qs_stack_listen_init(struct qs_stack_listen *l);
+
+/** Listens on all queues and, with xsk, claims the port from the kernel. Before qs_stack_start().
+ *  @return listener number >= 0, or a negative QS_ERR_* with words in `diag`. */
+QS_API QS_MUST_CHECK int qs_stack_listen(qs_stack *s, const struct qs_stack_listen *l,
+                                         struct qs_diag *diag);
+
+/** Opens a connection on queue `queue` whose events go to `fn` on that queue's worker; before
+ *  qs_stack_start(), or from an inline handler of the same worker. The local port is chosen so that the
+ *  peer's replies come back to that queue if the NIC's hash is known. */
+QS_API QS_MUST_CHECK qs_err qs_stack_open(qs_stack *s, uint32_t queue, const struct qs_open_opts *o,
+                                          qs_inline_fn fn, void *ctx);
+
+/** Starts the workers. @return 0, QS_ERR_STATE when running already, or QS_ERR_SYS. */
+QS_API QS_MUST_CHECK qs_err qs_stack_start(qs_stack *s, struct qs_diag *diag);
+
+/** Stops the workers and joins them. Connections stay as they are; safe to call twice. */
+QS_API void qs_stack_stop(qs_stack *s);
+
+/** Stops, resets every connection, gives the device back and frees everything. NULL is allowed.
+ *  Every qs_app of it must have been freed before. */
+QS_API void qs_stack_free(qs_stack *s);
+
+/** What the driver turned out to be able to do. */
+struct qs_stack_info {
+    char driver[8];
+    char ifname[32];
+    char mode[24]; /**< "zero-copy", "copy", "copy, software NIC", "tap", "memory" */
+    uint32_t n_queues, n_workers;
+    uint32_t offloads; /**< QS_OFFLOAD_* */
+    bool rx_csum;      /**< received checksums can come proven by the device */
+    bool soft_nic;     /**< steered by the software NIC; programmed by nicprog over its socket */
+    uint32_t mtu;
+    uint8_t mac[6];
+};
+QS_API void qs_stack_info(const qs_stack *s, struct qs_stack_info *out);
+
+/** Copies counters of one queue's engine (qs_stats.h). @return counters written, 0 for no such queue. */
+QS_API size_t qs_stack_counters(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n);
+
+/** Worker figures since start. */
+struct qs_worker_stats {
+    uint64_t polls;      /**< turns of the loop */
+    uint64_t busy_polls; /**< turns that moved a frame, event or command */
+    uint64_t sleeps;     /**< times it slept */
+    uint64_t busy_ns;    /**< time in busy turns */
+    uint64_t cpu_ns;     /**< CPU time of the thread */
+};
+/** @return 0 or QS_ERR_ARG. */
+QS_API QS_MUST_CHECK qs_err qs_stack_worker_stats(const qs_stack *s, uint32_t worker,
+                                                  struct qs_worker_stats *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

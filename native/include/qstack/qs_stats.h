@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file
+ *  Counters of an engine. One list gives the index, the name and the text; a frame that is not taken
+ *  is counted under exactly one QS_COUNT_DROP_*.
+ */
+#ifndef QSTACK_QS_STATS_H
+#define QSTACK_QS_STATS_H
+
+#include "qs_engine.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define QS_COUNTER_LIST(X)                                                                         \
+    X(RX_FRAMES, rx_frames, "frames fed to the engine")                                            \
+    X(RX_BYTES, rx_bytes, "bytes of those frames")                                                 \
+    X(TX_FRAMES, tx_frames, "frames handed to the driver")                                         \
+    X(TX_BYTES, tx_bytes, "bytes of those frames")                                                 \
+    X(CONNS, conns, "connections now, in any state")                                               \
+    X(CHUNKS, chunks, "buffer chunks in use now")                                                  \
+    X(PASSIVE_OPENS, passive_opens, "connections accepted")                                        \
+    X(ACTIVE_OPENS, active_opens, "connections opened")                                            \
+    X(RESETS_RECEIVED, resets_received, "connections reset by the peer")                           \
+    X(RESETS_SENT, resets_sent, "RST segments sent")                                               \
+    X(TIMEOUTS, timeouts, "connections given up after silence")                                    \
+    X(RETRANSMITS, retransmits, "segments sent again")                                             \
+    X(RTO_EXPIRIES, rto_expiries, "retransmission timer expiries")                                 \
+    X(FAST_RETRANSMITS, fast_retransmits, "fast recoveries entered")                               \
+    X(WINDOW_PROBES, window_probes, "zero window probes sent")                                     \
+    X(OUT_OF_ORDER, out_of_order, "segments kept ahead of a hole")                                 \
+    X(CHALLENGE_ACKS, challenge_acks, "ACKs sent under RFC 5961")                                  \
+    X(ECHO_REPLIES, echo_replies, "ICMP echo requests answered")                                   \
+    X(NEIGH_ANSWERS, neigh_answers, "ARP and ND requests answered")                                \
+    X(NEIGH_REQUESTS, neigh_requests, "ARP and ND requests sent, or neighbours asked of the host") \
+    X(DROP_TRUNCATED, drop_truncated, "a header or length reaches past the frame")                 \
+    X(DROP_NOT_OURS, drop_not_ours, "Ethernet or IP destination is not this engine's")             \
+    X(DROP_PROTOCOL, drop_protocol, "a protocol that is not handled")                              \
+    X(DROP_IP_HEADER, drop_ip_header, "IP version, header length or checksum is wrong")            \
+    X(DROP_IP_SOURCE, drop_ip_source, "IP source is broadcast, multicast, loopback or ours")       \
+    X(DROP_FRAGMENT, drop_fragment, "an IP fragment")                                              \
+    X(DROP_IP_OPTIONS, drop_ip_options, "IPv6 extension headers too long or not allowed")          \
+    X(DROP_NEIGH, drop_neigh, "malformed or unasked ARP or ND message")                            \
+    X(DROP_ICMP, drop_icmp, "ICMP message malformed, or of a type not handled")                    \
+    X(DROP_REPLY_QUEUE, drop_reply_queue, "no room to queue a reply")                              \
+    X(DROP_TCP_HEADER, drop_tcp_header, "TCP header length or port is wrong")                      \
+    X(DROP_CHECKSUM, drop_checksum, "TCP or ICMP checksum is wrong")                               \
+    X(DROP_TCP_OPTIONS, drop_tcp_options, "a TCP option reaches past the header")                  \
+    X(DROP_FLAGS, drop_flags, "a combination of TCP flags that means nothing here")                \
+    X(DROP_NO_LISTENER, drop_no_listener, "no connection and no listener; answered with RST")      \
+    X(DROP_BACKLOG, drop_backlog, "the listener's backlog is full")                                \
+    X(DROP_NO_CONN, drop_no_conn, "no free connection block")                                      \
+    X(DROP_OUT_OF_WINDOW, drop_out_of_window, "no octet inside the receive window")                \
+    X(DROP_PAWS, drop_paws, "timestamp older than the last one, RFC 7323 section 5")               \
+    X(DROP_RST, drop_rst, "reset outside the window, or not exact and challenged")                 \
+    X(DROP_SYN, drop_syn, "SYN in a synchronized state; challenged")                               \
+    X(DROP_NO_ACK, drop_no_ack, "segment without ACK in a synchronized state")                     \
+    X(DROP_ACK, drop_ack, "acknowledges octets never sent, or too old ones")                       \
+    X(DROP_NO_CHUNK, drop_no_chunk, "no buffer chunk for its payload")                             \
+    X(DROP_AFTER_CLOSE, drop_after_close, "payload after this side gave up; answered with RST")
+
+#define QS_COUNTER_ENUM(name, id, text) QS_COUNT_##name,
+enum qs_counter { QS_COUNTER_LIST(QS_COUNTER_ENUM) QS_N_COUNTERS };
+#undef QS_COUNTER_ENUM
+
+/** Copies the first `n` counters to `out`; safe from another thread, each value by itself.
+ *  @return counters written. */
+QS_API size_t qs_engine_counters(const qs_engine *e, uint64_t *out, size_t n);
+
+/** Name of counter `idx` as in JSON and metrics, or NULL past the end; static storage. */
+QS_API const char *qs_counter_name(size_t idx);
+
+/** One line about counter `idx`, or NULL past the end; static storage. */
+QS_API const char *qs_counter_text(size_t idx);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
