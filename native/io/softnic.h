@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The software NIC: what a NIC does to a received frame, as plain shared memory.
  *
- * `struct qs_softnic` is one block of memory that packet paths read without locks while one controlling
- * thread changes it. It lives in ordinary memory (pair) or in a BPF array map that user space has mapped
- * (tap, xsk on veth); C and BPF run the same lookup over it (softnic_lookup.h). Single stores make each change
- * visible at once: an indirection entry, a slot of the rule index, the number of the active key table.
+ * `struct qs_softnic` is one block of memory that packet paths read without locks while one
+ * controlling thread changes it. It lives in ordinary memory (pair) or in a BPF array map that user
+ * space has mapped (tap, xsk on veth); C and BPF run the same lookup over it (softnic_lookup.h).
+ * Single stores make each change visible at once: an indirection entry, a slot of the rule index,
+ * the number of the active key table.
  *
- * softnic_ethtool.h answers requests in the structures of linux/ethtool.h over a Unix socket, so that
- * nicprog programs it as it does a kernel driver. */
+ * softnic_ethtool.h answers requests in the structures of linux/ethtool.h over a Unix socket, so
+ * that nicprog programs it as it does a kernel driver. */
 #ifndef QS_IO_SOFTNIC_H
 #define QS_IO_SOFTNIC_H
 
@@ -17,7 +18,8 @@
 /* Empties `nic`: the published Microsoft key, an even table over `n_queues`, no rules. */
 void qs_softnic_init(struct qs_softnic *nic, uint32_t n_queues);
 
-/* Active queues, [1, n_queues_max]. QS_ERR_ARG, or QS_ERR_BUSY when the table or a rule points past them. */
+/* Active queues, [1, n_queues_max]. QS_ERR_ARG, or QS_ERR_BUSY when the table or a rule points past
+ * them. */
 QS_MUST_CHECK qs_err qs_softnic_set_queues(struct qs_softnic *nic, uint32_t n_queues);
 
 /* 40-byte Toeplitz key. */
@@ -27,7 +29,8 @@ void qs_softnic_set_key(struct qs_softnic *nic, const uint8_t key[QS_SOFTNIC_KEY
 QS_MUST_CHECK qs_err qs_softnic_set_indir(struct qs_softnic *nic, const uint32_t *queues);
 
 /* Puts `rule` at rule->location, replacing what is there without a moment in which neither holds.
- * QS_ERR_ARG (location, queue or mask), QS_ERR_NOMEM (more different masks than QS_SOFTNIC_GROUPS_MAX). */
+ * QS_ERR_ARG (location, queue or mask), QS_ERR_NOMEM (more different masks than
+ * QS_SOFTNIC_GROUPS_MAX). */
 QS_MUST_CHECK qs_err qs_softnic_rule_insert(struct qs_softnic *nic,
                                             const struct qs_softnic_rule *rule);
 

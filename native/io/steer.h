@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The BPF side of a device: its program, the software NIC's memory shared with it, the sockets it hands
- * frames to and the ports it takes from the kernel. Everything in here is gone when the process ends. */
+/* The BPF side of a device: its program, the software NIC's memory shared with it, the sockets it
+ * hands frames to and the ports it takes from the kernel. Everything in here is gone when the
+ * process ends. */
 #ifndef QS_IO_STEER_H
 #define QS_IO_STEER_H
 
@@ -31,8 +32,8 @@ int qs_steer_prog_fd(const struct qs_steer *s);
 QS_MUST_CHECK qs_err qs_steer_set_socket(struct qs_steer *s, uint32_t queue, int fd,
                                          struct qs_diag *diag);
 
-/* Attaches XDP to the device through a bpf_link, native mode first, then generic; the link ends with the
- * process. QS_ERR_BUSY when another program is attached: it is left alone. */
+/* Attaches XDP to the device through a bpf_link, native mode first, then generic; the link ends
+ * with the process. QS_ERR_BUSY when another program is attached: it is left alone. */
 QS_MUST_CHECK qs_err qs_steer_attach(struct qs_steer *s, uint32_t ifindex, bool *native,
                                      struct qs_diag *diag);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checks for the C tests. A test program is a list of functions handed to RUN(); a failed check prints
- * the values and goes on, so that one run shows all that is wrong. */
+/* Checks for the C tests. A test program is a list of functions handed to RUN(); a failed check
+ * prints the values and goes on, so that one run shows all that is wrong. */
 #ifndef QS_TEST_H
 #define QS_TEST_H
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file
- *  One application thread of the split layout: events in, bytes out, over SPSC rings to every worker.
+ *  One application thread of the split layout: events in, bytes out, over SPSC rings to every
+ * worker.
  *
- *  A qs_app belongs to one thread at a time. Nothing here takes a lock or waits for a worker, except
- *  qs_app_wait(), and no application, however slow, stops a worker: a full ring closes the TCP windows
- *  of the connections that are not served.
+ *  A qs_app belongs to one thread at a time. Nothing here takes a lock or waits for a worker,
+ * except qs_app_wait(), and no application, however slow, stops a worker: a full ring closes the
+ * TCP windows of the connections that are not served.
  */
 #ifndef QSTACK_QS_APP_H
 #define QSTACK_QS_APP_H
@@ -17,9 +18,11 @@ extern "C" {
 
 typedef struct qs_app qs_app;
 
-/** Creates the application side of `s`, before qs_stack_start(). `ring_bytes` is the size of each ring,
- *  one for each queue and class in each direction, a power of two in [64 KiB, 64 MiB]; 0: 1 MiB.
- *  `*index` gets the number for qs_stack_listen.app. @return 0, QS_ERR_ARG, QS_ERR_STATE, QS_ERR_NOMEM. */
+/** Creates the application side of `s`, before qs_stack_start(). `ring_bytes` is the size of each
+ * ring, one for each queue and class in each direction, a power of two in [64 KiB, 64 MiB]; 0: 1
+ * MiB.
+ *  `*index` gets the number for qs_stack_listen.app. @return 0, QS_ERR_ARG, QS_ERR_STATE,
+ * QS_ERR_NOMEM. */
 QS_API QS_MUST_CHECK qs_err qs_app_new(qs_app **out, uint32_t *index, qs_stack *s,
                                        size_t ring_bytes);
 
@@ -38,19 +41,23 @@ struct qs_app_event {
     uint8_t prio;
 };
 
-/** Takes up to `n` events of the most urgent class that has any, over all queues; waits up to `timeout`
- *  when there is none. @return events, 0 after the timeout, or QS_ERR_AGAIN after qs_app_wake(). */
+/** Takes up to `n` events of the most urgent class that has any, over all queues; waits up to
+ * `timeout` when there is none. @return events, 0 after the timeout, or QS_ERR_AGAIN after
+ * qs_app_wake(). */
 QS_API QS_MUST_CHECK int qs_app_wait(qs_app *a, struct qs_app_event *events, size_t n,
                                      qs_dur timeout);
 
-/** Makes a qs_app_wait() in another thread return at once, now or at its next call. Async-signal-safe. */
+/** Makes a qs_app_wait() in another thread return at once, now or at its next call.
+ * Async-signal-safe. */
 QS_API void qs_app_wake(qs_app *a);
 
-/** File descriptor that polls readable when qs_app_wait() has something, for event loops; kept by `a`. */
+/** File descriptor that polls readable when qs_app_wait() has something, for event loops; kept by
+ * `a`. */
 QS_API int qs_app_fd(const qs_app *a);
 
-/** Hands bytes to the connection; copied. @return bytes taken, [0, len]: fewer than `len` means that
- *  the send buffer or ring is full and QS_EVENT_WRITABLE follows; QS_ERR_STALE, QS_ERR_CLOSED. */
+/** Hands bytes to the connection; copied. @return bytes taken, [0, len]: fewer than `len` means
+ * that the send buffer or ring is full and QS_EVENT_WRITABLE follows; QS_ERR_STALE, QS_ERR_CLOSED.
+ */
 QS_API QS_MUST_CHECK int64_t qs_app_write(qs_app *a, qs_conn c, const void *buf, size_t len);
 
 /** Sends FIN after what was written. @return 0 or QS_ERR_STALE. */

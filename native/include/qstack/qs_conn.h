@@ -104,8 +104,8 @@ struct qs_span {
     size_t len;
 };
 
-/** Shows received bytes without taking them. @return spans written; 0 when there is nothing and more
- *  may come; QS_ERR_EOF or QS_ERR_STALE. */
+/** Shows received bytes without taking them. @return spans written; 0 when there is nothing and
+ * more may come; QS_ERR_EOF or QS_ERR_STALE. */
 QS_API QS_MUST_CHECK int qs_conn_peek(qs_engine *e, qs_conn c, struct qs_span *spans, size_t n);
 
 /** Gives `bytes` of what was shown back to the engine and opens the window.
@@ -116,15 +116,16 @@ QS_API QS_MUST_CHECK qs_err qs_conn_consume(qs_engine *e, qs_conn c, size_t byte
  *  or QS_ERR_STALE. */
 QS_API QS_MUST_CHECK int64_t qs_conn_read(qs_engine *e, qs_conn c, void *buf, size_t len);
 
-/** Copies bytes into the send buffer; `buf` is borrowed for the call. @return bytes taken, [1, len];
- *  QS_ERR_AGAIN when full (QS_EVENT_WRITABLE follows), QS_ERR_CLOSED after shutdown, QS_ERR_STALE. */
+/** Copies bytes into the send buffer; `buf` is borrowed for the call. @return bytes taken, [1,
+ * len]; QS_ERR_AGAIN when full (QS_EVENT_WRITABLE follows), QS_ERR_CLOSED after shutdown,
+ * QS_ERR_STALE. */
 QS_API QS_MUST_CHECK int64_t qs_conn_write(qs_engine *e, qs_conn c, const void *buf, size_t len);
 
 /** Sends FIN after what was written; reading goes on. @return 0 or QS_ERR_STALE. */
 QS_API QS_MUST_CHECK qs_err qs_conn_shutdown(qs_engine *e, qs_conn c);
 
-/** Gives the handle up: what was written is still delivered, then FIN; unread bytes turn that into a
- *  reset (RFC 2525 section 2.17). No event follows. @return 0 or QS_ERR_STALE. */
+/** Gives the handle up: what was written is still delivered, then FIN; unread bytes turn that into
+ * a reset (RFC 2525 section 2.17). No event follows. @return 0 or QS_ERR_STALE. */
 QS_API qs_err qs_conn_close(qs_engine *e, qs_conn c);
 
 /** Resets the connection and gives the handle up. No event follows. @return 0 or QS_ERR_STALE. */

@@ -8,8 +8,8 @@
  *      qs_engine_deadline()  when to call qs_engine_tx() again at the latest
  *
  *  An engine is a function of its state, the frames and the time: it makes no system call, reads no
- *  clock, starts no thread and allocates nothing after qs_engine_new(). It is single-threaded; calls
- *  on different engines need no coordination.
+ *  clock, starts no thread and allocates nothing after qs_engine_new(). It is single-threaded;
+ * calls on different engines need no coordination.
  */
 #ifndef QSTACK_QS_ENGINE_H
 #define QSTACK_QS_ENGINE_H
@@ -88,9 +88,10 @@ QS_API QS_MUST_CHECK qs_err qs_engine_gateway_set(qs_engine *e, const qs_addr *g
  *  refused is counted (qs_stats.h), never an error. Watched by `qstack bench engine`. */
 QS_API void qs_engine_rx(qs_engine *e, const struct qs_frame *frames, size_t n, qs_time now);
 
-/** Does what is due at `now` and writes up to `n` frames into the caller's buffers; sets `len`, `flags`,
- *  `prio` and the offload fields. Each buffer has room for the MTU and 18 bytes more, or for
- *  gso_max_bytes. @return frames written; fewer than `n` means that nothing more is to be sent now. */
+/** Does what is due at `now` and writes up to `n` frames into the caller's buffers; sets `len`,
+ * `flags`, `prio` and the offload fields. Each buffer has room for the MTU and 18 bytes more, or
+ * for gso_max_bytes. @return frames written; fewer than `n` means that nothing more is to be sent
+ * now. */
 QS_API size_t qs_engine_tx(qs_engine *e, struct qs_frame *frames, size_t n, qs_time now);
 
 /** Earliest time at which qs_engine_tx() may have work; QS_NEVER when only a frame or a call of the

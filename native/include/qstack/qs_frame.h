@@ -19,11 +19,12 @@ extern "C" {
 /** To send: the L4 checksum field holds the pseudo-header sum; the device completes it from
  *  `csum_start`, at `csum_start + csum_offset`. Only with QS_OFFLOAD_TX_CSUM. */
 #define QS_FRAME_CSUM_PARTIAL (1u << 2)
-/** To send: the device cuts the TCP payload into pieces of `gso_bytes`. Only with QS_OFFLOAD_TSO. */
+/** To send: the device cuts the TCP payload into pieces of `gso_bytes`. Only with QS_OFFLOAD_TSO.
+ */
 #define QS_FRAME_GSO (1u << 3)
 
-/** A frame. On receive `data` is borrowed by the engine for the call; to send, `data` and `room` come
- *  from the driver and the engine fills in the rest. */
+/** A frame. On receive `data` is borrowed by the engine for the call; to send, `data` and `room`
+ * come from the driver and the engine fills in the rest. */
 struct qs_frame {
     uint8_t *data;        /**< first byte of the Ethernet header */
     uint32_t len;         /**< bytes of the frame, without FCS */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file
- *  A whole stack: a driver with its queues, one engine for each queue, and worker threads that run them.
+ *  A whole stack: a driver with its queues, one engine for each queue, and worker threads that run
+ * them.
  *
- *      qs_stack_new() -> qs_stack_listen() ... -> qs_app_new() ... -> qs_stack_start() -> qs_stack_stop()
+ *      qs_stack_new() -> qs_stack_listen() ... -> qs_app_new() ... -> qs_stack_start() ->
+ * qs_stack_stop()
  *      -> qs_stack_free()
  *
- *  Handlers run in one of two layouts, chosen for each listener: `inline` (a C function on the worker,
- *  qs_inline_fn) or `split` (an application thread that calls qs_app_wait(), qs_app.h).
+ *  Handlers run in one of two layouts, chosen for each listener: `inline` (a C function on the
+ * worker, qs_inline_fn) or `split` (an application thread that calls qs_app_wait(), qs_app.h).
  */
 #ifndef QSTACK_QS_STACK_H
 #define QSTACK_QS_STACK_H
@@ -75,8 +77,8 @@ QS_API QS_MUST_CHECK int qs_stack_listen(qs_stack *s, const struct qs_stack_list
                                          struct qs_diag *diag);
 
 /** Opens a connection on queue `queue` whose events go to `fn` on that queue's worker; before
- *  qs_stack_start(), or from an inline handler of the same worker. The local port is chosen so that the
- *  peer's replies come back to that queue if the NIC's hash is known. */
+ *  qs_stack_start(), or from an inline handler of the same worker. The local port is chosen so that
+ * the peer's replies come back to that queue if the NIC's hash is known. */
 QS_API QS_MUST_CHECK qs_err qs_stack_open(qs_stack *s, uint32_t queue, const struct qs_open_opts *o,
                                           qs_inline_fn fn, void *ctx);
 
@@ -104,7 +106,8 @@ struct qs_stack_info {
 };
 QS_API void qs_stack_info(const qs_stack *s, struct qs_stack_info *out);
 
-/** Copies counters of one queue's engine (qs_stats.h). @return counters written, 0 for no such queue. */
+/** Copies counters of one queue's engine (qs_stats.h). @return counters written, 0 for no such
+ * queue. */
 QS_API size_t qs_stack_counters(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n);
 
 /** Worker figures since start. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file
- *  Counters of an engine. One list gives the index, the name and the text; a frame that is not taken
- *  is counted under exactly one QS_COUNT_DROP_*.
+ *  Counters of an engine. One list gives the index, the name and the text; a frame that is not
+ * taken is counted under exactly one QS_COUNT_DROP_*.
  */
 #ifndef QSTACK_QS_STATS_H
 #define QSTACK_QS_STATS_H
@@ -48,6 +48,7 @@ extern "C" {
     X(DROP_TCP_OPTIONS, drop_tcp_options, "a TCP option reaches past the header")                  \
     X(DROP_FLAGS, drop_flags, "a combination of TCP flags that means nothing here")                \
     X(DROP_NO_LISTENER, drop_no_listener, "no connection and no listener; answered with RST")      \
+    X(DROP_NO_ROUTE, drop_no_route, "no route back to the sender of a SYN")                        \
     X(DROP_BACKLOG, drop_backlog, "the listener's backlog is full")                                \
     X(DROP_NO_CONN, drop_no_conn, "no free connection block")                                      \
     X(DROP_OUT_OF_WINDOW, drop_out_of_window, "no octet inside the receive window")                \

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Blocks of connections: where they come from, which lists they are on, how they end. */
+#include "engine.h"
+
+#define SLOT_BITS 24
+#define SLOT_MASK ((1u << SLOT_BITS) - 1)
+
+void qs_list_init(struct qs_list *l)
+{
+    l->head = QS_NO_IDX;
+    l->tail = QS_NO_IDX;
+}
+
+static struct qs_link *link_at(struct qs_engine *e, uint32_t idx, size_t offset)
+{
+    return (struct qs_link *)(void *)((uint8_t *)&e->blocks[idx] + offset);
+}
+
+static void list_append(struct qs_engine *e, struct qs_list *l, uint32_t idx, size_t offset)
+{
+    *link_at(e, idx, offset) = (struct qs_link){QS_NO_IDX, l->tail};
+    if (l->tail == QS_NO_IDX)
+        l->head = idx;
+    else
+        link_at(e, l->tail, offset)->next = idx;
+    l->tail = idx;
+}
+
+static void list_remove(struct qs_engine *e, struct qs_list *l, uint32_t idx, size_t offset)
+{
+    struct qs_link k = *link_at(e, idx, offset);
+    if (k.prev == QS_NO_IDX)
+        l->head = k.next;
+    else
+        link_at(e, k.prev, offset)->next = k.next;
+    if (k.next == QS_NO_IDX)
+        l->tail = k.prev;
+    else
+        link_at(e, k.next, offset)->prev = k.prev;
+}
+
+#define READY offsetof(struct qs_block, ready)
+#define EVENTS offsetof(struct qs_block, events)
+
+struct qs_block *qs_block_new(struct qs_engine *e)
+{
+    uint32_t idx = e->free_block;
+    if (idx != QS_NO_IDX)
+        e->free_block = e->blocks[idx].ready.next;
+    else if (e->fresh_block < e->opts.conns_max)
+        idx = e->fresh_block++;
+    else
+        return NULL;
+
+    struct qs_block *c = &e->blocks[idx];
+    uint32_t gen = c->gen + 1;
+    memset(c, 0, sizeof *c);
+    c->gen = gen;
+    c->neigh = QS_NO_NEIGH;
+    c->ooo_head = c->ooo_tail = QS_NO_IDX;
+    qs_bytes_init(&c->rx);
+    qs_bytes_init(&c->tx);
+    c->cursor.chunk = QS_NO_IDX;
+    qs_count_add(e, QS_COUNT_CONNS, 1);
+    return c;
+}
+
+static void leave_table(struct qs_engine *e, struct qs_block *c)
+{
+    if (!(c->flags & QS_CF_IN_TABLE))
+        return;
+    qs_table_remove(&e->table, c->hash, qs_block_idx(e, c));
+    c->flags &= ~QS_CF_IN_TABLE;
+}
+
+static void taken(struct qs_engine *e, struct qs_block *c)
+{
+    if (c->flags & QS_CF_UNTAKEN)
+        e->listeners[c->listener].untaken--;
+    c->flags &= ~QS_CF_UNTAKEN;
+}
+
+static void unlink_events(struct qs_engine *e, struct qs_block *c)
+{
+    if (!c->ev_flags)
+        return;
+    struct qs_list *l = &e->events[c->prio];
+    list_remove(e, l, qs_block_idx(e, c), EVENTS);
+    if (l->head == QS_NO_IDX)
+        e->event_classes &= ~(1u << c->prio);
+    c->ev_flags = 0;
+}
+
+/* Buffers, timer, lists, neighbour and table entry. */
+static void release(struct qs_engine *e, struct qs_block *c)
+{
+    leave_table(e, c);
+    qs_wheel_stop(&e->wheel, qs_block_idx(e, c));
+    c->t_rexmt.v = c->t_ack.v = c->t_misc.v = 0;
+    qs_ready_unlink(e, c);
+    qs_bytes_clear(&e->pool, &c->rx);
+    qs_bytes_clear(&e->pool, &c->tx);
+    qs_tcp_drop_ooo(e, c);
+    if (c->neigh != QS_NO_NEIGH)
+        e->neighs[c->neigh].refs--;
+    c->neigh = QS_NO_NEIGH;
+}
+
+void qs_block_forget(struct qs_engine *e, struct qs_block *c)
+{
+    unlink_events(e, c);
+    taken(e, c);
+}
+
+void qs_block_free(struct qs_engine *e, struct qs_block *c)
+{
+    release(e, c);
+    qs_block_forget(e, c);
+    c->gen++;
+    c->ready.next = e->free_block;
+    e->free_block = qs_block_idx(e, c);
+    qs_count_add(e, QS_COUNT_CONNS, (uint64_t)-1);
+}
+
+struct qs_block *qs_block_of(const struct qs_engine *e, qs_conn handle)
+{
+    uint32_t idx = (uint32_t)handle.v & SLOT_MASK;
+    uint32_t gen = (uint32_t)(handle.v >> 32);
+    if (idx >= e->fresh_block || (handle.v >> SLOT_BITS & 0xff) != e->opts.id)
+        return NULL;
+    struct qs_block *c = &e->blocks[idx];
+    return c->gen == gen && gen % 2 == 1 && !(c->flags & QS_CF_ORPHAN) ? c : NULL;
+}
+
+qs_conn qs_block_handle(const struct qs_engine *e, const struct qs_block *c)
+{
+    return (qs_conn){(uint64_t)c->gen << 32 | (uint64_t)e->opts.id << SLOT_BITS |
+                     qs_block_idx(e, c)};
+}
+
+uint32_t qs_tuple_hash(const struct qs_engine *e, const qs_addr *remote, uint16_t remote_port,
+                       uint8_t local_idx, uint16_t local_port)
+{
+    uint64_t w[3];
+    memcpy(w, remote, 16);
+    w[2] = (uint64_t)local_idx << 32 | (uint64_t)remote_port << 16 | local_port;
+    if (qs_addr_is_v4(remote)) {
+        w[0] = w[1];
+        w[1] = w[2];
+        return (uint32_t)qs_siphash13(&e->hash_key, w, 2);
+    }
+    return (uint32_t)qs_siphash13(&e->hash_key, w, 3);
+}
+
+struct qs_block *qs_block_find(const struct qs_engine *e, uint32_t hash, const qs_addr *remote,
+                               uint16_t remote_port, uint8_t local_idx, uint16_t local_port)
+{
+    uint32_t pos = hash, idx;
+    while ((idx = qs_table_next(&e->table, hash, &pos)) != QS_NO_IDX) {
+        struct qs_block *c = &e->blocks[idx];
+        if (c->remote_port == remote_port && c->local_port == local_port &&
+            c->local_idx == local_idx && qs_addr_eq(&c->remote, remote))
+            return c;
+    }
+    return NULL;
+}
+
+void qs_block_enter(struct qs_engine *e, struct qs_block *c)
+{
+    qs_table_insert(&e->table, c->hash, qs_block_idx(e, c));
+    c->flags |= QS_CF_IN_TABLE;
+}
+
+void qs_block_ready(struct qs_engine *e, struct qs_block *c)
+{
+    if (c->in_ready != QS_READY_NOT)
+        return;
+    list_append(e, &e->ready[c->prio], qs_block_idx(e, c), READY);
+    e->ready_classes |= 1u << c->prio;
+    c->in_ready = QS_READY_CLASS;
+}
+
+void qs_ready_unlink(struct qs_engine *e, struct qs_block *c)
+{
+    uint32_t idx = qs_block_idx(e, c);
+    if (c->in_ready == QS_READY_CLASS) {
+        list_remove(e, &e->ready[c->prio], idx, READY);
+        if (e->ready[c->prio].head == QS_NO_IDX)
+            e->ready_classes &= ~(1u << c->prio);
+    } else if (c->in_ready == QS_READY_NEIGH) {
+        list_remove(e, &e->neighs[c->neigh].waiting, idx, READY);
+    }
+    c->in_ready = QS_READY_NOT;
+}
+
+struct qs_block *qs_block_next_ready(struct qs_engine *e)
+{
+    if (!e->ready_classes)
+        return NULL;
+    uint32_t prio = 31u - (uint32_t)__builtin_clz(e->ready_classes);
+    struct qs_block *c = &e->blocks[e->ready[prio].head];
+    qs_ready_unlink(e, c);
+    return c;
+}
+
+void qs_neigh_wait(struct qs_engine *e, struct qs_block *c)
+{
+    list_append(e, &e->neighs[c->neigh].waiting, qs_block_idx(e, c), READY);
+    c->in_ready = QS_READY_NEIGH;
+}
+
+void qs_neigh_wake(struct qs_engine *e, struct qs_neigh_entry *n)
+{
+    while (n->waiting.head != QS_NO_IDX) {
+        struct qs_block *c = &e->blocks[n->waiting.head];
+        qs_ready_unlink(e, c);
+        qs_block_ready(e, c);
+    }
+}
+
+void qs_block_event(struct qs_engine *e, struct qs_block *c, uint8_t flags)
+{
+    if (c->flags & QS_CF_ORPHAN)
+        return;
+    if (!c->ev_flags) {
+        list_append(e, &e->events[c->prio], qs_block_idx(e, c), EVENTS);
+        e->event_classes |= 1u << c->prio;
+    }
+    c->ev_flags |= flags;
+}
+
+void qs_block_end(struct qs_engine *e, struct qs_block *c, qs_err err)
+{
+    qs_tcp_set_state(c, QS_TCP_CLOSED);
+    /* A connection that the application never heard of ends as silently. */
+    bool unknown = (c->flags & QS_CF_UNTAKEN) && !(c->ev_flags & QS_EVENT_OPEN);
+    if (unknown || (c->flags & QS_CF_ORPHAN)) {
+        qs_block_free(e, c);
+        return;
+    }
+    release(e, c);
+    c->err = (int8_t)err;
+    qs_block_event(e, c, QS_EVENT_CLOSED);
+}
+
+static void next_event(struct qs_engine *e, struct qs_event *out)
+{
+    uint32_t prio = 31u - (uint32_t)__builtin_clz(e->event_classes);
+    struct qs_block *c = &e->blocks[e->events[prio].head];
+    *out = (struct qs_event){
+        .conn = qs_block_handle(e, c),
+        .user = c->user,
+        .flags = c->ev_flags,
+        .listener = c->flags & QS_CF_PASSIVE ? c->listener : -1,
+        .err = c->err,
+        .prio = c->prio,
+    };
+    taken(e, c);
+    unlink_events(e, c);
+    if (out->flags & QS_EVENT_CLOSED)
+        qs_block_free(e, c);
+}
+
+size_t qs_engine_events(qs_engine *e, struct qs_event *events, size_t n)
+{
+    size_t done = 0;
+    while (done < n && e->event_classes)
+        next_event(e, &events[done++]);
+    return done;
+}
+
+void qs_block_arm(struct qs_engine *e, struct qs_block *c)
+{
+    const qs_tick deadlines[] = {c->t_rexmt, c->t_ack, c->t_misc};
+    qs_tick first = {0};
+    for (size_t i = 0; i < sizeof deadlines / sizeof deadlines[0]; i++) {
+        qs_tick t = deadlines[i];
+        if (t.v && (!first.v || (int32_t)(t.v - first.v) < 0))
+            first = t;
+    }
+    if (first.v)
+        qs_wheel_start(&e->wheel, qs_block_idx(e, c), first);
+}

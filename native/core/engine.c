@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An engine's life, and its three driving calls: receive, transmit, deadline. */
+#include "engine.h"
+
+void qs_engine_opts_init(qs_engine_opts *o)
+{
+    *o = (qs_engine_opts){
+        .size = sizeof *o,
+        .conns_max = 65536,
+        .chunks_max = 65536,
+        .rcvbuf_bytes = 256 * 1024,
+        .sndbuf_bytes = 256 * 1024,
+        .mtu = 1500,
+        .rto_initial = QS_S(1),
+        .rto_min = QS_MS(200),
+        .rto_max = QS_S(60),
+        .delayed_ack = QS_MS(40),
+        .time_wait = QS_S(60),
+        .fin_wait_2 = QS_S(60),
+        .user_timeout = QS_S(300),
+        .syn_retries_max = 5,
+    };
+}
+
+static bool opts_fine(const qs_engine_opts *o)
+{
+    const uint32_t buf_max = 1u << 30; /* RFC 7323 section 2.3 */
+    if (o->size != sizeof *o || o->id > 255 || o->conns_max == 0 || o->conns_max >= 1u << 24)
+        return false;
+    if (o->chunks_max < 16 || o->chunks_max >= 1u << 24)
+        return false;
+    if (o->rcvbuf_bytes < 2048 || o->rcvbuf_bytes > buf_max || o->sndbuf_bytes < 2048 ||
+        o->sndbuf_bytes > buf_max)
+        return false;
+    if (o->mtu < 576 || o->mtu > 65535)
+        return false;
+    if (o->offloads & QS_OFFLOAD_TSO &&
+        (!(o->offloads & QS_OFFLOAD_TX_CSUM) || o->gso_max_bytes < o->mtu + QS_ETH_BYTES ||
+         o->gso_max_bytes > 65549))
+        return false;
+    return o->rto_initial.ns && o->rto_min.ns && o->rto_max.ns >= o->rto_min.ns &&
+           o->delayed_ack.ns <= QS_MS(500).ns && o->user_timeout.ns;
+}
+
+/* Sizes of the blocks of memory that an engine lives in. */
+struct layout {
+    size_t engine, blocks, table, chunks, neighs, replies;
+    size_t table_entries;
+    uint32_t reply_bytes;
+};
+
+static struct layout layout_of(const qs_engine_opts *o)
+{
+    struct layout l = {.table_entries = qs_table_entries(o->conns_max)};
+    l.reply_bytes = (o->mtu + QS_ETH_BYTES + 63) & ~63u;
+    l.engine = sizeof(struct qs_engine);
+    l.blocks = (size_t)o->conns_max * sizeof(struct qs_block);
+    l.table = l.table_entries * sizeof(uint64_t);
+    l.chunks = (size_t)o->chunks_max * sizeof(struct qs_chunk);
+    l.neighs = QS_NEIGHS_MAX * sizeof(struct qs_neigh_entry);
+    l.replies = (size_t)QS_REPLIES_MAX * l.reply_bytes;
+    return l;
+}
+
+static void give(const struct qs_mem *m, void *block, size_t bytes)
+{
+    if (block)
+        m->free(m->ctx, block, bytes);
+}
+
+void qs_engine_free(qs_engine *e)
+{
+    if (!e)
+        return;
+    struct layout l = layout_of(&e->opts);
+    struct qs_mem mem = e->mem;
+    give(&mem, e->blocks, l.blocks);
+    give(&mem, e->table.entries, l.table);
+    give(&mem, e->pool.chunks, l.chunks);
+    give(&mem, e->neighs, l.neighs);
+    give(&mem, e->reply_data, l.replies);
+    give(&mem, e, l.engine);
+}
+
+qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_mem *mem)
+{
+    *out = NULL;
+    if (!opts_fine(o))
+        return QS_ERR_ARG;
+    struct layout l = layout_of(o);
+    struct qs_engine *e = mem->alloc(mem->ctx, l.engine);
+    if (!e)
+        return QS_ERR_NOMEM;
+    e->opts = *o;
+    e->mem = *mem;
+    e->blocks = mem->alloc(mem->ctx, l.blocks);
+    e->table.entries = mem->alloc(mem->ctx, l.table);
+    struct qs_chunk *chunks = mem->alloc(mem->ctx, l.chunks);
+    qs_chunk_pool_init(&e->pool, chunks, o->chunks_max);
+    e->neighs = mem->alloc(mem->ctx, l.neighs);
+    e->reply_data = mem->alloc(mem->ctx, l.replies);
+    if (!e->blocks || !e->table.entries || !chunks || !e->neighs || !e->reply_data) {
+        qs_engine_free(e);
+        return QS_ERR_NOMEM;
+    }
+    e->table.mask = (uint32_t)l.table_entries - 1;
+    e->reply_bytes = l.reply_bytes;
+    memcpy(&e->isn_key, o->secret, sizeof e->isn_key);
+    memcpy(&e->hash_key, o->secret + sizeof e->isn_key, sizeof e->hash_key);
+    e->free_block = QS_NO_IDX;
+    qs_wheel_init(&e->wheel, &e->blocks[0].timer, sizeof(struct qs_block));
+    for (uint32_t p = 0; p < QS_N_PRIO; p++) {
+        qs_list_init(&e->ready[p]);
+        qs_list_init(&e->events[p]);
+    }
+    qs_neigh_init(e);
+    e->cc = &qs_cc_newreno;
+    *out = e;
+    return 0;
+}
+
+/* ---- receive ---- */
+
+/* A burst goes through in three passes, so that the memory of each frame's connection is on its way
+ * while the frames before it are worked on. */
+#define BURST 32
+
+struct arrival {
+    struct qs_packet packet;
+    struct qs_segment segment;
+    uint32_t hash;
+    uint8_t local_idx;
+    bool tcp;
+};
+
+static bool mac_is_ours(const struct qs_engine *e, const uint8_t *mac)
+{
+    return memcmp(mac, e->opts.mac, 6) == 0;
+}
+
+/* ARP, ICMP and what is nobody's. */
+static void take_other(struct qs_engine *e, const struct qs_packet *p, qs_time now)
+{
+    if (p->ethertype == QS_ETHERTYPE_ARP) {
+        qs_arp_input(e, p, now);
+        return;
+    }
+    uint8_t icmp = p->v4 ? QS_PROTO_ICMP : QS_PROTO_ICMPV6;
+    bool group = !p->v4 && qs_addr_is_multicast(&p->dst);
+    if (p->protocol != icmp)
+        qs_count(e, QS_COUNT_DROP_PROTOCOL);
+    else if (group || (mac_is_ours(e, p->eth) && qs_local_find(e, &p->dst) >= 0))
+        qs_icmp_input(e, p, now);
+    else
+        qs_count(e, QS_COUNT_DROP_NOT_OURS);
+}
+
+static uint32_t arrival_hash(const struct qs_engine *e, const struct arrival *a,
+                             const struct qs_frame *f)
+{
+    if (e->opts.trust_hash && f->flags & QS_FRAME_HASH)
+        return f->hash *
+               0x9e3779b1u; /* the table uses the low bits, an indirection table did too */
+    return qs_tuple_hash(e, &a->packet.src, a->segment.src_port, a->local_idx, a->segment.dst_port);
+}
+
+/* First pass. @return false when the frame is done with. */
+static bool take_apart(struct qs_engine *e, struct arrival *a, const struct qs_frame *f,
+                       qs_time now)
+{
+    struct qs_packet *p = &a->packet;
+    enum qs_counter drop = qs_packet_parse(p, f);
+    if (drop != QS_N_COUNTERS) {
+        qs_count(e, drop);
+        return false;
+    }
+    if (p->ethertype == QS_ETHERTYPE_ARP || p->protocol != QS_PROTO_TCP) {
+        take_other(e, p, now);
+        return false;
+    }
+    int local = mac_is_ours(e, p->eth) ? qs_local_find(e, &p->dst) : -1;
+    if (local < 0) {
+        qs_count(e, QS_COUNT_DROP_NOT_OURS);
+        return false;
+    }
+    if (qs_addr_is_bad_source(&p->src) || qs_local_find(e, &p->src) >= 0) {
+        qs_count(e, QS_COUNT_DROP_IP_SOURCE);
+        return false;
+    }
+    drop = qs_tcp_parse(&a->segment, p, f->flags & QS_FRAME_CSUM_OK);
+    if (drop != QS_N_COUNTERS) {
+        qs_count(e, drop);
+        return false;
+    }
+    a->segment.arrived = now;
+    a->local_idx = (uint8_t)local;
+    a->hash = arrival_hash(e, a, f);
+    qs_table_prefetch(&e->table, a->hash);
+    return true;
+}
+
+/* Second pass. */
+static void prefetch_block(const struct qs_engine *e, uint32_t hash)
+{
+    uint32_t pos = hash, idx = qs_table_next(&e->table, hash, &pos);
+    if (idx == QS_NO_IDX)
+        return;
+    const char *line = (const char *)&e->blocks[idx];
+    for (size_t i = 0; i < sizeof(struct qs_block); i += 64)
+        __builtin_prefetch(line + i, 1);
+}
+
+static struct qs_block *locate(const struct qs_engine *e, const struct arrival *a)
+{
+    const struct qs_segment *s = &a->segment;
+    struct qs_block *c =
+        qs_block_find(e, a->hash, &a->packet.src, s->src_port, a->local_idx, s->dst_port);
+    if (c || !e->opts.trust_hash || !e->opened)
+        return c;
+    /* What was opened from here went in before the NIC's hash of its answers was known. */
+    uint32_t keyed = qs_tuple_hash(e, &a->packet.src, s->src_port, a->local_idx, s->dst_port);
+    return qs_block_find(e, keyed, &a->packet.src, s->src_port, a->local_idx, s->dst_port);
+}
+
+/* Third pass. */
+static void dispatch(struct qs_engine *e, const struct arrival *a)
+{
+    struct qs_block *c = locate(e, a);
+    if (c && qs_tcp_may_reuse(c, &a->segment)) {
+        qs_block_free(e, c);
+        c = NULL;
+    }
+    if (!c)
+        qs_tcp_unconnected(e, &a->segment, a->local_idx, a->hash);
+    else if (c->state == QS_TCP_SYN_SENT)
+        qs_tcp_syn_sent(e, c, &a->segment);
+    else
+        qs_tcp_segment_arrives(e, c, &a->segment);
+}
+
+static void receive_burst(struct qs_engine *e, const struct qs_frame *frames, size_t n, qs_time now)
+{
+    struct arrival arrivals[BURST];
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        bytes += frames[i].len;
+        arrivals[i].tcp = take_apart(e, &arrivals[i], &frames[i], now);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (arrivals[i].tcp)
+            prefetch_block(e, arrivals[i].hash);
+    for (size_t i = 0; i < n; i++)
+        if (arrivals[i].tcp)
+            dispatch(e, &arrivals[i]);
+    qs_count_add(e, QS_COUNT_RX_FRAMES, n);
+    qs_count_add(e, QS_COUNT_RX_BYTES, bytes);
+}
+
+void qs_engine_rx(qs_engine *e, const struct qs_frame *frames, size_t n, qs_time now)
+{
+    e->now = now;
+    while (n > 0) {
+        size_t burst = n < BURST ? n : BURST;
+        receive_burst(e, frames, burst, now);
+        frames += burst;
+        n -= burst;
+    }
+}
+
+/* ---- transmit ---- */
+
+static void run_timers(struct qs_engine *e, qs_time now)
+{
+    uint32_t idx;
+    while ((idx = qs_wheel_pop(&e->wheel, now)) != QS_NO_IDX)
+        qs_tcp_timer(e, &e->blocks[idx], now);
+}
+
+size_t qs_engine_tx(qs_engine *e, struct qs_frame *frames, size_t n, qs_time now)
+{
+    e->now = now;
+    run_timers(e, now);
+    size_t done = 0;
+    uint64_t bytes = 0;
+    while (done < n) {
+        struct qs_frame *f = &frames[done];
+        if (!qs_reply_pop(e, f)) {
+            struct qs_block *c = qs_block_next_ready(e);
+            if (!c)
+                break;
+            if (!qs_tcp_output(e, c, f, now))
+                continue;
+        }
+        bytes += f->len;
+        done++;
+    }
+    qs_count_add(e, QS_COUNT_TX_FRAMES, done);
+    qs_count_add(e, QS_COUNT_TX_BYTES, bytes);
+    __atomic_store_n(&e->counters[QS_COUNT_CHUNKS], e->pool.used, __ATOMIC_RELAXED);
+    return done;
+}
+
+qs_time qs_engine_deadline(const qs_engine *e)
+{
+    if (e->ready_classes || e->reply_head != e->reply_tail)
+        return (qs_time){0};
+    return qs_wheel_deadline(&e->wheel);
+}
+
+size_t qs_engine_counters(const qs_engine *e, uint64_t *out, size_t n)
+{
+    size_t count = n < QS_N_COUNTERS ? n : QS_N_COUNTERS;
+    for (size_t i = 0; i < count; i++)
+        out[i] = __atomic_load_n(&e->counters[i], __ATOMIC_RELAXED);
+    return count;
+}

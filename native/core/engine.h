@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of an engine, shared by the files of native/core. */
+#ifndef QS_CORE_ENGINE_H
+#define QS_CORE_ENGINE_H
+
+#include "conn_table.h"
+#include "packet.h"
+#include "qstack/qs_stats.h"
+#include "siphash.h"
+#include "tcp_conn.h"
+#include "tcp_wire.h"
+
+#define QS_ADDRS_MAX 16
+#define QS_LISTENERS_MAX 256
+#define QS_NEIGHS_MAX 1024u
+#define QS_NO_NEIGH UINT16_MAX
+#define QS_REPLIES_MAX 64u
+
+/* List of blocks, first in first out. */
+struct qs_list {
+    uint32_t head, tail;
+};
+
+struct qs_local {
+    qs_addr addr;
+    uint32_t prefix_len;
+};
+
+struct qs_listener {
+    qs_addr addr;
+    uint64_t user;
+    uint32_t backlog;
+    uint32_t untaken; /* connections with QS_CF_UNTAKEN */
+    uint16_t port;    /* 0: free */
+    uint8_t prio;
+};
+
+enum qs_neigh_state { QS_NEIGH_FREE, QS_NEIGH_INCOMPLETE, QS_NEIGH_VALID };
+
+struct qs_neigh_entry {
+    qs_addr addr;
+    uint8_t mac[6];
+    uint8_t state;          /* enum qs_neigh_state */
+    bool to_report;         /* qs_engine_neigh_next() has not told it yet */
+    bool probed;            /* a request is out: an answer is believed */
+    uint32_t refs;          /* connections that send through it: it is not replaced */
+    qs_time learned;        /* last proof that the entry is right */
+    qs_time asked;          /* last request */
+    struct qs_list waiting; /* connections with something to send, while INCOMPLETE */
+};
+
+/* Frames answered without a connection: RST, ICMP echo, ARP, ND. Built when the cause arrives, sent
+ * with the next qs_engine_tx(). */
+struct qs_reply {
+    uint32_t len;
+    uint8_t prio;
+};
+
+struct qs_engine {
+    qs_engine_opts opts;
+    struct qs_mem mem;
+    struct qs_sipkey isn_key, hash_key;
+
+    struct qs_local locals[QS_ADDRS_MAX];
+    uint32_t n_locals;
+    qs_addr gateway4, gateway6; /* any: none */
+
+    struct qs_block *blocks;
+    uint32_t free_block,
+        fresh_block; /* list by ready.next; those from fresh_block on are untouched */
+    struct qs_table table;
+    struct qs_wheel wheel;
+    struct qs_chunk_pool pool;
+    struct qs_list ready[QS_N_PRIO], events[QS_N_PRIO];
+    uint32_t ready_classes, event_classes; /* bit for each list that is not empty */
+
+    struct qs_listener listeners[QS_LISTENERS_MAX];
+    uint32_t n_listeners;  /* highest number in use, plus one */
+    uint32_t port_counter; /* RFC 6056 algorithm 3 */
+
+    struct qs_neigh_entry *neighs;
+    uint32_t n_neighs, neigh_reports;
+
+    struct qs_reply replies[QS_REPLIES_MAX];
+    uint8_t *reply_data; /* QS_REPLIES_MAX frames of reply_bytes */
+    uint32_t reply_bytes, reply_head, reply_tail;
+
+    const struct qs_cc_ops *cc;
+    qs_time now; /* last time that was passed in */
+    bool opened; /* an active open was made: with trust_hash its block has a keyed hash */
+
+    uint64_t counters[QS_N_COUNTERS];
+};
+
+/* Counters are read by other threads; only this engine writes. */
+static inline void qs_count_add(struct qs_engine *e, enum qs_counter which, uint64_t n)
+{
+    uint64_t *c = &e->counters[which];
+    __atomic_store_n(c, __atomic_load_n(c, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+}
+
+static inline void qs_count(struct qs_engine *e, enum qs_counter which)
+{
+    qs_count_add(e, which, 1);
+}
+
+static inline uint32_t qs_block_idx(const struct qs_engine *e, const struct qs_block *c)
+{
+    return (uint32_t)(c - e->blocks);
+}
+
+static inline const qs_addr *qs_block_local(const struct qs_engine *e, const struct qs_block *c)
+{
+    return &e->locals[c->local_idx].addr;
+}
+
+/* ---- blocks.c: blocks, their lists and their end ---- */
+
+/* A zeroed block in state CLOSED, not in the table yet, or NULL. */
+struct qs_block *qs_block_new(struct qs_engine *e);
+
+/* Gives everything of the block back; its handle is stale from now on. */
+void qs_block_free(struct qs_engine *e, struct qs_block *c);
+
+/* The block of a handle, or NULL when the handle is stale. */
+struct qs_block *qs_block_of(const struct qs_engine *e, qs_conn handle);
+qs_conn qs_block_handle(const struct qs_engine *e, const struct qs_block *c);
+
+/* Hash of the 4-tuple under the engine's key. */
+uint32_t qs_tuple_hash(const struct qs_engine *e, const qs_addr *remote, uint16_t remote_port,
+                       uint8_t local_idx, uint16_t local_port);
+struct qs_block *qs_block_find(const struct qs_engine *e, uint32_t hash, const qs_addr *remote,
+                               uint16_t remote_port, uint8_t local_idx, uint16_t local_port);
+
+/* Puts the block in the table under its c->hash. */
+void qs_block_enter(struct qs_engine *e, struct qs_block *c);
+
+/* The connection may have something to send. */
+void qs_block_ready(struct qs_engine *e, struct qs_block *c);
+
+/* First block of the most urgent ready class, taken off the list; NULL when none is ready. */
+struct qs_block *qs_block_next_ready(struct qs_engine *e);
+
+/* Raises QS_EVENT_* for the application; nothing for an orphan. */
+void qs_block_event(struct qs_engine *e, struct qs_block *c, uint8_t flags);
+
+/* Takes back what the application was not told yet; it counts as told. */
+void qs_block_forget(struct qs_engine *e, struct qs_block *c);
+
+/* The connection's TCP has ended with `err`: events for the application, else the block is freed.
+ * The caller does not touch the block again. */
+void qs_block_end(struct qs_engine *e, struct qs_block *c, qs_err err);
+
+/* Timer of the block comes up at the earliest of its deadlines. */
+void qs_block_arm(struct qs_engine *e, struct qs_block *c);
+
+void qs_list_init(struct qs_list *l);
+void qs_ready_unlink(struct qs_engine *e, struct qs_block *c);
+
+/* Parks a block that has something to send until its neighbour is known. */
+void qs_neigh_wait(struct qs_engine *e, struct qs_block *c);
+
+/* Wakes all connections that waited for a neighbour. */
+void qs_neigh_wake(struct qs_engine *e, struct qs_neigh_entry *n);
+
+/* ---- route.c ---- */
+
+/* Index of a local address, or -1. */
+int qs_local_find(const struct qs_engine *e, const qs_addr *addr);
+
+/* The address to send to for `dst`: itself when on-link, else a gateway; false when there is no
+ * route. */
+bool qs_route(const struct qs_engine *e, const qs_addr *dst, qs_addr *next_hop);
+
+/* ---- neigh.c, arp.c, nd.c ---- */
+
+void qs_neigh_init(struct qs_engine *e);
+
+/* Entry for a next hop, made if needed; QS_NO_NEIGH when the table is full of entries in use. */
+uint16_t qs_neigh_get(struct qs_engine *e, const qs_addr *addr);
+struct qs_neigh_entry *qs_neigh_find(struct qs_engine *e, const qs_addr *addr);
+
+/* `addr` is proven to be at `mac`. `make`: enter it if it is not there. */
+void qs_neigh_learn(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now);
+
+/* The entry is about to be used: asks for it when it is not valid or old. @return true when valid.
+ */
+bool qs_neigh_use(struct qs_engine *e, uint16_t idx, qs_time now);
+
+void qs_arp_input(struct qs_engine *e, const struct qs_packet *p, qs_time now);
+void qs_arp_request(struct qs_engine *e, const qs_addr *target);
+void qs_nd_input(struct qs_engine *e, const struct qs_packet *p, qs_time now);
+void qs_nd_solicit(struct qs_engine *e, const qs_addr *target);
+
+/* ---- icmp.c ---- */
+
+void qs_icmp_input(struct qs_engine *e, const struct qs_packet *p, qs_time now);
+
+/* ---- reply.c ---- */
+
+/* Room for one frame of `bytes`, or NULL when the queue is full (counted); the caller fills all of
+ * it. */
+uint8_t *qs_reply_new(struct qs_engine *e, uint32_t bytes, uint8_t prio);
+bool qs_reply_pop(struct qs_engine *e, struct qs_frame *f);
+
+/* ---- TCP: each file is named in front of what it holds. Functions that may free the block say so;
+ * the caller does not touch it after. ---- */
+
+/* tcp_state.c: the only writer of c->state. */
+void qs_tcp_set_state(struct qs_block *c, enum qs_tcp_state to);
+
+/* Have both sides agreed on a sequence space (all states from ESTABLISHED on)? */
+static inline bool qs_tcp_synchronized(const struct qs_block *c)
+{
+    return c->state >= QS_TCP_ESTABLISHED;
+}
+
+/* tcp_open.c: what passive and active open share. */
+
+/* A block for `remote` with route and neighbour, in no state yet; NULL is counted. */
+struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint8_t local_idx);
+/* ISN (RFC 6528) and timestamp offset; c's tuple is complete. */
+void qs_tcp_choose_isn(const struct qs_engine *e, struct qs_block *c, qs_time now);
+/* MSS that fits the MTU without options, as announced to the peer. */
+uint16_t qs_tcp_own_mss(const struct qs_engine *e, const struct qs_block *c);
+/* Smallest shift with which the whole receive buffer can be advertised. */
+uint8_t qs_tcp_own_wscale(const struct qs_engine *e);
+/* Takes sequence number and options of the peer's SYN. */
+void qs_tcp_take_syn(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
+/* The handshake is complete with `s`. */
+void qs_tcp_established(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
+
+/* tcp_listen.c: a segment for no connection, RFC 9293 section 3.10.7.1 and 3.10.7.2. */
+void qs_tcp_unconnected(struct qs_engine *e, const struct qs_segment *s, uint8_t local_idx,
+                        uint32_t hash);
+
+/* tcp_synsent.c: RFC 9293 section 3.10.7.3. May free the block. */
+void qs_tcp_syn_sent(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
+
+/* tcp_segment.c: RFC 9293 section 3.10.7.4. May free the block. */
+void qs_tcp_segment_arrives(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
+/* Answers with an ACK, at most one in half a second for each connection: RFC 5961 section 7. */
+void qs_tcp_challenge(struct qs_engine *e, struct qs_block *c, qs_time now);
+
+/* tcp_ack.c: fifth check. @return false when the segment goes no further; may free the block then.
+ */
+bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
+
+/* tcp_text.c: seventh and eighth check. May free the block. */
+void qs_tcp_take_text(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
+/* Window to advertise, octets; moves rcv_adv. */
+uint32_t qs_tcp_window(struct qs_engine *e, struct qs_block *c);
+/* The application consumed octets: sends a window update when it is worth one. */
+void qs_tcp_window_opened(struct qs_engine *e, struct qs_block *c);
+void qs_tcp_drop_ooo(struct qs_engine *e, struct qs_block *c);
+
+/* tcp_send.c: writes the connection's next frame. @return false when there is nothing to send now.
+ */
+bool qs_tcp_output(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now);
+
+/* tcp_reset.c: RST for a segment without a connection, and from a connection's own state. */
+void qs_tcp_reset_reply(struct qs_engine *e, const struct qs_segment *s);
+void qs_tcp_reset_conn(struct qs_engine *e, struct qs_block *c);
+
+/* tcp_close.c */
+
+/* The application has written its last octet. */
+void qs_tcp_queue_fin(struct qs_engine *e, struct qs_block *c);
+/* The peer acknowledged our FIN. May free the block: @return false then. */
+bool qs_tcp_fin_acked(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* All octets up to the peer's FIN are here. */
+void qs_tcp_fin_received(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* (Re)starts the timer of TIME-WAIT. */
+void qs_tcp_linger(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* May a new connection take the place of one in TIME-WAIT? RFC 6191 section 2. */
+bool qs_tcp_may_reuse(const struct qs_block *c, const struct qs_segment *s);
+
+/* tcp_timer.c */
+
+/* The block's slot of the wheel came up. May free the block. */
+void qs_tcp_timer(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* (Re)starts the retransmission timer, or the persist timer with QS_CF_PERSIST, after the present
+ * RTO. */
+void qs_tcp_start_rexmt(struct qs_engine *e, struct qs_block *c, qs_time now);
+
+/* tcp_rtt.c: RFC 6298. */
+void qs_tcp_rtt_sample(struct qs_block *c, qs_dur rtt);
+qs_dur qs_tcp_rto(const struct qs_engine *e, const struct qs_block *c);
+
+#endif

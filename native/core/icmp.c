@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ICMP and ICMPv6: echo is answered, Neighbor Discovery handed on. Errors about connections are
+ * counted only: RFC 5927 allows to ignore them, and nothing here depends on them yet. */
+#include "checksum.h"
+#include "engine.h"
+
+#define ECHO_REQUEST_V4 8u
+#define ECHO_REPLY_V4 0u
+#define ECHO_REQUEST_V6 128u
+#define ECHO_REPLY_V6 129u
+#define ND_FIRST 135u
+#define ND_LAST 136u
+#define HOP_LIMIT 64u
+
+static void answer_echo(struct qs_engine *e, const struct qs_packet *p)
+{
+    uint32_t ip = p->v4 ? QS_IPV4_BYTES : QS_IPV6_BYTES;
+    uint8_t proto = p->v4 ? QS_PROTO_ICMP : QS_PROTO_ICMPV6;
+    uint8_t *f = qs_reply_new(e, QS_ETH_BYTES + ip + p->l4_len, 0);
+    if (!f)
+        return;
+    qs_eth_write(f, p->eth + 6, e->opts.mac, p->ethertype);
+    qs_ip_write(f + QS_ETH_BYTES,
+                &(struct qs_ip_out){&p->dst, &p->src, p->l4_len, proto, HOP_LIMIT});
+    uint8_t *m = f + QS_ETH_BYTES + ip;
+    memcpy(m, p->l4, p->l4_len);
+    m[0] = p->v4 ? ECHO_REPLY_V4 : ECHO_REPLY_V6;
+    qs_store16(m + 2, 0);
+    uint64_t sum = p->v4 ? 0 : qs_csum_pseudo(&p->dst, &p->src, proto, p->l4_len);
+    qs_csum_store(m + 2, qs_csum_add(sum, m, p->l4_len));
+    qs_count(e, QS_COUNT_ECHO_REPLIES);
+}
+
+void qs_icmp_input(struct qs_engine *e, const struct qs_packet *p, qs_time now)
+{
+    uint64_t sum = p->v4 ? 0 : qs_csum_pseudo(&p->src, &p->dst, QS_PROTO_ICMPV6, p->l4_len);
+    if (p->l4_len < 8) {
+        qs_count(e, QS_COUNT_DROP_ICMP);
+        return;
+    }
+    if (!qs_csum_ok(qs_csum_add(sum, p->l4, p->l4_len))) {
+        qs_count(e, QS_COUNT_DROP_CHECKSUM);
+        return;
+    }
+    uint8_t type = p->l4[0];
+    if (!p->v4 && (type == ND_FIRST || type == ND_LAST)) {
+        qs_nd_input(e, p, now);
+        return;
+    }
+    /* Echo to a group is not answered: RFC 1122 section 3.2.2.6 allows it. */
+    bool asked = type == (p->v4 ? ECHO_REQUEST_V4 : ECHO_REQUEST_V6) && p->l4[1] == 0;
+    if (asked && !qs_addr_is_multicast(&p->dst) && !qs_addr_is_bad_source(&p->src))
+        answer_echo(e, p);
+    else
+        qs_count(e, QS_COUNT_DROP_ICMP);
+}

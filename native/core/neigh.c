@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Table of neighbours: which Ethernet address a next hop has, and who waits for it.
+ *
+ * An entry is looked for in a window of WINDOW places from its hash. A new one takes a free place
+ * or the oldest entry there that no connection uses, so a scan of the whole prefix costs a bounded
+ * table and never the entry of a live connection. */
+#include "engine.h"
+
+#define WINDOW 16u
+
+/* How long an entry is used without new proof, and the least time between two requests. RFC 4861
+ * section 10. */
+#define REACHABLE QS_S(60)
+#define RETRANS QS_S(1)
+
+void qs_neigh_init(struct qs_engine *e)
+{
+    for (uint32_t i = 0; i < QS_NEIGHS_MAX; i++)
+        qs_list_init(&e->neighs[i].waiting);
+}
+
+static uint32_t first_place(const struct qs_engine *e, const qs_addr *addr)
+{
+    uint64_t w[2];
+    memcpy(w, addr, sizeof w);
+    return (uint32_t)qs_siphash13(&e->hash_key, w, 2) % QS_NEIGHS_MAX;
+}
+
+struct qs_neigh_entry *qs_neigh_find(struct qs_engine *e, const qs_addr *addr)
+{
+    uint32_t first = first_place(e, addr);
+    for (uint32_t i = 0; i < WINDOW; i++) {
+        struct qs_neigh_entry *n = &e->neighs[(first + i) % QS_NEIGHS_MAX];
+        if (n->state != QS_NEIGH_FREE && qs_addr_eq(&n->addr, addr))
+            return n;
+    }
+    return NULL;
+}
+
+static void report(struct qs_engine *e, struct qs_neigh_entry *n)
+{
+    if (!n->to_report)
+        e->neigh_reports++;
+    n->to_report = true;
+}
+
+static void unreport(struct qs_engine *e, struct qs_neigh_entry *n)
+{
+    if (n->to_report)
+        e->neigh_reports--;
+    n->to_report = false;
+}
+
+static struct qs_neigh_entry *make(struct qs_engine *e, const qs_addr *addr)
+{
+    struct qs_neigh_entry *victim = NULL;
+    uint32_t first = first_place(e, addr);
+    for (uint32_t i = 0; i < WINDOW; i++) {
+        struct qs_neigh_entry *n = &e->neighs[(first + i) % QS_NEIGHS_MAX];
+        if (n->state == QS_NEIGH_FREE) {
+            victim = n;
+            break;
+        }
+        if (n->refs == 0 && (!victim || n->learned.ns < victim->learned.ns))
+            victim = n;
+    }
+    if (!victim)
+        return NULL;
+    unreport(e, victim);
+    *victim = (struct qs_neigh_entry){.addr = *addr, .state = QS_NEIGH_INCOMPLETE};
+    qs_list_init(&victim->waiting);
+    return victim;
+}
+
+uint16_t qs_neigh_get(struct qs_engine *e, const qs_addr *addr)
+{
+    struct qs_neigh_entry *n = qs_neigh_find(e, addr);
+    if (!n)
+        n = make(e, addr);
+    return n ? (uint16_t)(n - e->neighs) : QS_NO_NEIGH;
+}
+
+/* Enters proof from anywhere. */
+static void enter(struct qs_engine *e, struct qs_neigh_entry *n, const uint8_t mac[6], qs_time now)
+{
+    memcpy(n->mac, mac, 6);
+    n->state = QS_NEIGH_VALID;
+    n->probed = false;
+    n->learned = now;
+    unreport(e, n);
+    qs_neigh_wake(e, n);
+}
+
+void qs_neigh_learn(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now)
+{
+    struct qs_neigh_entry *n = qs_neigh_find(e, addr);
+    if (!n)
+        n = make(e, addr);
+    if (!n)
+        return;
+    enter(e, n, mac, now);
+    report(e, n);
+}
+
+bool qs_neigh_use(struct qs_engine *e, uint16_t idx, qs_time now)
+{
+    struct qs_neigh_entry *n = &e->neighs[idx];
+    bool valid = n->state == QS_NEIGH_VALID;
+    if (valid && (e->opts.neigh_mode == QS_NEIGH_TOLD || now.ns - n->learned.ns < REACHABLE.ns))
+        return true;
+    if (n->asked.ns && now.ns - n->asked.ns < RETRANS.ns)
+        return valid;
+    n->asked = now;
+    n->probed = true;
+    qs_count(e, QS_COUNT_NEIGH_REQUESTS);
+    if (e->opts.neigh_mode == QS_NEIGH_TOLD)
+        report(e, n);
+    else if (qs_addr_is_v4(&n->addr))
+        qs_arp_request(e, &n->addr);
+    else
+        qs_nd_solicit(e, &n->addr);
+    return valid;
+}
+
+qs_err qs_engine_neigh_set(qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now)
+{
+    if (qs_addr_is_any(addr) || qs_addr_is_multicast(addr))
+        return QS_ERR_ARG;
+    uint16_t idx = qs_neigh_get(e, addr);
+    if (idx != QS_NO_NEIGH)
+        enter(e, &e->neighs[idx], mac, now);
+    return 0;
+}
+
+void qs_engine_neigh_del(qs_engine *e, const qs_addr *addr)
+{
+    struct qs_neigh_entry *n = qs_neigh_find(e, addr);
+    if (!n)
+        return;
+    unreport(e, n);
+    n->state = n->refs ? QS_NEIGH_INCOMPLETE : QS_NEIGH_FREE;
+}
+
+bool qs_engine_neigh_next(qs_engine *e, struct qs_neigh *out)
+{
+    for (uint32_t i = 0; e->neigh_reports && i < QS_NEIGHS_MAX; i++) {
+        struct qs_neigh_entry *n = &e->neighs[i];
+        if (!n->to_report)
+            continue;
+        unreport(e, n);
+        *out = (struct qs_neigh){.addr = n->addr, .wanted = n->state != QS_NEIGH_VALID};
+        memcpy(out->mac, n->mac, 6);
+        return true;
+    }
+    return false;
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ACK field: RFC 9293 section 3.10.7.4 fifth check, RFC 5961 section 5, fast retransmit and
+ * recovery by RFC 5681 section 3.2 and RFC 6582. */
+#include "engine.h"
+
+#define DUPACKS 3
+
+static uint32_t flight(const struct qs_block *c)
+{
+    return qs_seq_span(c->snd_una, c->snd_max);
+}
+
+/* RFC 9293 section 3.10.7.4 fifth, SYN-RECEIVED. */
+static bool complete_handshake(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
+{
+    if (!qs_seq_lt(c->snd_una, s->ack) || !qs_seq_le(s->ack, c->snd_max)) {
+        qs_count(e, QS_COUNT_DROP_ACK);
+        qs_tcp_reset_reply(e, s);
+        return false;
+    }
+    qs_tcp_established(e, c, s);
+    c->snd_wnd = s->flags & QS_SYN ? s->wnd : (uint32_t)s->wnd << c->snd_wscale;
+    c->snd_wnd_max = c->snd_wnd;
+    c->snd_wl1 = s->seq;
+    c->snd_wl2 = s->ack;
+    return true;
+}
+
+/* RFC 9293 section 3.10.7.4 fifth: a segment that is not older may move the window. */
+static bool update_window(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
+{
+    if (!qs_seq_lt(c->snd_wl1, s->seq) &&
+        !(qs_seq_eq(c->snd_wl1, s->seq) && qs_seq_le(c->snd_wl2, s->ack)))
+        return false;
+    uint32_t wnd = (uint32_t)s->wnd << c->snd_wscale;
+    bool moved = wnd != c->snd_wnd;
+    c->snd_wnd = wnd;
+    c->snd_wl1 = s->seq;
+    c->snd_wl2 = s->ack;
+    if (wnd > c->snd_wnd_max)
+        c->snd_wnd_max = wnd;
+    if (moved && wnd && c->flags & QS_CF_PERSIST) { /* the window is open again */
+        c->flags &= ~(QS_CF_PERSIST | QS_CF_PROBE);
+        c->backoff = 0;
+        c->t_rexmt.v = 0;
+    }
+    if (moved)
+        qs_block_ready(e, c);
+    return moved;
+}
+
+/* Takes acknowledged octets out of the send buffer. @return true when our FIN is among them. */
+static bool drop_acked(struct qs_engine *e, struct qs_block *c, uint32_t acked)
+{
+    uint32_t octets = acked < c->tx.len ? acked : c->tx.len;
+    qs_bytes_drop(&e->pool, &c->tx, octets);
+    if (qs_seq_lt(c->snd_nxt, c->snd_una))
+        c->snd_nxt = c->snd_una;
+    if (qs_seq_eq(c->snd_nxt, c->snd_una))
+        c->cursor = qs_bytes_find(&e->pool, &c->tx, 0);
+    return acked > octets;
+}
+
+/* RFC 6582 section 3.2 steps 3 and 4: an ACK in fast recovery. */
+static void ack_in_recovery(struct qs_engine *e, struct qs_block *c, uint32_t acked)
+{
+    if (qs_seq_le(c->recover, c->snd_una)) { /* full */
+        uint32_t out = flight(c) > c->mss ? flight(c) : c->mss;
+        c->cc.cwnd = c->cc.ssthresh < out + c->mss ? c->cc.ssthresh : out + c->mss;
+        c->flags &= ~(QS_CF_RECOVERY | QS_CF_REXMIT_ONE);
+        return;
+    }
+    /* Partial: the next hole begins here. Deflate by what left the network, add back one segment.
+     */
+    c->cc.cwnd = c->cc.cwnd > acked + c->mss ? c->cc.cwnd - acked : c->mss;
+    if (acked >= c->mss)
+        c->cc.cwnd += c->mss;
+    c->flags |= QS_CF_REXMIT_ONE;
+    qs_block_ready(e, c);
+}
+
+static void measure(struct qs_block *c, const struct qs_segment *s)
+{
+    if (!(c->flags & QS_CF_RTT_TIMED) || qs_seq_lt(s->ack, c->rtt_seq))
+        return;
+    c->flags &= ~QS_CF_RTT_TIMED;
+    uint32_t units = (uint32_t)(s->arrived.ns >> 10) - c->rtt_start;
+    qs_tcp_rtt_sample(c, (qs_dur){(uint64_t)units << 10});
+}
+
+/* SND.UNA < SEG.ACK <= SND.MAX. @return false when the block is gone. */
+static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
+{
+    uint32_t acked = qs_seq_span(c->snd_una, s->ack);
+    c->snd_una = s->ack;
+    measure(c, s);
+    bool fin_acked = drop_acked(e, c, acked);
+    c->backoff = 0;
+    c->dupacks = 0;
+    c->flags &= ~QS_CF_PROBE;
+    if (c->flags & QS_CF_RECOVERY)
+        ack_in_recovery(e, c, acked);
+    else
+        e->cc->on_ack(&c->cc, acked, flight(c), c->mss, s->arrived);
+
+    if (flight(c) == 0) { /* RFC 6298 rule 5.2 */
+        c->stalled.v = 0;
+        c->t_rexmt.v = 0;
+        c->flags &= ~QS_CF_PERSIST;
+    } else { /* RFC 6298 rule 5.3 */
+        c->stalled = qs_tick_at(s->arrived);
+        c->flags &= ~QS_CF_PERSIST;
+        qs_tcp_start_rexmt(e, c, s->arrived);
+    }
+    if (c->flags & QS_CF_WANT_WRITE &&
+        e->opts.sndbuf_bytes - c->tx.len >= e->opts.sndbuf_bytes / 4) {
+        c->flags &= ~QS_CF_WANT_WRITE;
+        qs_block_event(e, c, QS_EVENT_WRITABLE);
+    }
+    if (c->tx.len > qs_seq_span(c->snd_una, c->snd_nxt) || c->flags & QS_CF_FIN_QUEUED)
+        qs_block_ready(e, c);
+    return !fin_acked || qs_tcp_fin_acked(e, c, s->arrived);
+}
+
+/* RFC 5681 section 3.2 step 2, RFC 6582 section 3.2 step 2. */
+static void enter_recovery(struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    if (qs_seq_lt(c->snd_una, c->recover)) /* these ACKs may stem from what a timeout sent again */
+        return;
+    c->recover = c->snd_max;
+    c->flags |= QS_CF_RECOVERY | QS_CF_REXMIT_ONE;
+    c->flags &= ~QS_CF_RTT_TIMED;
+    e->cc->on_loss(&c->cc, flight(c), c->mss, now);
+    c->cc.cwnd = c->cc.ssthresh + DUPACKS * c->mss;
+    qs_count(e, QS_COUNT_FAST_RETRANSMITS);
+}
+
+/* Duplicate as RFC 5681 section 2 defines it. */
+static void take_dupack(struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    if (c->dupacks < UINT8_MAX)
+        c->dupacks++;
+    if (c->flags & QS_CF_RECOVERY)
+        c->cc.cwnd += c->mss;
+    else if (c->dupacks == DUPACKS)
+        enter_recovery(e, c, now);
+    qs_block_ready(e, c); /* below three: limited transmit, RFC 3042 */
+}
+
+bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
+{
+    if (!(s->flags & QS_ACK)) {
+        qs_count(e, QS_COUNT_DROP_NO_ACK);
+        return false;
+    }
+    if (c->state == QS_TCP_SYN_RECEIVED)
+        return complete_handshake(e, c, s);
+
+    /* RFC 5961 section 5.2 */
+    bool unsent = qs_seq_lt(c->snd_max, s->ack);
+    if (unsent || qs_seq_lt(s->ack, (qs_seq){c->snd_una.v - c->snd_wnd_max})) {
+        qs_count(e, QS_COUNT_DROP_ACK);
+        qs_tcp_challenge(e, c, s->arrived);
+        return false;
+    }
+    bool window_moved = update_window(e, c, s);
+    if (qs_seq_lt(c->snd_una, s->ack))
+        return take_new_ack(e, c, s);
+    if (qs_seq_eq(c->snd_una, s->ack)) {
+        /* A peer that answers probes is alive, however long its window stays shut; one that nobody
+         * waits for any more gets no such patience. */
+        if (c->flags & QS_CF_PERSIST && !(c->flags & QS_CF_ORPHAN))
+            c->stalled = qs_tick_at(s->arrived);
+        if (!window_moved && qs_segment_span(s) == 0 && flight(c) && !(c->flags & QS_CF_PERSIST))
+            take_dupack(e, c, s->arrived);
+    }
+    return true;
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Segments for which there is no connection, and the passive open: RFC 9293 sections 3.10.7.1
+ * and 3.10.7.2. */
+#include "engine.h"
+
+static int find_listener(const struct qs_engine *e, const qs_addr *local, uint16_t port)
+{
+    int any = -1;
+    for (uint32_t i = 0; i < e->n_listeners; i++) {
+        const struct qs_listener *l = &e->listeners[i];
+        if (l->port != port)
+            continue;
+        if (qs_addr_eq(&l->addr, local)) /* the more exact one wins */
+            return (int)i;
+        if (qs_addr_is_any(&l->addr))
+            any = (int)i;
+    }
+    return any;
+}
+
+static void accept_syn(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
+                       uint8_t local_idx, uint32_t hash)
+{
+    struct qs_listener *l = &e->listeners[listener];
+    if (l->untaken >= l->backlog) {
+        qs_count(e, QS_COUNT_DROP_BACKLOG);
+        return;
+    }
+    struct qs_block *c = qs_tcp_new_conn(e, &s->packet->src, local_idx);
+    if (!c)
+        return;
+    c->remote_port = s->src_port;
+    c->local_port = s->dst_port;
+    c->prio = l->prio;
+    c->user = l->user;
+    c->listener = listener;
+    c->flags = QS_CF_PASSIVE | QS_CF_UNTAKEN;
+    l->untaken++;
+    c->hash = hash;
+    qs_block_enter(e, c);
+    qs_tcp_choose_isn(e, c, s->arrived);
+    qs_tcp_take_syn(e, c, s); /* octets in a SYN are not taken: the peer sends them again */
+    qs_tcp_set_state(c, QS_TCP_SYN_RECEIVED);
+    qs_block_ready(e, c);
+}
+
+void qs_tcp_unconnected(struct qs_engine *e, const struct qs_segment *s, uint8_t local_idx,
+                        uint32_t hash)
+{
+    if (s->flags & QS_RST) {
+        qs_count(e, QS_COUNT_DROP_RST);
+        return;
+    }
+    int listener = find_listener(e, &e->locals[local_idx].addr, s->dst_port);
+    if (listener < 0 || s->flags & QS_ACK) {
+        qs_count(e, QS_COUNT_DROP_NO_LISTENER);
+        qs_tcp_reset_reply(e, s);
+        return;
+    }
+    if ((s->flags & (QS_SYN | QS_FIN)) != QS_SYN) {
+        qs_count(e, QS_COUNT_DROP_FLAGS);
+        return;
+    }
+    accept_syn(e, (uint16_t)listener, s, local_idx, hash);
+}
+
+void qs_listen_opts_init(struct qs_listen_opts *o)
+{
+    *o = (struct qs_listen_opts){.size = sizeof *o, .backlog = 4096};
+}
+
+int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o)
+{
+    if (o->size != sizeof *o || o->port == 0 || o->prio >= QS_N_PRIO || o->backlog == 0)
+        return QS_ERR_ARG;
+    if (!qs_addr_is_any(&o->addr) && qs_local_find(e, &o->addr) < 0)
+        return QS_ERR_ADDRNOTAVAIL;
+    uint32_t at = QS_LISTENERS_MAX;
+    for (uint32_t i = 0; i < QS_LISTENERS_MAX; i++) {
+        const struct qs_listener *l = &e->listeners[i];
+        if (l->port == o->port && qs_addr_eq(&l->addr, &o->addr))
+            return QS_ERR_ADDRINUSE;
+        /* One whose connections were not all taken keeps its place: they count against it. */
+        if (at == QS_LISTENERS_MAX && l->port == 0 && l->untaken == 0)
+            at = i;
+    }
+    if (at == QS_LISTENERS_MAX)
+        return QS_ERR_NOMEM;
+    e->listeners[at] = (struct qs_listener){o->addr, o->user, o->backlog, 0, o->port, o->prio};
+    if (at >= e->n_listeners)
+        e->n_listeners = at + 1;
+    return (int)at;
+}
+
+qs_err qs_engine_unlisten(qs_engine *e, int listener)
+{
+    if (listener < 0 || listener >= (int)QS_LISTENERS_MAX || e->listeners[listener].port == 0)
+        return QS_ERR_STALE;
+    for (uint32_t i = 0; i < e->fresh_block; i++) {
+        struct qs_block *c = &e->blocks[i];
+        if (c->gen % 2 == 1 && c->state == QS_TCP_SYN_RECEIVED && c->flags & QS_CF_PASSIVE &&
+            c->listener == listener)
+            qs_block_free(e, c);
+    }
+    e->listeners[listener].port = 0;
+    return 0;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What passive and active open share: the new block, its ISN, the peer's SYN, the end of the
+ * handshake. */
+#include "engine.h"
+
+#define MSS_DEFAULT_V4 536u /* RFC 9293 section 3.7.1 */
+#define MSS_DEFAULT_V6 1220u
+#define MSS_FLOOR 88u /* less would let a peer make us send a header for every few octets */
+
+struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint8_t local_idx)
+{
+    qs_addr next_hop;
+    if (!qs_route(e, remote, &next_hop)) {
+        qs_count(e, QS_COUNT_DROP_NO_ROUTE);
+        return NULL;
+    }
+    uint16_t neigh = qs_neigh_get(e, &next_hop);
+    struct qs_block *c = neigh == QS_NO_NEIGH ? NULL : qs_block_new(e);
+    if (!c) {
+        qs_count(e, QS_COUNT_DROP_NO_CONN);
+        return NULL;
+    }
+    c->neigh = neigh;
+    e->neighs[neigh].refs++;
+    c->remote = *remote;
+    c->local_idx = local_idx;
+    return c;
+}
+
+void qs_tcp_choose_isn(const struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    uint64_t w[5];
+    memcpy(w, &c->remote, 16);
+    memcpy(w + 2, qs_block_local(e, c), 16);
+    w[4] = (uint64_t)c->remote_port << 16 | c->local_port;
+    uint64_t f = qs_siphash24(&e->isn_key, w, 5);
+    /* RFC 6528 section 3: ISN = M + F(...), M a clock of 4 us. */
+    qs_seq isn = {(uint32_t)(now.ns >> 12) + (uint32_t)f};
+    c->snd_una = c->snd_nxt = c->snd_max = c->recover = isn;
+    c->ts_offset = (uint32_t)(f >> 32);
+}
+
+uint16_t qs_tcp_own_mss(const struct qs_engine *e, const struct qs_block *c)
+{
+    uint32_t ip = qs_addr_is_v4(&c->remote) ? QS_IPV4_BYTES : QS_IPV6_BYTES;
+    return (uint16_t)(e->opts.mtu - ip - QS_TCP_BYTES);
+}
+
+uint8_t qs_tcp_own_wscale(const struct qs_engine *e)
+{
+    uint8_t shift = 0;
+    while (e->opts.rcvbuf_bytes >> shift > UINT16_MAX)
+        shift++;
+    return shift;
+}
+
+void qs_tcp_take_syn(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
+{
+    c->rcv_nxt = qs_seq_add(s->seq, 1);
+    c->rcv_adv = c->last_ack_sent = c->rcv_nxt;
+    if (s->has_ts) { /* RFC 7323 section 3.2 */
+        c->flags |= QS_CF_TS;
+        c->ts_recent = s->ts_val;
+        c->ts_recent_age = qs_ts_age(s->arrived);
+    }
+    if (s->wscale >= 0) { /* RFC 7323 section 2.2 */
+        c->flags |= QS_CF_WSCALE;
+        c->snd_wscale = (uint8_t)s->wscale;
+        c->rcv_wscale = qs_tcp_own_wscale(e);
+    }
+    uint32_t mss = s->mss ? s->mss : s->packet->v4 ? MSS_DEFAULT_V4 : MSS_DEFAULT_V6;
+    if (mss < MSS_FLOOR)
+        mss = MSS_FLOOR;
+    uint32_t own = qs_tcp_own_mss(e, c);
+    if (mss > own)
+        mss = own;
+    /* RFC 6691: the MSS option never counts options, what is sent does. */
+    c->mss = (uint16_t)(mss - (c->flags & QS_CF_TS ? QS_TCP_TS_BYTES : 0));
+    c->snd_wnd = c->snd_wnd_max = s->wnd; /* never scaled in a SYN */
+    c->snd_wl1 = s->seq;
+    c->snd_wl2 = s->ack;
+}
+
+void qs_tcp_established(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
+{
+    qs_tcp_set_state(c, QS_TCP_ESTABLISHED);
+    c->snd_una = qs_seq_add(c->snd_una, 1); /* our SYN */
+    c->snd_nxt = c->snd_una;
+    c->cursor = qs_bytes_find(&e->pool, &c->tx, 0);
+    if (c->flags & QS_CF_RTT_TIMED) {
+        uint32_t units = (uint32_t)(s->arrived.ns >> 10) - c->rtt_start;
+        qs_tcp_rtt_sample(c, (qs_dur){(uint64_t)units << 10});
+    }
+    c->flags &= ~(QS_CF_RTT_TIMED | QS_CF_REXMIT_ONE);
+    c->backoff = 0;
+    c->stalled.v = 0;
+    c->t_rexmt.v = 0;
+    e->cc->start(&c->cc, c->mss);
+    qs_count(e, c->flags & QS_CF_PASSIVE ? QS_COUNT_PASSIVE_OPENS : QS_COUNT_ACTIVE_OPENS);
+    qs_block_event(e, c, QS_EVENT_OPEN);
+    if (c->flags & QS_CF_FIN_QUEUED)
+        qs_tcp_set_state(c, QS_TCP_FIN_WAIT_1);
+    if (c->tx.len || c->flags & QS_CF_FIN_QUEUED)
+        qs_block_ready(e, c);
+}

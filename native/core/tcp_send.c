@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a connection sends next: SYN, a retransmission, a window probe, new data with or without
+ * FIN, or an ACK; and the bytes of that frame. One call writes one frame. */
+#include "checksum.h"
+#include "engine.h"
+
+#define HOP_LIMIT 64u
+#define TCP_CHECKSUM_AT 16u
+#define IP_PACKET_MAX 65535u
+
+/* A segment to write. */
+struct plan {
+    qs_seq seq;
+    uint32_t len;              /* octets of payload */
+    uint8_t flags;             /* QS_SYN, QS_FIN, QS_PSH; ACK is added */
+    struct qs_bytes_pos *from; /* place of the payload in c->tx; moved */
+};
+
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint32_t ip_bytes(const struct qs_block *c)
+{
+    return qs_addr_is_v4(&c->remote) ? QS_IPV4_BYTES : QS_IPV6_BYTES;
+}
+
+/* ---- bytes ---- */
+
+static struct qs_tcp_out header_of(struct qs_engine *e, struct qs_block *c, const struct plan *p,
+                                   qs_time now)
+{
+    bool syn = p->flags & QS_SYN;
+    struct qs_tcp_out o = {
+        .seq = p->seq,
+        .src_port = c->local_port,
+        .dst_port = c->remote_port,
+        .flags = p->flags,
+        .wscale = -1,
+        .has_ts = c->flags & QS_CF_TS,
+    };
+    if (c->state != QS_TCP_SYN_SENT) {
+        o.flags |= QS_ACK;
+        o.ack = c->rcv_nxt;
+    }
+    if (syn) {
+        uint32_t wnd =
+            min_u32(e->opts.rcvbuf_bytes, UINT16_MAX); /* RFC 7323 section 2.2: not scaled */
+        c->rcv_adv = qs_seq_add(c->rcv_nxt, wnd);
+        o.wnd = (uint16_t)wnd;
+        o.mss = qs_tcp_own_mss(e, c);
+        if (c->flags & QS_CF_WSCALE)
+            o.wscale = (int8_t)qs_tcp_own_wscale(e);
+    } else {
+        o.wnd = (uint16_t)(qs_tcp_window(e, c) >> c->rcv_wscale);
+    }
+    if (o.has_ts) {
+        o.ts_val = (uint32_t)(now.ns >> 20) + c->ts_offset; /* about 1 ms, RFC 7323 section 5.4 */
+        o.ts_ecr = c->state == QS_TCP_SYN_SENT ? 0 : c->ts_recent;
+    }
+    return o;
+}
+
+/* Payload and checksum; `l4` is the finished TCP header of `header` bytes. */
+static void finish(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
+                   const struct plan *p, uint32_t header)
+{
+    uint8_t *l4 = f->data + QS_ETH_BYTES + ip_bytes(c);
+    uint32_t l4_len = header + p->len;
+    uint64_t pseudo = qs_csum_pseudo(qs_block_local(e, c), &c->remote, QS_PROTO_TCP, l4_len);
+    if (e->opts.offloads & QS_OFFLOAD_TX_CSUM) {
+        if (p->len)
+            qs_bytes_copy(&e->pool, p->from, l4 + header, p->len);
+        uint16_t partial = qs_csum_fold(pseudo);
+        memcpy(l4 + TCP_CHECKSUM_AT, &partial, sizeof partial);
+        f->flags |= QS_FRAME_CSUM_PARTIAL;
+        f->csum_start = (uint16_t)(l4 - f->data);
+        f->csum_offset = TCP_CHECKSUM_AT;
+        return;
+    }
+    uint64_t sum = qs_csum_join(pseudo, qs_csum_add(0, l4, header));
+    if (p->len)
+        sum = qs_bytes_copy_sum(&e->pool, p->from, l4 + header, p->len, sum);
+    qs_csum_store(l4 + TCP_CHECKSUM_AT, sum);
+}
+
+static void write_frame(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
+                        const struct plan *p, qs_time now)
+{
+    uint32_t ip = ip_bytes(c);
+    struct qs_tcp_out o = header_of(e, c, p, now);
+    uint32_t header = qs_tcp_write(f->data + QS_ETH_BYTES + ip, &o);
+    qs_eth_write(f->data, e->neighs[c->neigh].mac, e->opts.mac,
+                 ip == QS_IPV4_BYTES ? QS_ETHERTYPE_IPV4 : QS_ETHERTYPE_IPV6);
+    qs_ip_write(f->data + QS_ETH_BYTES,
+                &(struct qs_ip_out){qs_block_local(e, c), &c->remote, header + p->len, QS_PROTO_TCP,
+                                    HOP_LIMIT});
+    f->len = QS_ETH_BYTES + ip + header + p->len;
+    f->flags = 0;
+    f->gso_bytes = 0;
+    f->prio = c->prio;
+    if (p->len > c->mss) {
+        f->flags = QS_FRAME_GSO;
+        f->gso_bytes = c->mss;
+    }
+    finish(e, c, f, p, header);
+}
+
+/* ---- bookkeeping ---- */
+
+/* Every segment but our first SYN carries the ACK that was owed. */
+static void ack_sent(struct qs_block *c)
+{
+    c->flags &= ~(QS_CF_ACK_NOW | QS_CF_ACK_DELAYED);
+    c->t_ack.v = 0;
+    c->last_ack_sent = c->rcv_nxt;
+}
+
+static void note_sequence_sent(struct qs_engine *e, struct qs_block *c, const struct plan *p,
+                               qs_time now)
+{
+    uint32_t span = p->len + (p->flags & (QS_SYN | QS_FIN) ? 1 : 0);
+    qs_seq end = qs_seq_add(p->seq, span);
+    if (qs_seq_lt(p->seq, c->snd_max)) { /* sent before: Karn, RFC 6298 section 3 */
+        c->retransmits++;
+        c->flags &= ~QS_CF_RTT_TIMED;
+        qs_count(e, QS_COUNT_RETRANSMITS);
+    } else if (!(c->flags & QS_CF_RTT_TIMED)) {
+        c->flags |= QS_CF_RTT_TIMED;
+        c->rtt_seq = end;
+        c->rtt_start = (uint32_t)(now.ns >> 10);
+    }
+    c->snd_max = qs_seq_max(c->snd_max, end);
+    if (p->flags & QS_FIN)
+        c->flags |= QS_CF_FIN_SENT;
+    if (!c->stalled.v)
+        c->stalled = qs_tick_at(now);
+    if (!c->t_rexmt.v) /* RFC 6298 rule 5.1 */
+        qs_tcp_start_rexmt(e, c, now);
+}
+
+static bool send(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, const struct plan *p,
+                 qs_time now)
+{
+    write_frame(e, c, f, p, now);
+    ack_sent(c);
+    if (p->len || p->flags & (QS_SYN | QS_FIN))
+        note_sequence_sent(e, c, p, now);
+    return true;
+}
+
+/* ---- what to send ---- */
+
+static bool send_syn(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
+{
+    c->flags &= ~QS_CF_REXMIT_ONE;
+    c->snd_nxt = qs_seq_add(c->snd_una, 1);
+    return send(e, c, f, &(struct plan){.seq = c->snd_una, .flags = QS_SYN}, now);
+}
+
+/* The segment at SND.UNA once more. */
+static bool send_again(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
+{
+    c->flags &= ~QS_CF_REXMIT_ONE;
+    uint32_t out = qs_seq_span(c->snd_una, c->snd_max);
+    uint32_t len = min_u32(min_u32(c->mss, c->tx.len), out);
+    bool fin = c->flags & QS_CF_FIN_SENT && len == c->tx.len;
+    if (len == 0 && !fin)
+        return false;
+    struct qs_bytes_pos from = qs_bytes_find(&e->pool, &c->tx, 0);
+    struct plan p = {c->snd_una, len, fin ? QS_FIN | QS_PSH : QS_PSH, &from};
+    if (c->tx.len > len || c->flags & QS_CF_FIN_QUEUED)
+        qs_block_ready(e, c); /* there may be new data behind it */
+    return send(e, c, f, &p, now);
+}
+
+/* One octet, or the FIN, beyond a closed window; SND.NXT stays. */
+static bool send_probe(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
+{
+    c->flags &= ~QS_CF_PROBE;
+    uint32_t sent = qs_seq_span(c->snd_una, c->snd_nxt);
+    struct qs_bytes_pos from = c->cursor;
+    struct plan p = {.seq = c->snd_nxt, .from = &from};
+    if (c->tx.len > sent)
+        p.len = 1;
+    else if (c->flags & QS_CF_FIN_QUEUED && sent == c->tx.len)
+        p.flags = QS_FIN;
+    else
+        return false;
+    qs_count(e, QS_COUNT_WINDOW_PROBES);
+    return send(e, c, f, &p, now);
+}
+
+/* Octets that window and congestion window allow beyond SND.NXT. */
+static uint32_t usable_window(const struct qs_block *c, uint32_t sent)
+{
+    uint32_t cwnd = c->cc.cwnd;
+    if (!(c->flags & QS_CF_RECOVERY)) /* limited transmit, RFC 3042 */
+        cwnd += min_u32(c->dupacks, 2) * c->mss;
+    uint32_t wnd = min_u32(c->snd_wnd, cwnd);
+    return wnd > sent ? wnd - sent : 0;
+}
+
+/* Most octets of payload that one frame takes: a segment, or many with segmentation offload. */
+static uint32_t frame_max(const struct qs_engine *e, const struct qs_block *c,
+                          const struct qs_frame *f)
+{
+    if (!(e->opts.offloads & QS_OFFLOAD_TSO))
+        return c->mss;
+    uint32_t headers = ip_bytes(c) + QS_TCP_BYTES + QS_TCP_TS_BYTES;
+    uint32_t packet =
+        min_u32(min_u32(e->opts.gso_max_bytes, f->room) - QS_ETH_BYTES, IP_PACKET_MAX);
+    uint32_t most = packet - headers;
+    return most < c->mss ? c->mss : most / c->mss * c->mss;
+}
+
+static void start_persist(struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    if (c->flags & QS_CF_PERSIST || c->t_rexmt.v)
+        return;
+    c->flags |= QS_CF_PERSIST;
+    if (!c->stalled.v)
+        c->stalled = qs_tick_at(now);
+    qs_tcp_start_rexmt(e, c, now);
+}
+
+/* New data, or after a timeout what follows SND.NXT again; FIN with the last octet. */
+static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
+{
+    uint32_t sent = qs_seq_span(c->snd_una, c->snd_nxt);
+    if (sent > c->tx.len) /* the FIN is out */
+        return false;
+    uint32_t unsent = c->tx.len - sent;
+    bool fin_due = c->flags & QS_CF_FIN_QUEUED;
+    if (unsent == 0 && !fin_due)
+        return false;
+
+    uint32_t usable = usable_window(c, sent);
+    uint32_t len = min_u32(min_u32(unsent, usable), frame_max(e, c, f));
+    if (len < unsent && len > c->mss)
+        len -= len % c->mss; /* only the last segment is short */
+    /* RFC 9293 section 3.8.6.2.1: no small segment while a larger one may become possible. */
+    if (len < unsent && len < c->mss && sent > 0 && len < c->snd_wnd_max / 2)
+        len = 0;
+    bool fin = fin_due && len == unsent && usable > len;
+    if (len == 0 && !fin) {
+        if (c->snd_wnd <= sent && sent == 0)
+            start_persist(e, c, now);
+        return false;
+    }
+    struct plan p = {c->snd_nxt, len, 0, &c->cursor};
+    if (len == unsent)
+        p.flags = QS_PSH;
+    if (fin)
+        p.flags |= QS_FIN;
+    if (c->cursor.chunk == QS_NO_IDX)
+        c->cursor = qs_bytes_find(&e->pool, &c->tx, sent);
+    send(e, c, f, &p, now);
+    c->snd_nxt = qs_seq_add(c->snd_nxt, len + (fin ? 1 : 0));
+    if (len < unsent)
+        qs_block_ready(e, c);
+    return true;
+}
+
+static bool choose(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
+{
+    if (!qs_tcp_synchronized(c)) {
+        bool again = c->flags & QS_CF_REXMIT_ONE;
+        if (again || qs_seq_eq(c->snd_nxt, c->snd_una))
+            return send_syn(e, c, f, now);
+    } else {
+        if (c->flags & QS_CF_REXMIT_ONE && send_again(e, c, f, now))
+            return true;
+        if (c->flags & QS_CF_PROBE && send_probe(e, c, f, now))
+            return true;
+        if (send_new(e, c, f, now))
+            return true;
+    }
+    if (c->flags & QS_CF_ACK_NOW)
+        return send(e, c, f, &(struct plan){.seq = c->snd_nxt}, now);
+    return false;
+}
+
+bool qs_tcp_output(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
+{
+    if (c->state == QS_TCP_CLOSED)
+        return false;
+    if (!qs_neigh_use(e, c->neigh, now)) {
+        /* Parked until the neighbour answers; the timer asks again and gives up in the end. */
+        if (!c->t_rexmt.v)
+            qs_tcp_start_rexmt(e, c, now);
+        qs_neigh_wait(e, c);
+        return false;
+    }
+    return choose(e, c, f, now);
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Active open: RFC 9293 section 3.10.1 (OPEN) and section 3.10.7.3 (SYN-SENT). */
+#include "engine.h"
+
+/* Ephemeral ports, RFC 6335 section 6. */
+#define PORT_FIRST 49152u
+#define PORTS 16384u
+
+void qs_open_opts_init(struct qs_open_opts *o)
+{
+    *o = (struct qs_open_opts){.size = sizeof *o};
+}
+
+static int choose_local(const struct qs_engine *e, const struct qs_open_opts *o)
+{
+    if (!qs_addr_is_any(&o->local))
+        return qs_local_find(e, &o->local);
+    bool v4 = qs_addr_is_v4(&o->remote);
+    for (uint32_t i = 0; i < e->n_locals; i++)
+        if (qs_addr_is_v4(&e->locals[i].addr) == v4)
+            return (int)i;
+    return -1;
+}
+
+static bool port_free(const struct qs_engine *e, const struct qs_open_opts *o, uint8_t local_idx,
+                      uint16_t port)
+{
+    uint32_t hash = qs_tuple_hash(e, &o->remote, o->remote_port, local_idx, port);
+    return !qs_block_find(e, hash, &o->remote, o->remote_port, local_idx, port);
+}
+
+/* RFC 6056 algorithm 3: a keyed offset for each destination plus a counter. */
+static uint16_t choose_port(struct qs_engine *e, const struct qs_open_opts *o, uint8_t local_idx)
+{
+    uint64_t w[3];
+    memcpy(w, &o->remote, 16);
+    w[2] = (uint64_t)local_idx << 16 | o->remote_port;
+    uint32_t offset = (uint32_t)qs_siphash24(&e->isn_key, w, 3);
+    for (uint32_t i = 0; i < PORTS; i++) {
+        uint16_t port = (uint16_t)(PORT_FIRST + (offset + e->port_counter++) % PORTS);
+        if (port_free(e, o, local_idx, port))
+            return port;
+    }
+    return 0;
+}
+
+qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_conn *out)
+{
+    out->v = 0;
+    if (o->size != sizeof *o || o->remote_port == 0 || o->prio >= QS_N_PRIO ||
+        qs_addr_is_bad_source(&o->remote) || qs_local_find(e, &o->remote) >= 0)
+        return QS_ERR_ARG;
+    int local = choose_local(e, o);
+    if (local < 0)
+        return QS_ERR_ADDRNOTAVAIL;
+    qs_addr next_hop;
+    if (!qs_route(e, &o->remote, &next_hop))
+        return QS_ERR_UNREACH;
+    uint8_t local_idx = (uint8_t)local;
+    uint16_t port = o->local_port ? o->local_port : choose_port(e, o, local_idx);
+    if (port == 0 || !port_free(e, o, local_idx, port))
+        return QS_ERR_ADDRINUSE;
+    struct qs_block *c = qs_tcp_new_conn(e, &o->remote, local_idx);
+    if (!c)
+        return QS_ERR_NOMEM;
+
+    c->remote_port = o->remote_port;
+    c->local_port = port;
+    c->prio = o->prio;
+    c->user = o->user;
+    c->hash = qs_tuple_hash(e, &c->remote, c->remote_port, local_idx, port);
+    c->mss = qs_tcp_own_mss(e, c);
+    c->flags = QS_CF_TS | QS_CF_WSCALE; /* offered; what the peer does not answer is off */
+    e->now = now;
+    e->opened = true;
+    qs_block_enter(e, c);
+    qs_tcp_choose_isn(e, c, now);
+    qs_tcp_set_state(c, QS_TCP_SYN_SENT);
+    qs_block_ready(e, c);
+    *out = qs_block_handle(e, c);
+    return 0;
+}
+
+void qs_tcp_syn_sent(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
+{
+    bool ack_fits =
+        s->flags & QS_ACK && qs_seq_lt(c->snd_una, s->ack) && qs_seq_le(s->ack, c->snd_max);
+    if (s->flags & QS_ACK && !ack_fits) { /* first */
+        qs_count(e, QS_COUNT_DROP_ACK);
+        if (!(s->flags & QS_RST))
+            qs_tcp_reset_reply(e, s);
+        return;
+    }
+    if (s->flags & QS_RST) { /* second; without ACK it could be blind */
+        qs_count(e, ack_fits ? QS_COUNT_RESETS_RECEIVED : QS_COUNT_DROP_RST);
+        if (ack_fits)
+            qs_block_end(e, c, QS_ERR_REFUSED);
+        return;
+    }
+    if (!(s->flags & QS_SYN)) { /* fifth */
+        qs_count(e, QS_COUNT_DROP_FLAGS);
+        return;
+    }
+    c->flags &= ~(QS_CF_TS | QS_CF_WSCALE);
+    qs_tcp_take_syn(e, c, s); /* fourth */
+    if (ack_fits) {
+        qs_tcp_established(e, c, s);
+        c->flags |= QS_CF_ACK_NOW;
+    } else { /* simultaneous open, RFC 9293 figure 7 */
+        qs_tcp_set_state(c, QS_TCP_SYN_RECEIVED);
+        c->snd_nxt = c->snd_una; /* our SYN again, with the ACK */
+    }
+    qs_block_ready(e, c);
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Payload and FIN of a segment: RFC 9293 section 3.10.7.4 seventh and eighth check; the receive
+ * window, and octets that arrive ahead of a hole. */
+#include "engine.h"
+
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- window ---- */
+
+/* Octets that the buffer has room for. */
+static uint32_t room(const struct qs_engine *e, const struct qs_block *c)
+{
+    return e->opts.rcvbuf_bytes > c->rx.len ? e->opts.rcvbuf_bytes - c->rx.len : 0;
+}
+
+/* Least step of the right edge that is worth telling: RFC 9293 section 3.8.6.2.2. */
+static uint32_t worth(const struct qs_engine *e, const struct qs_block *c)
+{
+    return min_u32(e->opts.rcvbuf_bytes / 2, qs_tcp_own_mss(e, c));
+}
+
+uint32_t qs_tcp_window(struct qs_engine *e, struct qs_block *c)
+{
+    uint32_t now = qs_seq_span(c->rcv_nxt, c->rcv_adv);
+    uint32_t max = (uint32_t)UINT16_MAX << c->rcv_wscale;
+    uint32_t free = min_u32(room(e, c), max);
+    uint32_t wnd = free >= now + worth(e, c) ? free : now; /* the edge never goes back */
+    /* Rounded up to what the scaled field can say. */
+    uint32_t unit = 1u << c->rcv_wscale;
+    wnd = min_u32((wnd + unit - 1) & ~(unit - 1), max);
+    c->rcv_adv = qs_seq_add(c->rcv_nxt, wnd);
+    return wnd;
+}
+
+void qs_tcp_window_opened(struct qs_engine *e, struct qs_block *c)
+{
+    if (c->state < QS_TCP_ESTABLISHED || c->flags & QS_CF_FIN_ARRIVED)
+        return;
+    /* Told unasked when the peer might be waiting for it; otherwise the next ACK carries it. */
+    uint32_t now = qs_seq_span(c->rcv_nxt, c->rcv_adv);
+    uint32_t free = min_u32(room(e, c), (uint32_t)UINT16_MAX << c->rcv_wscale);
+    if (now < e->opts.rcvbuf_bytes / 2 && free >= now + 2 * worth(e, c)) {
+        c->flags |= QS_CF_ACK_NOW;
+        qs_block_ready(e, c);
+    }
+}
+
+/* ---- octets ahead of a hole ---- */
+
+/* A chunk for each octet sent would be a cheap attack (SegmentSmack): the list is bounded. */
+static uint32_t ooo_max(const struct qs_engine *e)
+{
+    return min_u32(e->opts.rcvbuf_bytes / 512 + 16, UINT16_MAX);
+}
+
+void qs_tcp_drop_ooo(struct qs_engine *e, struct qs_block *c)
+{
+    while (c->ooo_head != QS_NO_IDX) {
+        uint32_t next = e->pool.chunks[c->ooo_head].next;
+        qs_chunk_give(&e->pool, c->ooo_head);
+        c->ooo_head = next;
+    }
+    c->ooo_tail = QS_NO_IDX;
+    c->n_ooo = 0;
+}
+
+/* A run of payload. */
+struct run {
+    qs_seq seq;
+    const uint8_t *data;
+    uint32_t len;
+};
+
+static void skip(struct run *r, uint32_t octets)
+{
+    r->seq = qs_seq_add(r->seq, octets);
+    r->data += octets;
+    r->len -= octets;
+}
+
+static qs_seq chunk_end(const struct qs_chunk *k)
+{
+    return qs_seq_add(k->seq, k->len);
+}
+
+/* Puts up to `gap` octets of `r` behind chunk `prev` (QS_NO_IDX: in front): into its free room
+ * where they touch, else into a new chunk. @return the last chunk written, or QS_NO_IDX when there
+ * is none to have. */
+static uint32_t fill_gap(struct qs_engine *e, struct qs_block *c, uint32_t prev, struct run *r,
+                         uint32_t gap)
+{
+    struct qs_chunk *chunks = e->pool.chunks;
+    while (gap > 0) {
+        struct qs_chunk *k = prev == QS_NO_IDX ? NULL : &chunks[prev];
+        uint32_t room_left = k ? QS_CHUNK_BYTES - k->start - k->len : 0;
+        if (!k || !qs_seq_eq(chunk_end(k), r->seq) || room_left == 0) {
+            uint32_t idx = c->n_ooo < ooo_max(e) ? qs_chunk_take(&e->pool) : QS_NO_IDX;
+            if (idx == QS_NO_IDX)
+                return QS_NO_IDX;
+            c->n_ooo++;
+            uint32_t *link = k ? &k->next : &c->ooo_head;
+            chunks[idx].next = *link;
+            *link = idx;
+            if (c->ooo_tail == prev)
+                c->ooo_tail = idx;
+            prev = idx;
+            k = &chunks[idx];
+            k->seq = r->seq;
+            room_left = QS_CHUNK_BYTES;
+        }
+        uint32_t n = min_u32(min_u32(gap, room_left), r->len);
+        memcpy(k->data + k->start + k->len, r->data, n);
+        k->len = (uint16_t)(k->len + n);
+        skip(r, n);
+        gap -= n;
+    }
+    return prev;
+}
+
+/* Keeps the octets of `r` that are not there yet. */
+static void keep_ahead(struct qs_engine *e, struct qs_block *c, struct run r)
+{
+    struct qs_chunk *chunks = e->pool.chunks;
+    uint32_t prev = QS_NO_IDX, at = c->ooo_head;
+    if (c->ooo_tail != QS_NO_IDX && qs_seq_le(chunk_end(&chunks[c->ooo_tail]), r.seq)) {
+        prev = c->ooo_tail; /* behind all others: the common case */
+        at = QS_NO_IDX;
+    }
+    while (r.len > 0) {
+        while (at != QS_NO_IDX && qs_seq_le(chunk_end(&chunks[at]), r.seq)) {
+            prev = at;
+            at = chunks[at].next;
+        }
+        if (at != QS_NO_IDX && qs_seq_le(chunks[at].seq, r.seq)) { /* there already */
+            skip(&r, min_u32(r.len, qs_seq_span(r.seq, chunk_end(&chunks[at]))));
+            continue;
+        }
+        uint32_t gap = r.len;
+        if (at != QS_NO_IDX)
+            gap = min_u32(gap, qs_seq_span(r.seq, chunks[at].seq));
+        prev = fill_gap(e, c, prev, &r, gap);
+        if (prev == QS_NO_IDX) {
+            qs_count(e, QS_COUNT_DROP_NO_CHUNK);
+            return;
+        }
+    }
+}
+
+/* Moves what has become in order to the receive queue. */
+static void drain_ahead(struct qs_engine *e, struct qs_block *c)
+{
+    while (c->ooo_head != QS_NO_IDX) {
+        uint32_t idx = c->ooo_head;
+        struct qs_chunk *k = &e->pool.chunks[idx];
+        if (qs_seq_lt(c->rcv_nxt, k->seq))
+            return;
+        c->ooo_head = k->next;
+        if (c->ooo_head == QS_NO_IDX)
+            c->ooo_tail = QS_NO_IDX;
+        c->n_ooo--;
+        uint32_t old = min_u32(qs_seq_span(k->seq, c->rcv_nxt), k->len);
+        k->start = (uint16_t)(k->start + old);
+        k->len = (uint16_t)(k->len - old);
+        if (k->len == 0) {
+            qs_chunk_give(&e->pool, idx);
+            continue;
+        }
+        c->rcv_nxt = qs_seq_add(c->rcv_nxt, k->len);
+        qs_bytes_append_chunk(&e->pool, &c->rx, idx);
+    }
+}
+
+/* ---- the checks ---- */
+
+/* RFC 5681 section 4.2: every second full segment at once, everything else soon. */
+static void owe_ack(struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    if (qs_seq_span(c->last_ack_sent, c->rcv_nxt) >= 2u * c->mss) {
+        c->flags |= QS_CF_ACK_NOW;
+        qs_block_ready(e, c);
+    } else if (!(c->flags & (QS_CF_ACK_NOW | QS_CF_ACK_DELAYED))) {
+        c->flags |= QS_CF_ACK_DELAYED;
+        c->t_ack = qs_tick_after(now, e->opts.delayed_ack);
+        qs_block_arm(e, c);
+    }
+}
+
+static void take_in_order(struct qs_engine *e, struct qs_block *c, const struct run *r, qs_time now)
+{
+    uint32_t taken = (uint32_t)qs_bytes_append(&e->pool, &c->rx, r->data, r->len);
+    if (taken < r->len)
+        qs_count(e, QS_COUNT_DROP_NO_CHUNK); /* the peer sends it again */
+    c->rcv_nxt = qs_seq_add(c->rcv_nxt, taken);
+    bool filled = c->ooo_head != QS_NO_IDX;
+    if (filled) {
+        drain_ahead(e, c);
+        c->flags |= QS_CF_ACK_NOW; /* RFC 5681 section 4.2: a hole was filled */
+        qs_block_ready(e, c);
+    }
+    if (taken == 0)
+        return;
+    qs_block_event(e, c, QS_EVENT_READABLE);
+    owe_ack(e, c, now);
+}
+
+/* Payload inside the window, in states that take it. */
+static void take_payload(struct qs_engine *e, struct qs_block *c, struct run r, qs_time now)
+{
+    if (qs_seq_eq(r.seq, c->rcv_nxt)) {
+        take_in_order(e, c, &r, now);
+        return;
+    }
+    qs_count(e, QS_COUNT_OUT_OF_ORDER);
+    keep_ahead(e, c, r);
+    c->flags |= QS_CF_ACK_NOW; /* RFC 5681 section 4.2: a duplicate ACK, at once */
+    qs_block_ready(e, c);
+}
+
+/* Cuts the segment to the window. @return false when its end, and so a FIN, was cut off. */
+static bool trim(const struct qs_block *c, struct run *r)
+{
+    if (qs_seq_lt(r->seq, c->rcv_nxt))
+        skip(r, min_u32(qs_seq_span(r->seq, c->rcv_nxt), r->len));
+    uint32_t wnd = qs_seq_span(r->seq, c->rcv_adv);
+    if (r->len <= wnd)
+        return true;
+    r->len = wnd;
+    return false;
+}
+
+void qs_tcp_take_text(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
+{
+    if (s->len == 0 && !(s->flags & QS_FIN))
+        return;
+    if (c->state != QS_TCP_ESTABLISHED && c->state != QS_TCP_FIN_WAIT_1 &&
+        c->state != QS_TCP_FIN_WAIT_2)
+        return; /* after the peer's FIN there is nothing to take */
+
+    struct run r = {s->seq, s->payload, s->len};
+    bool whole = trim(c, &r);
+    if (r.len > 0 && c->flags & QS_CF_ORPHAN) { /* RFC 2525 section 2.17: nobody will read it */
+        qs_count(e, QS_COUNT_DROP_AFTER_CLOSE);
+        qs_tcp_reset_conn(e, c);
+        qs_block_free(e, c);
+        return;
+    }
+    if (s->flags & QS_FIN && whole) {
+        c->flags |= QS_CF_FIN_ARRIVED;
+        c->rcv_fin = qs_seq_add(s->seq, s->len);
+    }
+    if (r.len > 0)
+        take_payload(e, c, r, s->arrived);
+    else if (!whole || s->flags & QS_FIN) { /* a window probe, or FIN alone */
+        c->flags |= QS_CF_ACK_NOW;
+        qs_block_ready(e, c);
+    }
+    if (c->flags & QS_CF_FIN_ARRIVED && qs_seq_eq(c->rcv_nxt, c->rcv_fin)) {
+        c->rcv_nxt = qs_seq_add(c->rcv_nxt, 1);
+        qs_tcp_fin_received(e, c, s->arrived);
+    }
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What happens when time passes: retransmission (RFC 6298 section 5), persist (RFC 9293
+ * section 3.8.6.1), delayed ACK, TIME-WAIT, and giving up (RFC 9293 section 3.8.3). */
+#include "engine.h"
+
+#define BACKOFF_MAX 30
+
+void qs_tcp_start_rexmt(struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    c->t_rexmt = qs_tick_after(now, qs_tcp_rto(e, c));
+    qs_block_arm(e, c);
+}
+
+static bool stalled_for(const struct qs_block *c, qs_dur limit, qs_time now)
+{
+    if (!c->stalled.v)
+        return false;
+    uint32_t ticks = (uint32_t)(now.ns >> QS_TICK_SHIFT) - c->stalled.v;
+    return (int32_t)ticks > 0 && ((uint64_t)ticks << QS_TICK_SHIFT) >= limit.ns;
+}
+
+static void give_up(struct qs_engine *e, struct qs_block *c)
+{
+    qs_count(e, QS_COUNT_TIMEOUTS);
+    bool unresolved = e->neighs[c->neigh].state != QS_NEIGH_VALID;
+    qs_tcp_reset_conn(e, c);
+    qs_block_end(e, c, unresolved ? QS_ERR_UNREACH : QS_ERR_TIMEDOUT);
+}
+
+static void handshake_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    if (c->backoff > e->opts.syn_retries_max) {
+        qs_count(e, QS_COUNT_TIMEOUTS);
+        bool unresolved = e->neighs[c->neigh].state != QS_NEIGH_VALID;
+        qs_block_end(e, c, unresolved ? QS_ERR_UNREACH : QS_ERR_TIMEDOUT);
+        return;
+    }
+    c->snd_nxt = c->snd_una;
+    qs_block_ready(e, c);
+    qs_tcp_start_rexmt(e, c, now);
+}
+
+/* RFC 6298 rules 5.4 to 5.7, RFC 5681 section 3.1 and RFC 6582 section 4. */
+static void data_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    qs_count(e, QS_COUNT_RTO_EXPIRIES);
+    uint32_t flight = qs_seq_span(c->snd_una, c->snd_max);
+    if (c->backoff == 1) /* ssthresh is set once for the same octets */
+        e->cc->on_timeout(&c->cc, flight, c->mss, now);
+    c->cc.cwnd = c->mss;
+    c->recover = c->snd_max;
+    c->dupacks = 0;
+    c->flags &= ~(QS_CF_RECOVERY | QS_CF_REXMIT_ONE | QS_CF_RTT_TIMED);
+    c->snd_nxt = c->snd_una;
+    c->cursor = qs_bytes_find(&e->pool, &c->tx, 0);
+    qs_block_ready(e, c);
+    qs_tcp_start_rexmt(e, c, now);
+}
+
+static void rexmt_expired(struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    c->t_rexmt.v = 0;
+    if (c->in_ready == QS_READY_NEIGH) { /* ask for the neighbour again */
+        qs_ready_unlink(e, c);
+        qs_block_ready(e, c);
+    }
+    if (c->backoff < BACKOFF_MAX)
+        c->backoff++;
+    if (!qs_tcp_synchronized(c)) {
+        handshake_timeout(e, c, now);
+    } else if (stalled_for(c, e->opts.user_timeout, now)) {
+        give_up(e, c);
+    } else if (c->flags & QS_CF_PERSIST) {
+        c->flags |= QS_CF_PROBE;
+        qs_block_ready(e, c);
+        qs_tcp_start_rexmt(e, c, now);
+    } else if (!qs_seq_eq(c->snd_una, c->snd_max)) {
+        data_timeout(e, c, now);
+    }
+}
+
+void qs_tcp_timer(struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    if (c->t_misc.v && qs_tick_due(c->t_misc, now)) { /* TIME-WAIT, or an orphan in FIN-WAIT-2 */
+        qs_block_end(e, c, 0);
+        return;
+    }
+    if (c->t_ack.v && qs_tick_due(c->t_ack, now)) {
+        c->t_ack.v = 0;
+        c->flags = (c->flags & ~QS_CF_ACK_DELAYED) | QS_CF_ACK_NOW;
+        qs_block_ready(e, c);
+    }
+    uint32_t gen = c->gen;
+    if (c->t_rexmt.v && qs_tick_due(c->t_rexmt, now))
+        rexmt_expired(e, c, now);
+    if (c->gen == gen)
+        qs_block_arm(e, c);
+}
