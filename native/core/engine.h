@@ -257,6 +257,8 @@ void qs_tcp_drop_ooo(struct qs_engine *e, struct qs_block *c);
 /* tcp_send.c: writes the connection's next frame. @return false when there is nothing to send now.
  */
 bool qs_tcp_output(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now);
+/* Sequence number of a segment without octets: as far right as was sent and the peer's window allows. */
+qs_seq qs_tcp_bare_seq(const struct qs_block *c);
 
 /* tcp_reset.c: RST for a segment without a connection, and from a connection's own state. */
 void qs_tcp_reset_reply(struct qs_engine *e, const struct qs_segment *s);

@@ -55,7 +55,7 @@ void qs_tcp_reset_conn(struct qs_engine *e, struct qs_block *c)
     if (n->state != QS_NEIGH_VALID)
         return;
     struct qs_tcp_out t = {
-        .seq = c->snd_nxt,
+        .seq = qs_tcp_bare_seq(c),
         .ack = c->rcv_nxt,
         .src_port = c->local_port,
         .dst_port = c->remote_port,

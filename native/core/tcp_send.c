@@ -107,6 +107,14 @@ static void write_frame(struct qs_engine *e, struct qs_block *c, struct qs_frame
     finish(e, c, f, p, header);
 }
 
+/* SND.NXT may have gone back to SND.UNA after a timeout. An ACK from there would lie left of the
+ * peer's window and be ignored; two peers in that state would never hear each other again. */
+qs_seq qs_tcp_bare_seq(const struct qs_block *c)
+{
+    qs_seq edge = qs_seq_add(c->snd_una, c->snd_wnd);
+    return qs_seq_lt(edge, c->snd_max) ? edge : c->snd_max;
+}
+
 /* ---- bookkeeping ---- */
 
 /* Every segment but our first SYN carries the ACK that was owed. */
@@ -278,7 +286,7 @@ static bool choose(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, 
             return true;
     }
     if (c->flags & QS_CF_ACK_NOW)
-        return send(e, c, f, &(struct plan){.seq = c->snd_nxt}, now);
+        return send(e, c, f, &(struct plan){.seq = qs_tcp_bare_seq(c)}, now);
     return false;
 }
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int qs_test_failures;
+__attribute__((unused)) static int qs_test_failures;
 
 #define CHECK(cond)                                                                                \
     do {                                                                                           \

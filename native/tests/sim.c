@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim.h"
+
+#include "qs_test.h"
+
+#define FRAME_ROOM 66000u
+#define BATCH 16
+
+struct flying {
+    uint64_t due_ns, order;
+    int to;
+    uint16_t flags, gso_bytes;
+    uint32_t len;
+    uint8_t *data;
+};
+
+struct sim {
+    struct sim_opts o;
+    qs_engine *engines[2];
+    uint64_t now_ns, order, random;
+    uint64_t wire_free_ns[2];
+    struct flying *heap;
+    size_t n_heap, heap_room;
+    sim_handler on_event;
+    void *ctx;
+    struct sim_link_stats stats;
+    uint8_t *tx[BATCH];
+};
+
+/* ---- memory ---- */
+
+static size_t live_bytes;
+
+static void *mem_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    void *p = aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+    REQUIRE(p);
+    memset(p, 0, bytes);
+    live_bytes += bytes;
+    return p;
+}
+
+static void mem_free(void *ctx, void *block, size_t bytes)
+{
+    (void)ctx;
+    live_bytes -= bytes;
+    free(block);
+}
+
+struct qs_mem test_mem(void)
+{
+    return (struct qs_mem){mem_alloc, mem_free, NULL};
+}
+
+size_t test_mem_live(void)
+{
+    return live_bytes;
+}
+
+/* ---- frames on their way: a heap by due time ---- */
+
+static bool before(const struct flying *a, const struct flying *b)
+{
+    return a->due_ns != b->due_ns ? a->due_ns < b->due_ns : a->order < b->order;
+}
+
+static void heap_push(struct sim *s, struct flying f)
+{
+    if (s->n_heap == s->heap_room) {
+        s->heap_room = s->heap_room ? s->heap_room * 2 : 256;
+        s->heap = realloc(s->heap, s->heap_room * sizeof *s->heap);
+        REQUIRE(s->heap);
+    }
+    size_t i = s->n_heap++;
+    for (; i > 0 && before(&f, &s->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        s->heap[i] = s->heap[(i - 1) / 2];
+    s->heap[i] = f;
+}
+
+static struct flying heap_pop(struct sim *s)
+{
+    struct flying top = s->heap[0], last = s->heap[--s->n_heap];
+    size_t i = 0;
+    for (;;) {
+        size_t k = 2 * i + 1;
+        if (k >= s->n_heap)
+            break;
+        if (k + 1 < s->n_heap && before(&s->heap[k + 1], &s->heap[k]))
+            k++;
+        if (!before(&s->heap[k], &last))
+            break;
+        s->heap[i] = s->heap[k];
+        i = k;
+    }
+    s->heap[i] = last;
+    return top;
+}
+
+static bool chance(struct sim *s, uint32_t ppm)
+{
+    return ppm && qs_test_random(&s->random) % 1000000u < ppm;
+}
+
+static void fly(struct sim *s, int from, const struct qs_frame *f, uint64_t due_ns)
+{
+    struct flying y = {.due_ns = due_ns, .order = s->order++, .to = !from, .len = f->len};
+    y.gso_bytes = f->gso_bytes;
+    if (f->flags & QS_FRAME_CSUM_PARTIAL)
+        y.flags = QS_FRAME_CSUM_OK; /* the link is inside one machine */
+    y.data = malloc(f->len);
+    REQUIRE(y.data);
+    memcpy(y.data, f->data, f->len);
+    if (chance(s, s->o.faults.corrupt_ppm)) {
+        uint64_t r = qs_test_random(&s->random);
+        y.data[r % f->len] ^= (uint8_t)(1u << (r >> 32) % 8);
+        s->stats.corrupted++;
+    }
+    heap_push(s, y);
+}
+
+/* What the link does with one frame. */
+static void transmit(struct sim *s, int from, const struct qs_frame *f)
+{
+    const struct sim_faults *x = &s->o.faults;
+    s->stats.frames++;
+    if (chance(s, x->loss_ppm)) {
+        s->stats.lost++;
+        return;
+    }
+    uint64_t start = s->now_ns;
+    if (x->bit_per_second) {
+        if (s->wire_free_ns[from] > start)
+            start = s->wire_free_ns[from];
+        start += (uint64_t)f->len * 8 * 1000000000u / x->bit_per_second;
+        s->wire_free_ns[from] = start;
+    }
+    uint64_t due = start + x->delay_ns;
+    if (chance(s, x->reorder_ppm)) {
+        due += x->reorder_ns;
+        s->stats.reordered++;
+    }
+    fly(s, from, f, due);
+    if (chance(s, x->duplicate_ppm)) {
+        fly(s, from, f, due + 1000);
+        s->stats.duplicated++;
+    }
+}
+
+/* ---- life ---- */
+
+static qs_addr addr_of(bool v6, int side)
+{
+    qs_addr a4 = {{[10] = 0xff, [11] = 0xff, [12] = 10, [15] = (uint8_t)(side + 1)}};
+    qs_addr a6 = {{0xfd, [15] = (uint8_t)(side + 1)}};
+    return v6 ? a6 : a4;
+}
+
+static qs_engine *make_engine(const struct sim_opts *o, int side)
+{
+    qs_engine_opts eo;
+    struct qs_mem mem = test_mem();
+    qs_engine *e;
+    qs_engine_opts_init(&eo);
+    eo.id = (uint32_t)side;
+    eo.conns_max = o->conns_max ? o->conns_max : 64;
+    eo.chunks_max = o->chunks_max ? o->chunks_max : 2048;
+    if (o->rcvbuf_bytes)
+        eo.rcvbuf_bytes = o->rcvbuf_bytes;
+    if (o->sndbuf_bytes)
+        eo.sndbuf_bytes = o->sndbuf_bytes;
+    eo.mtu = o->mtu ? o->mtu : 1500;
+    eo.offloads = o->offloads;
+    eo.gso_max_bytes = 65549;
+    memcpy(eo.mac, (uint8_t[]){2, 0, 0, 0, 0, (uint8_t)(side + 1)}, 6);
+    memcpy(eo.secret, &o->seed, sizeof o->seed);
+    eo.secret[31] = (uint8_t)side;
+    REQUIRE(qs_engine_new(&e, &eo, &mem) == 0);
+    for (int v6 = 0; v6 < 2; v6++) {
+        qs_addr a = addr_of(v6, side);
+        REQUIRE(qs_engine_addr_add(e, &a, v6 ? 64 : 24) == 0);
+    }
+    return e;
+}
+
+struct sim *sim_new(const struct sim_opts *o)
+{
+    struct sim *s = calloc(1, sizeof *s);
+    REQUIRE(s);
+    s->o = *o;
+    s->random = o->seed;
+    s->now_ns = 1000000000u + o->seed % 1000000007u * 4096; /* sequence numbers start anywhere */
+    for (int side = 0; side < 2; side++)
+        s->engines[side] = make_engine(o, side);
+    for (int i = 0; i < BATCH; i++)
+        REQUIRE((s->tx[i] = malloc(FRAME_ROOM)));
+    return s;
+}
+
+void sim_free(struct sim *s)
+{
+    while (s->n_heap)
+        free(heap_pop(s).data);
+    free(s->heap);
+    for (int i = 0; i < BATCH; i++)
+        free(s->tx[i]);
+    for (int side = 0; side < 2; side++)
+        qs_engine_free(s->engines[side]);
+    free(s);
+}
+
+qs_engine *sim_engine(struct sim *s, int side)
+{
+    return s->engines[side];
+}
+
+qs_addr sim_addr(const struct sim *s, int side)
+{
+    return addr_of(s->o.v6, side);
+}
+
+qs_time sim_now(const struct sim *s)
+{
+    return (qs_time){s->now_ns};
+}
+
+void sim_on_event(struct sim *s, sim_handler fn, void *ctx)
+{
+    s->on_event = fn;
+    s->ctx = ctx;
+}
+
+uint64_t sim_counter(struct sim *s, int side, enum qs_counter which)
+{
+    uint64_t all[QS_N_COUNTERS];
+    qs_engine_counters(s->engines[side], all, QS_N_COUNTERS);
+    return all[which];
+}
+
+struct sim_link_stats sim_link(const struct sim *s)
+{
+    return s->stats;
+}
+
+/* ---- running ---- */
+
+static void serve(struct sim *s, int side)
+{
+    struct qs_event ev[BATCH];
+    size_t n;
+    while ((n = qs_engine_events(s->engines[side], ev, BATCH)) > 0)
+        for (size_t i = 0; i < n; i++)
+            if (s->on_event)
+                s->on_event(s, side, &ev[i], s->ctx);
+}
+
+static void drain(struct sim *s, int side)
+{
+    struct qs_frame f[BATCH];
+    size_t n;
+    do {
+        memset(f, 0, sizeof f);
+        for (int i = 0; i < BATCH; i++) {
+            f[i].data = s->tx[i];
+            f[i].room = FRAME_ROOM;
+        }
+        n = qs_engine_tx(s->engines[side], f, BATCH, sim_now(s));
+        for (size_t i = 0; i < n; i++)
+            transmit(s, side, &f[i]);
+        serve(s, side);
+    } while (n == BATCH);
+}
+
+static void deliver(struct sim *s)
+{
+    struct flying y = heap_pop(s);
+    struct qs_frame f = {.data = y.data, .len = y.len, .flags = y.flags, .gso_bytes = y.gso_bytes};
+    qs_engine_rx(s->engines[y.to], &f, 1, sim_now(s));
+    free(y.data);
+    serve(s, y.to);
+    drain(s, y.to);
+}
+
+static uint64_t earliest(const struct sim *s)
+{
+    uint64_t next = s->n_heap ? s->heap[0].due_ns : UINT64_MAX;
+    for (int side = 0; side < 2; side++) {
+        uint64_t d = qs_engine_deadline(s->engines[side]).ns;
+        if (d < next)
+            next = d;
+    }
+    return next;
+}
+
+bool sim_run(struct sim *s, qs_time until, const bool *stop)
+{
+    for (;;) {
+        if (stop && *stop)
+            return true;
+        uint64_t next = earliest(s);
+        if (next > until.ns) {
+            s->now_ns = until.ns;
+            return false;
+        }
+        if (next > s->now_ns)
+            s->now_ns = next;
+        if (s->n_heap && s->heap[0].due_ns <= s->now_ns) {
+            deliver(s);
+            continue;
+        }
+        for (int side = 0; side < 2; side++) {
+            serve(s, side);
+            drain(s, side);
+        }
+    }
+}
