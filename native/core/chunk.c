@@ -10,15 +10,15 @@ void qs_chunk_pool_init(struct qs_chunk_pool *p, struct qs_chunk *chunks, uint32
     *p = (struct qs_chunk_pool){.chunks = chunks, .n = n, .free = QS_NO_IDX};
 }
 
-uint32_t qs_chunk_take(struct qs_chunk_pool *p)
+uint32_t qs_chunk_take(struct qs_chunk_pool *p, uint32_t reserve)
 {
+    if (p->n - p->used <= reserve)
+        return QS_NO_IDX;
     uint32_t idx = p->free;
     if (idx != QS_NO_IDX)
         p->free = p->chunks[idx].next;
-    else if (p->fresh < p->n)
-        idx = p->fresh++;
     else
-        return QS_NO_IDX;
+        idx = p->fresh++;
     p->used++;
     struct qs_chunk *c = &p->chunks[idx];
     c->next = QS_NO_IDX;
@@ -54,12 +54,13 @@ static void link_at_end(struct qs_chunk_pool *p, struct qs_bytes *b, uint32_t id
     b->tail = idx;
 }
 
-size_t qs_bytes_append(struct qs_chunk_pool *p, struct qs_bytes *b, const uint8_t *data, size_t len)
+size_t qs_bytes_append(struct qs_chunk_pool *p, struct qs_bytes *b, const uint8_t *data, size_t len,
+                       uint32_t reserve)
 {
     size_t done = 0;
     while (done < len) {
         if (b->tail == QS_NO_IDX || room_at_end(&p->chunks[b->tail]) == 0) {
-            uint32_t idx = qs_chunk_take(p);
+            uint32_t idx = qs_chunk_take(p, reserve);
             if (idx == QS_NO_IDX)
                 break;
             link_at_end(p, b, idx);

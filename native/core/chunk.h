@@ -29,14 +29,22 @@ struct qs_chunk_pool {
 
 void qs_chunk_pool_init(struct qs_chunk_pool *p, struct qs_chunk *chunks, uint32_t n);
 
-/* An empty chunk, or QS_NO_IDX. */
-uint32_t qs_chunk_take(struct qs_chunk_pool *p);
-void qs_chunk_give(struct qs_chunk_pool *p, uint32_t idx);
-
-static inline uint32_t qs_chunk_free_count(const struct qs_chunk_pool *p)
+/* What each use leaves free, so that what must go on can: octets in order end up with the
+ * application, which gives them back; octets ahead of a hole only wait, and written ones wait for
+ * the peer. */
+static inline uint32_t qs_reserve_ahead(const struct qs_chunk_pool *p)
 {
-    return p->n - p->used;
+    return p->n / 8;
 }
+
+static inline uint32_t qs_reserve_write(const struct qs_chunk_pool *p)
+{
+    return p->n / 4;
+}
+
+/* An empty chunk while more than `reserve` are free, else QS_NO_IDX. */
+uint32_t qs_chunk_take(struct qs_chunk_pool *p, uint32_t reserve);
+void qs_chunk_give(struct qs_chunk_pool *p, uint32_t idx);
 
 /* Bytes in order. */
 struct qs_bytes {
@@ -49,9 +57,10 @@ static inline void qs_bytes_init(struct qs_bytes *b)
     *b = (struct qs_bytes){QS_NO_IDX, QS_NO_IDX, 0};
 }
 
-/* Copies up to `len` octets to the end. @return octets copied; fewer when the pool is empty. */
-size_t qs_bytes_append(struct qs_chunk_pool *p, struct qs_bytes *b, const uint8_t *data,
-                       size_t len);
+/* Copies up to `len` octets to the end, as long as more than `reserve` chunks stay free. @return
+ * octets copied. */
+size_t qs_bytes_append(struct qs_chunk_pool *p, struct qs_bytes *b, const uint8_t *data, size_t len,
+                       uint32_t reserve);
 
 /* Appends the valid octets of a chunk that the caller owns; the chunk is linked in or copied and
  * freed. */

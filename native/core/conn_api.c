@@ -59,11 +59,15 @@ int64_t qs_conn_write(qs_engine *e, qs_conn handle, const void *buf, size_t len)
     if (len == 0)
         return 0;
     size_t free = e->opts.sndbuf_bytes - c->tx.len;
-    size_t n = qs_bytes_append(&e->pool, &c->tx, buf, len < free ? len : free);
+    size_t n =
+        qs_bytes_append(&e->pool, &c->tx, buf, len < free ? len : free, qs_reserve_write(&e->pool));
     if (n > 0)
         qs_block_ready(e, c);
-    if (n < len)
+    if (n < len) {
         c->flags |= QS_CF_WANT_WRITE;
+        if (c->tx.len == 0) /* no ACK will come to tell that there is room again */
+            qs_tcp_retry_write(e, c);
+    }
     return n > 0 ? (int64_t)n : QS_ERR_AGAIN;
 }
 

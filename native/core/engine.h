@@ -257,7 +257,8 @@ void qs_tcp_drop_ooo(struct qs_engine *e, struct qs_block *c);
 /* tcp_send.c: writes the connection's next frame. @return false when there is nothing to send now.
  */
 bool qs_tcp_output(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now);
-/* Sequence number of a segment without octets: as far right as was sent and the peer's window allows. */
+/* Sequence number of a segment without octets: as far right as was sent and the peer's window
+ * allows. */
 qs_seq qs_tcp_bare_seq(const struct qs_block *c);
 
 /* tcp_reset.c: RST for a segment without a connection, and from a connection's own state. */
@@ -281,6 +282,8 @@ bool qs_tcp_may_reuse(const struct qs_block *c, const struct qs_segment *s);
 
 /* The block's slot of the wheel came up. May free the block. */
 void qs_tcp_timer(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* No chunk was to be had for a connection without octets: QS_EVENT_WRITABLE in a while. */
+void qs_tcp_retry_write(struct qs_engine *e, struct qs_block *c);
 /* (Re)starts the retransmission timer, or the persist timer with QS_CF_PERSIST, after the present
  * RTO. */
 void qs_tcp_start_rexmt(struct qs_engine *e, struct qs_block *c, qs_time now);

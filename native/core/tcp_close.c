@@ -5,6 +5,7 @@
 void qs_tcp_queue_fin(struct qs_engine *e, struct qs_block *c)
 {
     c->flags |= QS_CF_FIN_QUEUED;
+    c->t_misc.v = 0; /* no write waits any more */
     if (c->state == QS_TCP_ESTABLISHED)
         qs_tcp_set_state(c, QS_TCP_FIN_WAIT_1);
     else if (c->state == QS_TCP_CLOSE_WAIT)

@@ -67,7 +67,7 @@ struct qs_block {
     uint32_t snd_wnd_max;
     uint16_t mss;   /* octets of payload in a full segment to the peer, options taken off */
     uint16_t neigh; /* entry of the next hop */
-    qs_tick t_rexmt, t_ack, t_misc; /* deadlines, 0 is off; t_misc: TIME-WAIT, FIN-WAIT-2 */
+    qs_tick t_rexmt, t_ack, t_misc; /* deadlines, 0 is off; t_misc: qs_tcp_timer() */
     struct qs_bytes_pos cursor;     /* place of snd_nxt in `tx` */
     uint32_t srtt_ns, rttvar_ns;    /* RFC 6298; saturate at 4.29 s */
     qs_tick stalled;                /* since when data is out without an answer; 0: none is */

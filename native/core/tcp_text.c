@@ -97,7 +97,9 @@ static uint32_t fill_gap(struct qs_engine *e, struct qs_block *c, uint32_t prev,
         struct qs_chunk *k = prev == QS_NO_IDX ? NULL : &chunks[prev];
         uint32_t room_left = k ? QS_CHUNK_BYTES - k->start - k->len : 0;
         if (!k || !qs_seq_eq(chunk_end(k), r->seq) || room_left == 0) {
-            uint32_t idx = c->n_ooo < ooo_max(e) ? qs_chunk_take(&e->pool) : QS_NO_IDX;
+            uint32_t idx = c->n_ooo < ooo_max(e)
+                               ? qs_chunk_take(&e->pool, qs_reserve_ahead(&e->pool))
+                               : QS_NO_IDX;
             if (idx == QS_NO_IDX)
                 return QS_NO_IDX;
             c->n_ooo++;
@@ -190,7 +192,7 @@ static void owe_ack(struct qs_engine *e, struct qs_block *c, qs_time now)
 
 static void take_in_order(struct qs_engine *e, struct qs_block *c, const struct run *r, qs_time now)
 {
-    uint32_t taken = (uint32_t)qs_bytes_append(&e->pool, &c->rx, r->data, r->len);
+    uint32_t taken = (uint32_t)qs_bytes_append(&e->pool, &c->rx, r->data, r->len, 0);
     if (taken < r->len)
         qs_count(e, QS_COUNT_DROP_NO_CHUNK); /* the peer sends it again */
     c->rcv_nxt = qs_seq_add(c->rcv_nxt, taken);

@@ -4,6 +4,7 @@
 #include "engine.h"
 
 #define BACKOFF_MAX 30
+#define WRITE_RETRY QS_MS(10)
 
 void qs_tcp_start_rexmt(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
@@ -79,12 +80,32 @@ static void rexmt_expired(struct qs_engine *e, struct qs_block *c, qs_time now)
     }
 }
 
+void qs_tcp_retry_write(struct qs_engine *e, struct qs_block *c)
+{
+    c->t_misc = qs_tick_after(e->now, WRITE_RETRY);
+    qs_block_arm(e, c);
+}
+
+/* t_misc is over: of TIME-WAIT, of an orphan in FIN-WAIT-2, or of a write that found no chunk.
+ * @return false when the block is gone. */
+static bool misc_expired(struct qs_engine *e, struct qs_block *c)
+{
+    c->t_misc.v = 0;
+    if (c->state == QS_TCP_TIME_WAIT || c->state == QS_TCP_FIN_WAIT_2) {
+        qs_block_end(e, c, 0);
+        return false;
+    }
+    if (c->flags & QS_CF_WANT_WRITE) {
+        c->flags &= ~QS_CF_WANT_WRITE;
+        qs_block_event(e, c, QS_EVENT_WRITABLE);
+    }
+    return true;
+}
+
 void qs_tcp_timer(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
-    if (c->t_misc.v && qs_tick_due(c->t_misc, now)) { /* TIME-WAIT, or an orphan in FIN-WAIT-2 */
-        qs_block_end(e, c, 0);
+    if (c->t_misc.v && qs_tick_due(c->t_misc, now) && !misc_expired(e, c))
         return;
-    }
     if (c->t_ack.v && qs_tick_due(c->t_ack, now)) {
         c->t_ack.v = 0;
         c->flags = (c->flags & ~QS_CF_ACK_DELAYED) | QS_CF_ACK_NOW;
