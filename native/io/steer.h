@@ -28,6 +28,9 @@ struct qs_softnic *qs_steer_softnic(const struct qs_steer *s);
 /* Program for TUNSETSTEERINGEBPF; kept by `s`. */
 int qs_steer_prog_fd(const struct qs_steer *s);
 
+/* Program for TUNSETFILTEREBPF, which drops what a rule drops; kept by `s`. A tap needs both programs. */
+int qs_steer_filter_fd(const struct qs_steer *s);
+
 /* Frames for `queue` go to the AF_XDP socket `fd`. */
 QS_MUST_CHECK qs_err qs_steer_set_socket(struct qs_steer *s, uint32_t queue, int fd,
                                          struct qs_diag *diag);
@@ -41,5 +44,12 @@ QS_MUST_CHECK qs_err qs_steer_attach(struct qs_steer *s, uint32_t ifindex, bool 
 QS_MUST_CHECK qs_err qs_steer_claim(struct qs_steer *s, const qs_addr *addr, uint16_t port,
                                     struct qs_diag *diag);
 void qs_steer_unclaim(struct qs_steer *s, const qs_addr *addr, uint16_t port);
+
+/* XDP only: frames handed to a socket, left to the kernel, and dropped because their queue has no socket. What
+ * rules drop is counted by the software NIC. */
+struct qs_steer_counts {
+    uint64_t to_socket, passed, no_socket;
+};
+QS_MUST_CHECK qs_err qs_steer_read_counts(const struct qs_steer *s, struct qs_steer_counts *out);
 
 #endif

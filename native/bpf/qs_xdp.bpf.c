@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* XDP: TCP frames to claimed addresses and ports go to an AF_XDP socket, everything else to the kernel.
+ * qs_xdp_nic hands them to the socket of the hardware queue they arrived on. qs_xdp_soft lets the software NIC
+ * choose among sockets bound to one queue, and drops what its rules drop, claimed or not.
+ * Fragments, extension headers and what cannot be parsed are never claimed. A claimed frame whose queue has no
+ * socket is dropped: the kernel would answer it with a reset. */
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include <stdbool.h>
+
+#define QS_SOFTNIC_LOAD_DEFINED
+struct qs_softnic_source {
+    struct xdp_md *ctx;
+};
+
+static __always_inline bool qs_softnic_load(const struct qs_softnic_source *from, __u32 offset,
+                                            void *to, __u32 bytes)
+{
+    return bpf_xdp_load_bytes(from->ctx, offset, to, bytes) == 0;
+}
+
+#include "../io/softnic_lookup.h"
+#include "qs_xdp_layout.h"
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct qs_softnic);
+} qs_softnic SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_XSKMAP);
+    __uint(max_entries, QS_XDP_SOCKETS_MAX);
+    __type(key, __u32);
+    __type(value, __u32);
+} qs_sockets SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, QS_XDP_CLAIMS_MAX);
+    __type(key, struct qs_xdp_claim);
+    __type(value, __u8);
+} qs_claims SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, QS_XDP_N_COUNTS);
+    __type(key, __u32);
+    __type(value, __u64);
+} qs_counts SEC(".maps");
+
+static __always_inline void count(__u32 row)
+{
+    __u64 *n = bpf_map_lookup_elem(&qs_counts, &row);
+    if (n)
+        *n += 1;
+}
+
+static __always_inline bool is_claimed(const struct qs_softnic_key *key)
+{
+    if (!(key->present & QS_SOFTNIC_HAS_L4) || key->proto != 6)
+        return false;
+    struct qs_xdp_claim claim = {.port = {key->dport[0], key->dport[1]}};
+    if (bpf_map_lookup_elem(&qs_claims, &claim))
+        return true;
+    __builtin_memcpy(claim.addr, key->dst, sizeof claim.addr);
+    return bpf_map_lookup_elem(&qs_claims, &claim) != NULL;
+}
+
+static __always_inline int pass(void)
+{
+    count(QS_XDP_PASSED);
+    return XDP_PASS;
+}
+
+static __always_inline int to_socket(__u32 queue)
+{
+    long action = bpf_redirect_map(&qs_sockets, queue, XDP_DROP);
+    count(action == XDP_REDIRECT ? QS_XDP_TO_SOCKET : QS_XDP_NO_SOCKET);
+    return (int)action;
+}
+
+SEC("xdp.frags")
+int qs_xdp_nic(struct xdp_md *ctx)
+{
+    struct qs_softnic_source from = {ctx};
+    struct qs_softnic_key key;
+    qs_softnic_parse(&from, &key);
+    return is_claimed(&key) ? to_socket(ctx->rx_queue_index) : pass();
+}
+
+SEC("xdp.frags")
+int qs_xdp_soft(struct xdp_md *ctx)
+{
+    __u32 zero = 0;
+    struct qs_softnic *nic = bpf_map_lookup_elem(&qs_softnic, &zero);
+    if (!nic)
+        return XDP_ABORTED;
+    struct qs_softnic_source from = {ctx};
+    struct qs_softnic_key key;
+    struct qs_softnic_verdict verdict = {0};
+    qs_softnic_parse(&from, &key);
+    bool claimed = is_claimed(&key);
+    if (!claimed && QS_SOFTNIC_READ(&nic->n_drop_rules) == 0)
+        return pass();
+
+    qs_softnic_decide(nic, &key, &verdict);
+    if (verdict.queue == QS_SOFTNIC_DROP) {
+        qs_softnic_count_verdict(nic, &verdict);
+        return XDP_DROP;
+    }
+    if (!claimed)
+        return pass();
+    qs_softnic_count_verdict(nic, &verdict);
+    qs_softnic_count_queue(nic, verdict.queue, 1, bpf_xdp_get_buff_len(ctx));
+    return to_socket(verdict.queue);
+}
+
+char LICENSE[] SEC("license") = "GPL"; /* the kernel knows no word for GPL or Apache-2.0 */
