@@ -21,6 +21,7 @@
 #include "io/diag.h"
 #include "io/driver.h"
 #include "io/iface.h"
+#include "io/softnic_ethtool.h"
 #include "io/steer.h"
 
 #define TUN_PATH "/dev/net/tun"
@@ -54,6 +55,7 @@ struct tap_queue {
 struct tap {
     struct qs_driver base;
     struct qs_steer *steer;
+    struct qs_softnic_server *server; /* NULL without a software NIC */
     uint32_t n_open;
     struct tap_queue queues[];
 };
@@ -196,7 +198,7 @@ static qs_err steer_by_program(struct tap *t, struct qs_diag *diag)
         return qs_fail(diag, qs_err_of_errno(errno), "%s does not take a steering program: %s",
                        t->base.ifname, strerror(errno));
     t->base.softnic = qs_steer_softnic(t->steer);
-    return QS_OK;
+    return qs_softnic_server_start(&t->server, t->base.softnic, t->base.ifname, "tap", diag);
 }
 
 /* The software NIC, or the kernel's own steering where BPF is not allowed. */
@@ -250,6 +252,7 @@ static void tap_close(struct qs_driver *d)
     struct tap *t = (struct tap *)d;
     if (!t)
         return;
+    qs_softnic_server_stop(t->server);
     for (uint32_t i = 0; i < t->n_open; i++) {
         struct tap_queue *q = &t->queues[i];
         close(q->fd);

@@ -21,6 +21,7 @@
 #include "io/diag.h"
 #include "io/driver.h"
 #include "io/iface.h"
+#include "io/softnic_ethtool.h"
 #include "io/steer.h"
 #include "io/xsk_uapi.h"
 #include "io/xsk_umem.h"
@@ -61,6 +62,7 @@ struct xsk_queue {
 struct xsk {
     struct qs_driver base;
     struct qs_steer *steer;
+    struct qs_softnic_server *server; /* NULL without a software NIC */
     struct qs_iface iface;
     bool soft;        /* veth: the software NIC */
     bool native;      /* the program runs in the driver */
@@ -244,8 +246,10 @@ static qs_err open_device(struct xsk *x, struct qs_diag *diag)
         err = open_umems(x, diag);
     while (!err && x->n_open < x->base.caps.n_queues)
         err = open_queue(x, diag);
-    if (!err)
+    if (!err && x->soft) {
         x->base.softnic = qs_steer_softnic(x->steer);
+        err = qs_softnic_server_start(&x->server, x->base.softnic, x->base.ifname, "veth", diag);
+    }
     return err;
 }
 
@@ -274,6 +278,7 @@ static void xsk_close(struct qs_driver *d)
     struct xsk *x = (struct xsk *)d;
     if (!x)
         return;
+    qs_softnic_server_stop(x->server);
     for (uint32_t i = 0; i < x->n_open; i++) {
         struct xsk_queue *q = &x->queues[i];
         xsk_ring_unmap(&q->rx);
