@@ -71,6 +71,18 @@ int64_t qs_conn_write(qs_engine *e, qs_conn handle, const void *buf, size_t len)
     return n > 0 ? (int64_t)n : QS_ERR_AGAIN;
 }
 
+qs_err qs_conn_want_write(qs_engine *e, qs_conn handle)
+{
+    struct qs_block *c = qs_block_of(e, handle);
+    if (!c)
+        return QS_ERR_STALE;
+    if (qs_tcp_writable(e, c))
+        qs_block_event(e, c, QS_EVENT_WRITABLE);
+    else
+        c->flags |= QS_CF_WANT_WRITE;
+    return 0;
+}
+
 qs_err qs_conn_shutdown(qs_engine *e, qs_conn handle)
 {
     struct qs_block *c = qs_block_of(e, handle);
@@ -120,6 +132,20 @@ qs_err qs_conn_abort(qs_engine *e, qs_conn handle)
     qs_tcp_reset_conn(e, c);
     qs_block_free(e, c);
     return 0;
+}
+
+size_t qs_engine_abort_some(qs_engine *e, size_t n)
+{
+    size_t done = 0;
+    for (uint32_t i = 0; i < e->fresh_block && done < n; i++) {
+        struct qs_block *c = &e->blocks[i];
+        if (c->gen % 2 == 0)
+            continue;
+        qs_tcp_reset_conn(e, c);
+        qs_block_free(e, c);
+        done++;
+    }
+    return done;
 }
 
 qs_err qs_conn_set_user(qs_engine *e, qs_conn handle, uint64_t user)

@@ -215,6 +215,12 @@ static inline bool qs_tcp_synchronized(const struct qs_block *c)
     return c->state >= QS_TCP_ESTABLISHED;
 }
 
+/* Is enough of the send buffer free to tell the application? */
+static inline bool qs_tcp_writable(const struct qs_engine *e, const struct qs_block *c)
+{
+    return e->opts.sndbuf_bytes - c->tx.len >= e->opts.sndbuf_bytes / 4;
+}
+
 /* tcp_open.c: what passive and active open share. */
 
 /* A block for `remote` with route and neighbour, in no state yet; NULL is counted. */

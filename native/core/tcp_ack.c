@@ -112,8 +112,7 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
         c->flags &= ~QS_CF_PERSIST;
         qs_tcp_start_rexmt(e, c, s->arrived);
     }
-    if (c->flags & QS_CF_WANT_WRITE &&
-        e->opts.sndbuf_bytes - c->tx.len >= e->opts.sndbuf_bytes / 4) {
+    if (c->flags & QS_CF_WANT_WRITE && qs_tcp_writable(e, c)) {
         c->flags &= ~QS_CF_WANT_WRITE;
         qs_block_event(e, c, QS_EVENT_WRITABLE);
     }

@@ -11,15 +11,28 @@ void qs_open_opts_init(struct qs_open_opts *o)
     *o = (struct qs_open_opts){.size = sizeof *o};
 }
 
+/* First address of the same IP version and scope, or -1. */
+static int local_for(const struct qs_engine *e, const qs_addr *remote)
+{
+    bool v4 = qs_addr_is_v4(remote), near = qs_addr_is_link_local_v6(remote);
+    for (uint32_t i = 0; i < e->n_locals; i++) {
+        const qs_addr *a = &e->locals[i].addr;
+        if (qs_addr_is_v4(a) == v4 && qs_addr_is_link_local_v6(a) == near)
+            return (int)i;
+    }
+    return -1;
+}
+
 static int choose_local(const struct qs_engine *e, const struct qs_open_opts *o)
 {
-    if (!qs_addr_is_any(&o->local))
-        return qs_local_find(e, &o->local);
-    bool v4 = qs_addr_is_v4(&o->remote);
-    for (uint32_t i = 0; i < e->n_locals; i++)
-        if (qs_addr_is_v4(&e->locals[i].addr) == v4)
-            return (int)i;
-    return -1;
+    return qs_addr_is_any(&o->local) ? local_for(e, &o->remote) : qs_local_find(e, &o->local);
+}
+
+qs_err qs_engine_local_for(const qs_engine *e, const qs_addr *remote, qs_addr *out)
+{
+    int i = local_for(e, remote);
+    *out = i < 0 ? (qs_addr){{0}} : e->locals[i].addr;
+    return i < 0 ? QS_ERR_ADDRNOTAVAIL : 0;
 }
 
 static bool port_free(const struct qs_engine *e, const struct qs_open_opts *o, uint8_t local_idx,

@@ -68,6 +68,10 @@ struct qs_open_opts {
 
 QS_API void qs_open_opts_init(struct qs_open_opts *o);
 
+/** Local address that an active open to `remote` uses. @return 0 or QS_ERR_ADDRNOTAVAIL. */
+QS_API QS_MUST_CHECK qs_err qs_engine_local_for(const qs_engine *e, const qs_addr *remote,
+                                                qs_addr *out);
+
 /** Starts an active open at `now`; QS_EVENT_OPEN or QS_EVENT_CLOSED tells how it ended. @return 0,
  *  QS_ERR_ARG, QS_ERR_ADDRNOTAVAIL, QS_ERR_ADDRINUSE, QS_ERR_NOMEM. */
 QS_API QS_MUST_CHECK qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now,
@@ -121,6 +125,11 @@ QS_API QS_MUST_CHECK int64_t qs_conn_read(qs_engine *e, qs_conn c, void *buf, si
  * QS_ERR_STALE. */
 QS_API QS_MUST_CHECK int64_t qs_conn_write(qs_engine *e, qs_conn c, const void *buf, size_t len);
 
+/** Asks for QS_EVENT_WRITABLE: at once when a quarter of the send buffer is free, else as soon as
+ * it is.
+ *  @return 0 or QS_ERR_STALE. */
+QS_API QS_MUST_CHECK qs_err qs_conn_want_write(qs_engine *e, qs_conn c);
+
 /** Sends FIN after what was written; reading goes on. @return 0 or QS_ERR_STALE. */
 QS_API QS_MUST_CHECK qs_err qs_conn_shutdown(qs_engine *e, qs_conn c);
 
@@ -130,6 +139,10 @@ QS_API qs_err qs_conn_close(qs_engine *e, qs_conn c);
 
 /** Resets the connection and gives the handle up. No event follows. @return 0 or QS_ERR_STALE. */
 QS_API qs_err qs_conn_abort(qs_engine *e, qs_conn c);
+
+/** Aborts up to `n` connections of the engine, whoever holds their handles; for shutting down.
+ *  qs_engine_tx() sends the resets: at most 64 wait. @return connections aborted. */
+QS_API size_t qs_engine_abort_some(qs_engine *e, size_t n);
 
 /** Sets the value that events carry. @return 0 or QS_ERR_STALE. */
 QS_API QS_MUST_CHECK qs_err qs_conn_set_user(qs_engine *e, qs_conn c, uint64_t user);

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A stack from its options: device, engines, listeners, workers; and all of it away again. */
+#include "runtime/stack.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "io/clock.h"
+#include "io/diag.h"
+#include "io/iface.h"
+#include "io/mem.h"
+#include "io/softnic_lookup.h"
+
+/* Local ports that qs_stack_open() tries to find one whose answers come to the right queue. */
+#define PORT_FIRST 49152u
+#define PORTS 16384u
+
+void qs_stack_opts_init(qs_stack_opts *o)
+{
+    qs_engine_opts e;
+    qs_engine_opts_init(&e);
+    *o = (qs_stack_opts){
+        .size = sizeof *o,
+        .driver = "pair",
+        .ifname = "qs0",
+        .n_queues = 1,
+        .n_workers = 1,
+        .first_cpu = -1,
+        .conns_max = e.conns_max,
+        .chunks_max = e.chunks_max,
+        .rcvbuf_bytes = e.rcvbuf_bytes,
+        .sndbuf_bytes = e.sndbuf_bytes,
+        .poll_idle = QS_US(50),
+    };
+}
+
+static qs_err check_opts(const qs_stack_opts *o, struct qs_diag *diag)
+{
+    if (o->size != sizeof *o)
+        return qs_fail(diag, QS_ERR_ARG, "options were not made by qs_stack_opts_init()");
+    if (!o->driver || !qs_driver_find(o->driver))
+        return qs_fail(diag, QS_ERR_ARG, "there is no driver '%s': choose tap, xsk or pair",
+                       o->driver ? o->driver : "");
+    if (!o->ifname || !*o->ifname || strlen(o->ifname) > 31)
+        return qs_fail(diag, QS_ERR_ARG, "the name of the device has to have 1 to 31 characters");
+    if (o->n_queues == 0 || o->n_queues > QS_N_QUEUES_MAX)
+        return qs_fail(diag, QS_ERR_ARG, "%s: %u queues asked for, 1 to %u are possible", o->ifname,
+                       o->n_queues, QS_N_QUEUES_MAX);
+    if (o->n_workers == 0 || o->n_workers > o->n_queues)
+        return qs_fail(diag, QS_ERR_ARG, "%s: %u workers asked for, 1 to %u (one for each queue)",
+                       o->ifname, o->n_workers, o->n_queues);
+    if (o->mtu && (o->mtu < 576 || o->mtu > 65535))
+        return qs_fail(diag, QS_ERR_ARG, "%s: MTU %u is outside of 576 to 65535", o->ifname,
+                       o->mtu);
+    if (!o->addr4 && !o->addr6 && strcmp(o->driver, "xsk") != 0)
+        return qs_fail(diag, QS_ERR_ARG,
+                       "%s: the %s driver needs an address, for example 10.0.0.2/24", o->ifname,
+                       o->driver);
+    return 0;
+}
+
+/* ---- addresses ---- */
+
+static qs_err add_address(struct qs_stack *s, const qs_addr *addr, uint32_t prefix_len,
+                          struct qs_diag *diag)
+{
+    for (uint32_t q = 0; q < s->opts.n_queues; q++) {
+        qs_err err = qs_engine_addr_add(s->queues[q].engine, addr, prefix_len);
+        if (err)
+            return qs_fail(diag, err, "%s: a local address is not usable, or there are too many",
+                           s->ifname);
+    }
+    return 0;
+}
+
+static qs_err add_cidr(struct qs_stack *s, const char *cidr, struct qs_diag *diag)
+{
+    struct qs_iface_addr a;
+    if (!cidr)
+        return 0;
+    qs_err err = qs_cidr_parse(&a, cidr, diag);
+    return err ? err : add_address(s, &a.addr, a.prefix_len, diag);
+}
+
+/* fe80::/64 with the modified EUI-64 of the MAC, RFC 4291 appendix A. */
+static qs_err add_link_local(struct qs_stack *s, struct qs_diag *diag)
+{
+    const uint8_t *m = s->driver->caps.mac;
+    qs_addr a = {{0xfe, 0x80, [8] = m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]}};
+    return add_address(s, &a, 64, diag);
+}
+
+static qs_err set_gateway(struct qs_stack *s, const qs_addr *gateway)
+{
+    static const qs_addr any;
+    if (memcmp(gateway, &any, sizeof any) == 0)
+        return 0;
+    for (uint32_t q = 0; q < s->opts.n_queues; q++) {
+        qs_err err = qs_engine_gateway_set(s->queues[q].engine, gateway);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+static qs_err set_gateway_text(struct qs_stack *s, const char *text, struct qs_diag *diag)
+{
+    struct qs_iface_addr a;
+    if (!text)
+        return 0;
+    if (strchr(text, '/') || qs_cidr_parse(&a, text, diag) || set_gateway(s, &a.addr))
+        return qs_fail(diag, QS_ERR_ARG, "%s: '%s' is not the address of a gateway", s->ifname,
+                       text);
+    return 0;
+}
+
+/* With xsk everything that was not said is taken from the kernel, which also resolves neighbours.
+ */
+static qs_err take_from_kernel(struct qs_stack *s, struct qs_diag *diag)
+{
+    struct qs_iface iface;
+    qs_err err = qs_iface_read(&iface, s->ifname, diag);
+    for (uint32_t i = 0; i < iface.n_addrs && !err; i++)
+        if (!s->opts.addr4 && !s->opts.addr6)
+            err = add_address(s, &iface.addrs[i].addr, iface.addrs[i].prefix_len, diag);
+    if (!err && iface.n_addrs == 0 && !s->opts.addr4 && !s->opts.addr6)
+        err = qs_fail(diag, QS_ERR_ADDRNOTAVAIL,
+                      "%s has no address; give it one with 'ip addr add 192.0.2.1/24 dev %s'",
+                      s->ifname, s->ifname);
+    if (!err)
+        err = set_gateway(s, &iface.gateway4);
+    if (!err)
+        err = set_gateway(s, &iface.gateway6);
+    return err ? err : qs_neighbours_start(s, iface.index, diag);
+}
+
+static qs_err configure(struct qs_stack *s, struct qs_diag *diag)
+{
+    const qs_stack_opts *o = &s->opts;
+    qs_err err = add_cidr(s, o->addr4, diag);
+    if (!err)
+        err = add_cidr(s, o->addr6, diag);
+    if (!err && s->driver->caps.told_neighbours)
+        err = take_from_kernel(s, diag);
+    else if (!err && o->addr6)
+        err = add_link_local(s, diag);
+    if (!err)
+        err = set_gateway_text(s, o->gateway4, diag);
+    return err ? err : set_gateway_text(s, o->gateway6, diag);
+}
+
+/* ---- engines ---- */
+
+static qs_err make_queue(struct qs_stack *s, uint32_t idx, struct qs_diag *diag)
+{
+    const struct qs_driver_caps *caps = &s->driver->caps;
+    struct qs_queue *q = &s->queues[idx];
+    qs_engine_opts e;
+    qs_engine_opts_init(&e);
+    e.id = idx;
+    e.conns_max = s->opts.conns_max;
+    e.chunks_max = s->opts.chunks_max;
+    e.rcvbuf_bytes = s->opts.rcvbuf_bytes;
+    e.sndbuf_bytes = s->opts.sndbuf_bytes;
+    e.mtu = caps->mtu;
+    e.offloads = caps->offloads;
+    e.gso_max_bytes = caps->gso_max_bytes;
+    e.neigh_mode = caps->told_neighbours ? QS_NEIGH_TOLD : QS_NEIGH_OWN;
+    memcpy(e.mac, caps->mac, sizeof e.mac);
+    if (getrandom(e.secret, sizeof e.secret, 0) != (ssize_t)sizeof e.secret)
+        return qs_fail(diag, QS_ERR_SYS, "no random bytes: %s", strerror(errno));
+    q->idx = idx;
+    q->conns_max = e.conns_max;
+    qs_err err = qs_engine_new(&q->engine, &e, &qs_mem_pages);
+    if (!err)
+        q->slots = qs_mem_pages.alloc(NULL, q->conns_max * sizeof *q->slots);
+    if (!err && !q->slots)
+        err = QS_ERR_NOMEM;
+    if (err)
+        return qs_fail(
+            diag, err,
+            "%s: no engine with %u connections, %u chunks, buffers of %u and %u bytes, MTU "
+            "%u: %s",
+            s->ifname, e.conns_max, e.chunks_max, e.rcvbuf_bytes, e.sndbuf_bytes, e.mtu,
+            qs_strerror(err));
+    return 0;
+}
+
+static qs_err make_workers(struct qs_stack *s, struct qs_diag *diag)
+{
+    size_t bytes = s->opts.n_workers * sizeof *s->workers;
+    s->workers = aligned_alloc(64, bytes);
+    if (!s->workers)
+        return qs_fail(diag, QS_ERR_NOMEM, "no memory for %u workers", s->opts.n_workers);
+    memset(s->workers, 0, bytes);
+    qs_err err = 0;
+    for (uint32_t w = 0; w < s->opts.n_workers && !err; w++)
+        err = qs_worker_init(&s->workers[w], s, w, diag);
+    return err;
+}
+
+static qs_err open_driver(struct qs_stack *s, struct qs_diag *diag)
+{
+    const qs_stack_opts *o = &s->opts;
+    const struct qs_driver_opts d = {
+        .ifname = s->ifname,
+        .n_queues = o->n_queues,
+        .mtu = o->mtu,
+        .host_addr4 = o->host_addr4,
+        .host_addr6 = o->host_addr6,
+        .pair_side = o->pair_side,
+        .no_offload = o->no_offload,
+    };
+    return qs_driver_find(o->driver)->open(&s->driver, &d, diag);
+}
+
+qs_err qs_stack_new(qs_stack **out, const qs_stack_opts *o, struct qs_diag *diag)
+{
+    *out = NULL;
+    qs_err err = check_opts(o, diag);
+    if (err)
+        return err;
+    struct qs_stack *s = calloc(1, sizeof *s);
+    if (!s)
+        return qs_fail(diag, QS_ERR_NOMEM, "no memory for a stack");
+    s->opts = *o;
+    (void)snprintf(s->ifname, sizeof s->ifname, "%s", o->ifname);
+    err = open_driver(s, diag);
+    for (uint32_t q = 0; q < o->n_queues && !err; q++)
+        err = make_queue(s, q, diag);
+    if (!err)
+        err = make_workers(s, diag);
+    if (!err)
+        err = configure(s, diag);
+    if (err) {
+        qs_stack_free(s);
+        return err;
+    }
+    /* The strings were borrowed. */
+    s->opts.driver = s->driver->ops->name;
+    s->opts.ifname = s->ifname;
+    s->opts.addr4 = s->opts.addr6 = s->opts.host_addr4 = s->opts.host_addr6 = NULL;
+    s->opts.gateway4 = s->opts.gateway6 = NULL;
+    *out = s;
+    return 0;
+}
+
+/* ---- listening and opening ---- */
+
+void qs_stack_listen_init(struct qs_stack_listen *l)
+{
+    *l = (struct qs_stack_listen){.size = sizeof *l};
+    qs_listen_opts_init(&l->l);
+}
+
+int qs_stack_listen(qs_stack *s, const struct qs_stack_listen *l, struct qs_diag *diag)
+{
+    if (l->size != sizeof *l)
+        return qs_fail(diag, QS_ERR_ARG, "options were not made by qs_stack_listen_init()");
+    if (s->running)
+        return qs_fail(diag, QS_ERR_STATE, "%s: listeners are made before the stack runs",
+                       s->ifname);
+    if (s->n_listeners == QS_N_HANDLERS_MAX)
+        return qs_fail(diag, QS_ERR_NOMEM, "%s: %u listeners are the most", s->ifname,
+                       QS_N_HANDLERS_MAX);
+    if (!l->inline_fn && (l->app >= s->n_apps || !s->apps[l->app]))
+        return qs_fail(diag, QS_ERR_ARG, "port %u: there is no application thread %u", l->l.port,
+                       l->app);
+    int number = (int)s->n_listeners;
+    for (uint32_t q = 0; q < s->opts.n_queues; q++) {
+        int got = qs_engine_listen(s->queues[q].engine, &l->l);
+        if (got < 0)
+            return qs_fail(diag, got, "%s: cannot listen on port %u in class %u: %s", s->ifname,
+                           l->l.port, l->l.prio, qs_strerror(got));
+        number = got;
+    }
+    qs_err err = s->driver->ops->claim(s->driver, &l->l.addr, l->l.port, diag);
+    for (uint32_t q = 0; q < s->opts.n_queues && err; q++)
+        (void)!qs_engine_unlisten(s->queues[q].engine, number);
+    if (err)
+        return err;
+    s->listeners[number] = (struct qs_handler){
+        .fn = l->inline_fn,
+        .ctx = l->inline_ctx,
+        .app = l->inline_fn ? NULL : s->apps[l->app],
+        .listener = number,
+        .prio = l->l.prio,
+        .user = l->l.user,
+    };
+    s->listener_addrs[number] = l->l.addr;
+    s->listener_ports[number] = l->l.port;
+    s->n_listeners = (uint32_t)number + 1;
+    return number;
+}
+
+/* Queue on which the answers to this connection's segments arrive, by the software NIC. */
+static uint32_t answer_queue(const struct qs_stack *s, const qs_addr *local, uint16_t local_port,
+                             const struct qs_open_opts *o)
+{
+    struct qs_softnic_key key;
+    struct qs_softnic_verdict v;
+    memset(&key, 0, sizeof key);
+    memcpy(key.src, &o->remote, 16);
+    memcpy(key.dst, local, 16);
+    key.sport[0] = (uint8_t)(o->remote_port >> 8);
+    key.sport[1] = (uint8_t)o->remote_port;
+    key.dport[0] = (uint8_t)(local_port >> 8);
+    key.dport[1] = (uint8_t)local_port;
+    key.proto = 6;
+    key.present = QS_SOFTNIC_HAS_L4;
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    key.family = memcmp(&o->remote, mapped, sizeof mapped) == 0 ? 4 : 6;
+    return qs_softnic_decide(s->driver->softnic, &key, &v);
+}
+
+/* A local port whose answers come to `queue`, or 0 for any. */
+static qs_err open_on_queue(struct qs_stack *s, uint32_t queue, const struct qs_open_opts *o,
+                            qs_time now, qs_conn *conn)
+{
+    qs_engine *e = s->queues[queue].engine;
+    if (!s->driver->softnic || s->opts.n_queues == 1 || o->local_port)
+        return qs_conn_open(e, o, now, conn);
+    struct qs_open_opts mine = *o;
+    qs_err err = qs_engine_local_for(e, &o->remote, &mine.local);
+    if (err)
+        return err;
+    uint32_t start;
+    if (getrandom(&start, sizeof start, 0) != (ssize_t)sizeof start)
+        start = (uint32_t)now.ns;
+    for (uint32_t i = 0; i < PORTS; i++) {
+        mine.local_port = (uint16_t)(PORT_FIRST + (start + i) % PORTS);
+        if (answer_queue(s, &mine.local, mine.local_port, o) != queue)
+            continue;
+        err = qs_conn_open(e, &mine, now, conn);
+        if (err != QS_ERR_ADDRINUSE)
+            return err;
+    }
+    return QS_ERR_ADDRINUSE;
+}
+
+qs_err qs_stack_open(qs_stack *s, uint32_t queue, const struct qs_open_opts *o, qs_inline_fn fn,
+                     void *ctx)
+{
+    if (queue >= s->opts.n_queues || !fn)
+        return QS_ERR_ARG;
+    struct qs_handler *h = qs_handler_for(s, queue, fn, ctx);
+    if (!h)
+        return QS_ERR_NOMEM;
+    qs_conn conn;
+    qs_err err = open_on_queue(s, queue, o, qs_clock_now(), &conn);
+    if (err)
+        return err;
+    s->queues[queue].slots[qs_slot_of(conn)].handler = h;
+    struct qs_conn_info info;
+    struct qs_diag ignored;
+    if (qs_conn_info(s->queues[queue].engine, conn, &info) == 0)
+        err = s->driver->ops->claim(s->driver, &info.local, info.local_port, &ignored);
+    if (err)
+        (void)qs_conn_abort(s->queues[queue].engine, conn);
+    return err;
+}
+
+/* ---- running ---- */
+
+static qs_err make_app_slots(struct qs_stack *s, struct qs_diag *diag)
+{
+    for (uint32_t q = 0; s->n_apps && q < s->opts.n_queues; q++) {
+        struct qs_queue *k = &s->queues[q];
+        if (!k->app_slots)
+            k->app_slots = qs_mem_pages.alloc(NULL, k->conns_max * sizeof *k->app_slots);
+        if (!k->app_slots)
+            return qs_fail(diag, QS_ERR_NOMEM, "%s: no memory for the slots of %u connections",
+                           s->ifname, k->conns_max);
+    }
+    return 0;
+}
+
+qs_err qs_stack_start(qs_stack *s, struct qs_diag *diag)
+{
+    if (s->running)
+        return qs_fail(diag, QS_ERR_STATE, "%s: the stack runs already", s->ifname);
+    qs_err err = make_app_slots(s, diag);
+    for (uint32_t i = 0; i < s->n_apps && !err; i++)
+        if (s->apps[i])
+            err = qs_app_open_channels(s->apps[i], diag);
+    __atomic_store_n(&s->stopping, 0, __ATOMIC_RELEASE);
+    s->running = true;
+    for (uint32_t w = 0; w < s->opts.n_workers && !err; w++)
+        err = qs_worker_start(&s->workers[w], diag);
+    if (err)
+        qs_stack_stop(s);
+    return err;
+}
+
+void qs_stack_stop(qs_stack *s)
+{
+    __atomic_store_n(&s->stopping, 1, __ATOMIC_SEQ_CST);
+    for (uint32_t w = 0; s->workers && w < s->opts.n_workers; w++)
+        qs_worker_join(&s->workers[w]);
+    s->running = false;
+}
+
+/* Tells every peer that its connection is over. */
+static void reset_connections(struct qs_stack *s, struct qs_queue *q)
+{
+    struct qs_frame frames[64];
+    qs_time now = qs_clock_now();
+    while (qs_engine_abort_some(q->engine, 32) > 0) {
+        size_t lent = s->driver->ops->tx_reserve(s->driver, q->idx, frames, 64);
+        size_t used = qs_engine_tx(q->engine, frames, lent, now);
+        s->driver->ops->tx_commit(s->driver, q->idx, frames, lent, used);
+    }
+}
+
+void qs_stack_free(qs_stack *s)
+{
+    if (!s)
+        return;
+    qs_stack_stop(s);
+    qs_neighbours_stop(s);
+    for (uint32_t q = 0; q < s->opts.n_queues; q++) {
+        struct qs_queue *k = &s->queues[q];
+        if (!k->engine)
+            continue;
+        if (s->driver)
+            reset_connections(s, k);
+        qs_engine_free(k->engine);
+        if (k->slots)
+            qs_mem_pages.free(NULL, k->slots, k->conns_max * sizeof *k->slots);
+        if (k->app_slots)
+            qs_mem_pages.free(NULL, k->app_slots, k->conns_max * sizeof *k->app_slots);
+    }
+    for (uint32_t w = 0; s->workers && w < s->opts.n_workers; w++)
+        qs_worker_fini(&s->workers[w]);
+    free(s->workers);
+    for (uint32_t i = 0; i < s->n_listeners; i++)
+        s->driver->ops->unclaim(s->driver, &s->listener_addrs[i], s->listener_ports[i]);
+    if (s->driver)
+        s->driver->ops->close(s->driver);
+    qs_handlers_free(s);
+    free(s);
+}
+
+/* ---- figures ---- */
+
+void qs_stack_info(const qs_stack *s, struct qs_stack_info *out)
+{
+    const struct qs_driver_caps *caps = &s->driver->caps;
+    memset(out, 0, sizeof *out);
+    (void)snprintf(out->driver, sizeof out->driver, "%s", s->driver->ops->name);
+    (void)snprintf(out->ifname, sizeof out->ifname, "%s", s->ifname);
+    memcpy(out->mode, caps->mode, sizeof out->mode);
+    out->n_queues = s->opts.n_queues;
+    out->n_workers = s->opts.n_workers;
+    out->offloads = caps->offloads;
+    out->rx_csum = caps->rx_csum;
+    out->soft_nic = s->driver->softnic != NULL;
+    out->mtu = caps->mtu;
+    memcpy(out->mac, caps->mac, sizeof out->mac);
+}
+
+size_t qs_stack_counters(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n)
+{
+    return queue < s->opts.n_queues ? qs_engine_counters(s->queues[queue].engine, out, n) : 0;
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of a stack, shared by the files of native/runtime. */
+#ifndef QS_RUNTIME_STACK_H
+#define QS_RUNTIME_STACK_H
+
+#include <pthread.h>
+
+#include "io/driver.h"
+#include "qstack/qs_app.h"
+#include "qstack/qs_stats.h"
+#include "runtime/channel.h"
+
+#define QS_N_APPS_MAX 16u
+#define QS_N_HANDLERS_MAX 256u
+
+/* Who serves the connections of a listener, or of one active open. */
+struct qs_handler {
+    qs_inline_fn fn; /* NULL: split */
+    void *ctx;
+    struct qs_app *app;
+    int32_t listener; /* number of qs_stack_listen(), -1 for an active open */
+    uint8_t prio;
+    uint64_t user;
+};
+
+/* A queue: engine, driver queue, connections' slots. Belongs to one worker at a time. */
+struct qs_queue {
+    qs_engine *engine;
+    uint32_t idx;
+    uint32_t conns_max;
+    struct qs_worker_slot *slots;     /* conns_max */
+    struct qs_app_slot *app_slots;    /* conns_max, NULL without applications */
+    struct qs_handler_node *handlers; /* of active opens, handlers.c */
+};
+
+/* One neighbour on its way to engines that did not learn it themselves. */
+struct qs_neigh_note {
+    qs_addr addr;
+    uint8_t mac[6];
+    bool gone;
+    uint32_t from; /* queue that learned it, QS_N_QUEUES_MAX: the kernel */
+};
+
+#define QS_NOTES_MAX 256u
+
+/* Letters to a worker. Rare, so a lock; the flag keeps it off the packet path. */
+struct qs_mailbox {
+    pthread_mutex_t lock;
+    uint32_t has_mail; /* atomic */
+    uint32_t n;
+    struct qs_neigh_note notes[QS_NOTES_MAX];
+};
+
+struct qs_worker {
+    struct qs_stack *stack;
+    uint32_t idx;
+    pthread_t thread;
+    bool running;
+    int epoll_fd, event_fd;
+    struct qs_mailbox mail;
+    _Alignas(64) uint32_t sleeping;            /* atomic: needs event_fd to wake */
+    _Alignas(64) struct qs_worker_stats stats; /* relaxed atomics */
+};
+
+struct qs_app {
+    struct qs_stack *stack;
+    uint32_t idx;
+    size_t ring_bytes;
+    int event_fd;
+    uint32_t classes;  /* bit for each class that has channels */
+    uint32_t rotation; /* queue that is looked at first */
+    struct qs_channel *channels[QS_N_QUEUES_MAX][QS_N_PRIO];
+    _Alignas(64) uint32_t sleeping; /* atomic: needs event_fd to wake */
+    uint32_t woken;                 /* atomic: qs_app_wake() was called */
+};
+
+struct qs_neighbours; /* control thread of neighbours.c */
+
+struct qs_stack {
+    qs_stack_opts opts;
+    char ifname[32];
+    struct qs_driver *driver;
+    struct qs_queue queues[QS_N_QUEUES_MAX];
+    struct qs_worker *workers;
+    struct qs_app *apps[QS_N_APPS_MAX];
+    uint32_t n_apps;
+    struct qs_handler listeners[QS_N_HANDLERS_MAX];
+    qs_addr listener_addrs[QS_N_HANDLERS_MAX];
+    uint16_t listener_ports[QS_N_HANDLERS_MAX];
+    uint32_t n_listeners;
+    struct qs_neighbours *neighbours; /* NULL: the engines resolve */
+    bool running;
+    uint32_t stopping; /* atomic */
+};
+
+/* ---- worker.c ---- */
+
+qs_err qs_worker_init(struct qs_worker *w, struct qs_stack *s, uint32_t idx, struct qs_diag *diag);
+void qs_worker_fini(struct qs_worker *w);
+qs_err qs_worker_start(struct qs_worker *w, struct qs_diag *diag);
+void qs_worker_join(struct qs_worker *w);
+
+/* Makes a sleeping worker look; a running one is left alone. */
+void qs_worker_nudge(struct qs_worker *w);
+
+/* Worker that runs queue `queue`. */
+static inline struct qs_worker *qs_worker_of(struct qs_stack *s, uint32_t queue)
+{
+    return &s->workers[queue % s->opts.n_workers];
+}
+
+/* ---- handlers.c ---- */
+
+/* Handler for active opens of a queue, or NULL when there is no memory. */
+struct qs_handler *qs_handler_for(struct qs_stack *s, uint32_t queue, qs_inline_fn fn, void *ctx);
+void qs_handlers_free(struct qs_stack *s);
+
+/* ---- neighbours.c ---- */
+
+/* Hands a note to every worker; nobody waits. */
+void qs_note_post(struct qs_stack *s, const struct qs_neigh_note *note);
+
+/* Takes the worker's letters to its engines. @return true when there were some. */
+bool qs_notes_take(struct qs_worker *w, qs_time now);
+
+/* Passes on what a queue's engine learned or wants. @return true when there was something. */
+bool qs_neighbours_listen(struct qs_stack *s, struct qs_queue *q);
+
+/* Starts to follow the kernel's table of interface `ifindex`. */
+qs_err qs_neighbours_start(struct qs_stack *s, uint32_t ifindex, struct qs_diag *diag);
+void qs_neighbours_stop(struct qs_stack *s);
+
+/* ---- split.c: the worker's end of channels ---- */
+
+/* Puts an event of a split connection where its application will find it. */
+void qs_split_event(struct qs_stack *s, struct qs_queue *q, const struct qs_event *ev);
+
+/* Moves what waits, both ways, on all channels of a queue. @return true when something moved. */
+bool qs_split_run(struct qs_stack *s, struct qs_queue *q);
+
+/* Is there a command that was not carried out? */
+bool qs_split_has_work(const struct qs_stack *s, const struct qs_queue *q);
+
+/* ---- app.c ---- */
+
+/* Makes the channels of the classes that the application's listeners use. */
+qs_err qs_app_open_channels(struct qs_app *a, struct qs_diag *diag);
+
+/* Makes a sleeping application look; a running one is left alone. */
+void qs_app_nudge(struct qs_app *a);
+
+/* ---- slot lists ---- */
+
+#define QS_SLOT_PUSH(list, slots, i)                                                               \
+    do {                                                                                           \
+        (slots)[i].next = QS_NO_SLOT;                                                              \
+        (slots)[i].listed = true;                                                                  \
+        if ((list)->last == QS_NO_SLOT)                                                            \
+            (list)->first = (i);                                                                   \
+        else                                                                                       \
+            (slots)[(list)->last].next = (i);                                                      \
+        (list)->last = (i);                                                                        \
+    } while (0)
+
+/* Takes the first one, which exists. */
+#define QS_SLOT_POP(list, slots)                                                                   \
+    do {                                                                                           \
+        struct qs_slot_list *l_ = (list);                                                          \
+        (slots)[l_->first].listed = false;                                                         \
+        l_->first = (slots)[l_->first].next;                                                       \
+        if (l_->first == QS_NO_SLOT)                                                               \
+            l_->last = QS_NO_SLOT;                                                                 \
+    } while (0)
+
+#endif

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A worker: one thread that runs the queues it was given, polls while there is work and a little
+ * longer, then sleeps until a frame, a command, a letter or a deadline of an engine. */
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "io/clock.h"
+#include "io/diag.h"
+#include "runtime/stack.h"
+
+#define RX_BURST 64u
+#define TX_BURST 64u
+#define EVENTS 64u
+/* What one queue may take of a turn before the next one has its own. */
+#define TX_BURSTS_PER_TURN 8u
+/* Longest sleep: a lost wake-up would cost this much, not for ever. */
+#define SLEEP_MAX QS_MS(100)
+
+static void stat_add(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+/* ---- one queue ---- */
+
+static bool receive(struct qs_driver *d, struct qs_queue *q, qs_time now)
+{
+    struct qs_frame frames[RX_BURST];
+    size_t n = d->ops->rx(d, q->idx, frames, RX_BURST);
+    if (n == 0)
+        return false;
+    qs_engine_rx(q->engine, frames, n, now);
+    d->ops->rx_done(d, q->idx, frames, n);
+    return true;
+}
+
+static void serve(struct qs_stack *s, struct qs_queue *q, const struct qs_event *ev, qs_time now)
+{
+    struct qs_worker_slot *slot = &q->slots[qs_slot_of(ev->conn)];
+    if (ev->listener >= 0)
+        slot->handler = &s->listeners[ev->listener];
+    const struct qs_handler *h = slot->handler;
+    if (!h->fn) {
+        qs_split_event(s, q, ev);
+        return;
+    }
+    struct qs_event mine = *ev;
+    mine.listener = h->listener;
+    h->fn(q->engine, &mine, now, h->ctx);
+}
+
+static bool serve_all(struct qs_stack *s, struct qs_queue *q, qs_time now)
+{
+    struct qs_event events[EVENTS];
+    bool any = false;
+    size_t n;
+    do {
+        n = qs_engine_events(q->engine, events, EVENTS);
+        for (size_t i = 0; i < n; i++)
+            serve(s, q, &events[i], now);
+        any |= n > 0;
+    } while (n == EVENTS);
+    return any;
+}
+
+static bool transmit(struct qs_driver *d, struct qs_queue *q, qs_time now)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < TX_BURSTS_PER_TURN; i++) {
+        if (qs_engine_deadline(q->engine).ns > now.ns)
+            break;
+        struct qs_frame frames[TX_BURST];
+        size_t lent = d->ops->tx_reserve(d, q->idx, frames, TX_BURST);
+        if (lent == 0)
+            break;
+        size_t used = qs_engine_tx(q->engine, frames, lent, now);
+        d->ops->tx_commit(d, q->idx, frames, lent, used);
+        any |= used > 0;
+        if (used < lent)
+            break;
+    }
+    return any;
+}
+
+/* @return true when something moved. */
+static bool run_queue(struct qs_stack *s, struct qs_queue *q, qs_time now)
+{
+    bool busy = receive(s->driver, q, now);
+    busy |= qs_neighbours_listen(s, q);
+    busy |= serve_all(s, q, now);
+    if (s->n_apps)
+        busy |= qs_split_run(s, q);
+    busy |= transmit(s->driver, q, now);
+    /* Timers that ran with the transmission may have made events. */
+    return busy | serve_all(s, q, now);
+}
+
+/* ---- sleeping ---- */
+
+void qs_worker_nudge(struct qs_worker *w)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&w->sleeping, __ATOMIC_RELAXED))
+        return;
+    uint64_t one = 1;
+    ssize_t written = write(w->event_fd, &one, sizeof one);
+    (void)written; /* full means that it will wake anyhow */
+}
+
+static bool may_sleep(struct qs_worker *w)
+{
+    struct qs_stack *s = w->stack;
+    if (__atomic_load_n(&w->mail.has_mail, __ATOMIC_ACQUIRE) ||
+        __atomic_load_n(&s->stopping, __ATOMIC_ACQUIRE))
+        return false;
+    for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers) {
+        if (s->n_apps && qs_split_has_work(s, &s->queues[q]))
+            return false;
+        if (s->driver->ops->arm(s->driver, q))
+            return false;
+    }
+    return true;
+}
+
+static qs_time first_deadline(const struct qs_worker *w)
+{
+    const struct qs_stack *s = w->stack;
+    qs_time first = QS_NEVER;
+    for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers) {
+        qs_time t = qs_engine_deadline(s->queues[q].engine);
+        if (t.ns < first.ns)
+            first = t;
+    }
+    return first;
+}
+
+static void sleep_until_work(struct qs_worker *w, qs_time now)
+{
+    qs_time deadline = first_deadline(w);
+    if (deadline.ns <= now.ns)
+        return;
+    uint64_t ns = deadline.ns - now.ns < SLEEP_MAX.ns ? deadline.ns - now.ns : SLEEP_MAX.ns;
+    __atomic_store_n(&w->sleeping, 1, __ATOMIC_SEQ_CST);
+    if (may_sleep(w)) {
+        struct epoll_event ready[8];
+        struct timespec limit = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+        stat_add(&w->stats.sleeps, 1);
+        int n = epoll_pwait2(w->epoll_fd, ready, 8, &limit, NULL);
+        for (int i = 0; i < n; i++) {
+            uint64_t ignored;
+            if (ready[i].data.fd == w->event_fd && read(w->event_fd, &ignored, sizeof ignored) < 0)
+                break;
+        }
+    }
+    __atomic_store_n(&w->sleeping, 0, __ATOMIC_SEQ_CST);
+}
+
+/* ---- thread ---- */
+
+static void turn(struct qs_worker *w, qs_time now, bool *busy)
+{
+    struct qs_stack *s = w->stack;
+    *busy = qs_notes_take(w, now);
+    for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers)
+        *busy |= run_queue(s, &s->queues[q], now);
+}
+
+static void *run(void *arg)
+{
+    struct qs_worker *w = arg;
+    struct qs_stack *s = w->stack;
+    qs_time now = qs_clock_now(), last_busy = now;
+    while (!__atomic_load_n(&s->stopping, __ATOMIC_ACQUIRE)) {
+        bool busy;
+        turn(w, now, &busy);
+        stat_add(&w->stats.polls, 1);
+        qs_time after = qs_clock_now();
+        if (busy) {
+            stat_add(&w->stats.busy_polls, 1);
+            stat_add(&w->stats.busy_ns, after.ns - now.ns);
+            last_busy = after;
+        } else if (after.ns - last_busy.ns >= s->opts.poll_idle.ns) {
+            sleep_until_work(w, after);
+            after = qs_clock_now();
+        }
+        now = after;
+    }
+    return NULL;
+}
+
+static qs_err watch(struct qs_worker *w, int fd, struct qs_diag *diag)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
+    if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0)
+        return 0;
+    return qs_fail(diag, QS_ERR_SYS, "worker %u: epoll_ctl: %s", w->idx, strerror(errno));
+}
+
+qs_err qs_worker_init(struct qs_worker *w, struct qs_stack *s, uint32_t idx, struct qs_diag *diag)
+{
+    w->stack = s;
+    w->idx = idx;
+    pthread_mutex_init(&w->mail.lock, NULL);
+    w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (w->epoll_fd < 0 || w->event_fd < 0)
+        return qs_fail(diag, QS_ERR_SYS, "worker %u: no descriptor: %s", idx, strerror(errno));
+    qs_err err = watch(w, w->event_fd, diag);
+    for (uint32_t q = idx; q < s->opts.n_queues && !err; q += s->opts.n_workers)
+        err = watch(w, s->driver->ops->fd(s->driver, q), diag);
+    return err;
+}
+
+void qs_worker_fini(struct qs_worker *w)
+{
+    if (w->epoll_fd > 0)
+        close(w->epoll_fd);
+    if (w->event_fd > 0)
+        close(w->event_fd);
+    pthread_mutex_destroy(&w->mail.lock);
+}
+
+static void pin(struct qs_worker *w)
+{
+    const struct qs_stack *s = w->stack;
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    if (s->opts.first_cpu < 0 || cpus < 1)
+        return;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)(((uint32_t)s->opts.first_cpu + w->idx) % (uint32_t)cpus), &set);
+    (void)pthread_setaffinity_np(w->thread, sizeof set, &set); /* a wish: cpusets may forbid it */
+}
+
+qs_err qs_worker_start(struct qs_worker *w, struct qs_diag *diag)
+{
+    int error = pthread_create(&w->thread, NULL, run, w);
+    if (error)
+        return qs_fail(diag, QS_ERR_SYS, "worker %u: no thread: %s", w->idx, strerror(error));
+    char name[16];
+    (void)snprintf(name, sizeof name, "qs-worker-%u", w->idx);
+    (void)pthread_setname_np(w->thread, name);
+    w->running = true;
+    pin(w);
+    return 0;
+}
+
+void qs_worker_join(struct qs_worker *w)
+{
+    if (!w->running)
+        return;
+    qs_worker_nudge(w);
+    pthread_join(w->thread, NULL);
+    w->running = false;
+}
+
+qs_err qs_stack_worker_stats(const qs_stack *s, uint32_t worker, struct qs_worker_stats *out)
+{
+    memset(out, 0, sizeof *out);
+    if (worker >= s->opts.n_workers)
+        return QS_ERR_ARG;
+    const struct qs_worker *w = &s->workers[worker];
+    out->polls = __atomic_load_n(&w->stats.polls, __ATOMIC_RELAXED);
+    out->busy_polls = __atomic_load_n(&w->stats.busy_polls, __ATOMIC_RELAXED);
+    out->sleeps = __atomic_load_n(&w->stats.sleeps, __ATOMIC_RELAXED);
+    out->busy_ns = __atomic_load_n(&w->stats.busy_ns, __ATOMIC_RELAXED);
+    out->cpu_ns = w->running ? qs_clock_thread_cpu_ns(w->thread) : 0;
+    return 0;
+}
