@@ -28,6 +28,11 @@
 /* Global functions are verified once and not again for each turn of the loop around their call. They may be
  * called with anything of the right type, so they check for NULL. */
 #define QS_SOFTNIC_STEP __attribute__((noinline))
+#define QS_SOFTNIC_ARGS(ok)                                                                        \
+    do {                                                                                           \
+        if (!(ok))                                                                                 \
+            return 0;                                                                              \
+    } while (0)
 #else
 #define QS_SOFTNIC_READ(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define QS_SOFTNIC_ADD(p, n) ((void)__atomic_fetch_add((p), (n), __ATOMIC_RELAXED))
@@ -35,6 +40,7 @@
 #define QS_SOFTNIC_OPAQUE(v) ((void)(v))
 #define QS_SOFTNIC_UNROLL
 #define QS_SOFTNIC_STEP static inline __attribute__((always_inline))
+#define QS_SOFTNIC_ARGS(ok) ((void)0)
 #endif
 #define QS_SOFTNIC_INLINE static inline __attribute__((always_inline))
 
@@ -171,8 +177,7 @@ QS_SOFTNIC_STEP uint32_t qs_softnic_find(const struct qs_softnic *nic, uint32_t 
                                          const struct qs_softnic_key *key)
 {
     QS_SOFTNIC_OPAQUE(group);
-    if (!nic || !key || group >= QS_SOFTNIC_GROUP_SLOTS)
-        return 0;
+    QS_SOFTNIC_ARGS(nic && key && group < QS_SOFTNIC_GROUP_SLOTS);
     uint64_t masked[QS_SOFTNIC_KEY_WORDS];
     QS_SOFTNIC_UNROLL
     for (uint32_t i = 0; i < QS_SOFTNIC_KEY_WORDS; i++)
@@ -237,8 +242,7 @@ QS_SOFTNIC_STEP uint32_t qs_softnic_look(const struct qs_softnic *nic,
                                          const struct qs_softnic_key *key,
                                          struct qs_softnic_verdict *verdict)
 {
-    if (!nic || !key || !verdict)
-        return 0;
+    QS_SOFTNIC_ARGS(nic && key && verdict);
     uint32_t best = 0, best_location = QS_SOFTNIC_RULES_MAX, queue = 0;
     uint32_t n_groups = QS_SOFTNIC_READ(&nic->n_groups);
     for (uint32_t group = 0; group < QS_SOFTNIC_GROUP_SLOTS; group++) {
@@ -274,8 +278,7 @@ QS_SOFTNIC_STEP uint32_t qs_softnic_decide(const struct qs_softnic *nic,
                                            const struct qs_softnic_key *key,
                                            struct qs_softnic_verdict *verdict)
 {
-    if (!nic || !key || !verdict)
-        return 0;
+    QS_SOFTNIC_ARGS(nic && key && verdict);
     verdict->queue = verdict->hash = verdict->entry = 0;
     verdict->is_ip = key->family != 0;
     if (!verdict->is_ip)
