@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Loads the embedded BPF objects through libbpf. libbpf prints nothing: the last line of the verifier or of
- * the kernel goes into the caller's diag. */
+/* Loads the embedded BPF objects through libbpf. libbpf prints nothing: the last line of the
+ * verifier or of the kernel goes into the caller's diag. */
 #include "steer.h"
 
 #include "bpf/qs_xdp_layout.h"
@@ -55,7 +55,8 @@ static qs_err err_of_errno(int error)
     }
 }
 
-/* Puts the last line of `log` that says something, after the verifier's statistics are cut off, into `line`. */
+/* Puts the last line of `log` that says something, after the verifier's statistics are cut off,
+ * into `line`. */
 static void last_line(char *log, char *line, size_t room)
 {
     static const char *const statistics[] = {"processed ", "verification time", "stack depth",
@@ -76,7 +77,8 @@ static int print_nothing(enum libbpf_print_level level, const char *format, va_l
     return 0;
 }
 
-/* libbpf's print function belongs to the process: it is ours for one call of libbpf and then put back. */
+/* libbpf's print function belongs to the process: it is ours for one call of libbpf and then put
+ * back. */
 static pthread_mutex_t quiet = PTHREAD_MUTEX_INITIALIZER;
 
 static libbpf_print_fn_t hush(void)
@@ -245,8 +247,10 @@ qs_err qs_steer_set_socket(struct qs_steer *s, uint32_t queue, int fd, struct qs
     int error = errno;
     SAY(diag, "descriptor %d was not taken as the AF_XDP socket of queue %u (at most %u): %s", fd,
         queue, QS_XDP_SOCKETS_MAX, strerror(error));
-    return error == EBADF || error == E2BIG || error == EOPNOTSUPP ? QS_ERR_ARG
-                                                                   : err_of_errno(error);
+    return error == EBADF || error == ENOTSOCK || error == EINVAL || error == E2BIG ||
+                   error == EOPNOTSUPP
+               ? QS_ERR_ARG
+               : err_of_errno(error);
 }
 
 /* A program that is on the device already, or 0. */

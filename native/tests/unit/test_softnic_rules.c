@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Flow rules against a plain model: precedence, masks, replacement, limits; and the queues that they allow. */
+/* Flow rules against a plain model: precedence, masks, replacement, limits; and the queues that
+ * they allow. */
 #include "qs_softnic_test.h"
 
 static void check_frame(const struct qs_softnic *nic, const struct model *m, uint64_t *random)
