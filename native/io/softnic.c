@@ -15,11 +15,19 @@ static const uint8_t published_key[QS_SOFTNIC_KEY_BYTES] = {
     0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
     0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa};
 
-/* Readers that began before this look again: what they may hold is about to be written. */
+/* Readers that began before this look again. */
 static void raise_generation(struct qs_softnic *nic)
 {
     PUBLISH(&nic->generation, nic->generation + 1u);
     __atomic_thread_fence(__ATOMIC_RELEASE);
+    nic->has_retired = 0;
+}
+
+/* Before memory is written that no new reader finds: old ones may still be in what was retired. */
+static void before_reuse(struct qs_softnic *nic)
+{
+    if (nic->has_retired)
+        raise_generation(nic);
 }
 
 static void store_key(struct qs_softnic_key *to, const uint64_t *words)
@@ -58,9 +66,10 @@ static void fill_bank(struct qs_softnic_key_bank *bank, const uint8_t *key)
 void qs_softnic_set_key(struct qs_softnic *nic, const uint8_t key[QS_SOFTNIC_KEY_BYTES])
 {
     uint32_t other = nic->active_bank ^ 1u;
-    raise_generation(nic);
+    before_reuse(nic);
     fill_bank(&nic->banks[other], key);
     PUBLISH(&nic->active_bank, other);
+    nic->has_retired = 1;
 }
 
 static void store_default_indir(struct qs_softnic *nic, uint32_t n_queues)
@@ -149,7 +158,8 @@ static uint32_t count_groups(const struct qs_softnic *nic)
     return n;
 }
 
-/* Group for `mask`, made if there is none; `leaving` is the group of the rule that will be replaced. */
+/* Group for `mask`, made if there is none; `leaving` is the group of the rule that will be
+ * replaced. */
 static uint32_t join_group(struct qs_softnic *nic, const struct qs_softnic_key *mask,
                            uint32_t leaving)
 {
@@ -161,7 +171,7 @@ static uint32_t join_group(struct qs_softnic *nic, const struct qs_softnic_key *
         group = 0;
         while (nic->groups[group].n_rules)
             group++;
-        raise_generation(nic);
+        before_reuse(nic);
         store_key(&nic->groups[group].mask, mask->words);
         if (group >= nic->n_groups)
             PUBLISH(&nic->n_groups, group + 1u);
@@ -173,6 +183,7 @@ static uint32_t join_group(struct qs_softnic *nic, const struct qs_softnic_key *
 static void leave_group(struct qs_softnic *nic, uint32_t group)
 {
     PUBLISH(&nic->groups[group].n_rules, nic->groups[group].n_rules - 1u);
+    nic->has_retired = 1;
 }
 
 /* ---- index: the best rule of each (mask, value) ---- */
@@ -304,7 +315,7 @@ static uint32_t fill_entry(struct qs_softnic *nic, const struct qs_softnic_rule 
     for (size_t i = 0; i < QS_SOFTNIC_KEY_WORDS; i++)
         value.words[i] &= mask.words[i];
 
-    raise_generation(nic);
+    before_reuse(nic);
     store_key(&entry->value, value.words);
     STORE(&entry->location, rule->location);
     STORE(&entry->queue, rule->queue);
@@ -327,6 +338,7 @@ static void count_rule(struct qs_softnic *nic, const struct qs_softnic_entry *en
 static void release_entry(struct qs_softnic *nic, uint32_t idx)
 {
     nic->free_entries[nic->n_free++] = (uint16_t)idx;
+    nic->has_retired = 1;
 }
 
 static void remove_entry(struct qs_softnic *nic, uint32_t idx)
@@ -358,7 +370,8 @@ qs_err qs_softnic_rule_insert(struct qs_softnic *nic, const struct qs_softnic_ru
     }
     nic->entry_at[rule->location] = (uint16_t)(idx + 1u);
     if (old) {
-        /* A reader that passed the new rule's place before it was there must not miss the old one too. */
+        /* A reader that passed the new rule's place before it was there must not miss the old one
+         * too. */
         raise_generation(nic);
         remove_entry(nic, old - 1u);
     }

@@ -25,8 +25,8 @@ QS_MUST_CHECK qs_err qs_softnic_set_queues(struct qs_softnic *nic, uint32_t n_qu
 /* 40-byte Toeplitz key. */
 void qs_softnic_set_key(struct qs_softnic *nic, const uint8_t key[QS_SOFTNIC_KEY_BYTES]);
 
-/* Whole table, QS_SOFTNIC_INDIR_SIZE queues; NULL: even over the active queues again, and following their
- * number. QS_ERR_ARG when one is not active. */
+/* Whole table, QS_SOFTNIC_INDIR_SIZE queues; NULL: even over the active queues again, and following
+ * their number. QS_ERR_ARG when one is not active. */
 QS_MUST_CHECK qs_err qs_softnic_set_indir(struct qs_softnic *nic, const uint32_t *queues);
 
 /* Puts `rule` at rule->location, replacing what is there without a moment in which neither holds.
@@ -38,7 +38,8 @@ QS_MUST_CHECK qs_err qs_softnic_rule_insert(struct qs_softnic *nic,
 /* QS_ERR_STALE when the location is empty. */
 QS_MUST_CHECK qs_err qs_softnic_rule_delete(struct qs_softnic *nic, uint32_t location);
 
-/* The rule at `location`, its value masked, and how often it was hit; false when the location is empty. */
+/* The rule at `location`, its value masked, and how often it was hit; false when the location is
+ * empty. */
 bool qs_softnic_rule_get(const struct qs_softnic *nic, uint32_t location,
                          struct qs_softnic_rule *out, uint64_t *hits);
 

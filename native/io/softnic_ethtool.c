@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Each request is checked whole before anything is changed. Structures are copied out of and into the
- * messages, since a tail may leave them unaligned. */
+/* Each request is checked whole before anything is changed. Structures are copied out of and into
+ * the messages, since a tail may leave them unaligned. */
 #include "softnic_ethtool.h"
 
 #include "softnic.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests in the structures of linux/ethtool.h over the software NIC (docs/design/002), and the Unix socket
- * that takes them. */
+/* Requests in the structures of linux/ethtool.h over the software NIC (docs/design/002), and the
+ * Unix socket that takes them. */
 #ifndef QS_IO_SOFTNIC_ETHTOOL_H
 #define QS_IO_SOFTNIC_ETHTOOL_H
 
@@ -27,14 +27,16 @@ struct qs_softnic_port {
 };
 
 /* Carries out one request of `bytes` and writes the answer, message head included, to `answer`
- * (QS_SOFTNIC_ANSWER_MAX bytes). Returns the answer's length. A request that is refused changes nothing. */
+ * (QS_SOFTNIC_ANSWER_MAX bytes). Returns the answer's length. A request that is refused changes
+ * nothing. */
 size_t qs_softnic_ethtool(const struct qs_softnic_port *port, const void *request, size_t bytes,
                           void *answer);
 
 struct qs_softnic_server;
 
-/* Listens on RUNDIR/`name`.nic and answers in a thread of its own, which is then the one that changes `nic`
- * (kept). QS_ERR_BUSY when another process answers there already; a socket left by a dead one is removed. */
+/* Listens on RUNDIR/`name`.nic and answers in a thread of its own, which is then the one that
+ * changes `nic` (kept). QS_ERR_BUSY when another process answers there already; a socket left by a
+ * dead one is removed. */
 QS_MUST_CHECK qs_err qs_softnic_server_start(struct qs_softnic_server **out, struct qs_softnic *nic,
                                              const char *name, const char *bus_info,
                                              struct qs_diag *diag);

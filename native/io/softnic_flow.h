@@ -7,8 +7,8 @@
 
 #include <linux/ethtool.h>
 
-/* Fills `rule`, all but its location. Returns 0, or a negative errno with `*why` a sentence in static storage. Whether
- * the queue is active is not looked at. */
+/* Fills `rule`, all but its location. Returns 0, or a negative errno with `*why` a sentence in
+ * static storage. Whether the queue is active is not looked at. */
 int qs_softnic_rule_of_flow(const struct ethtool_rx_flow_spec *fs, struct qs_softnic_rule *rule,
                             const char **why);
 

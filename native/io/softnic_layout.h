@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Memory of the software NIC, the same for C and for BPF programs: fixed-width fields only.
  *
- * Readers (packet paths) take no lock. What they can reach is never changed in place: a changed rule or
- * key is written where no new reader looks and is then published by one store. `generation` is raised
- * before such retired memory is written again, so a reader that was still in it knows and looks again. */
+ * Readers (packet paths) take no lock. What they can reach is never changed in place: a changed
+ * rule or key is written where no new reader looks and is then published by one store. `generation`
+ * is raised before such retired memory is written again, so a reader that was still in it knows and
+ * looks again. */
 #ifndef QS_IO_SOFTNIC_LAYOUT_H
 #define QS_IO_SOFTNIC_LAYOUT_H
 
@@ -84,8 +85,8 @@ struct qs_softnic_group {
     uint32_t zero[3];
 };
 
-/* Slot: 0, or the hash's upper half and (entry + 1). Of several rules with equal mask and value only the
- * one with the lowest location is here. */
+/* Slot: 0, or the hash's upper half and (entry + 1). Of several rules with equal mask and value
+ * only the one with the lowest location is here. */
 struct qs_softnic_bucket {
     uint32_t n_used; /* slots from here on are empty */
     uint32_t slots[QS_SOFTNIC_BUCKET_SLOTS];
@@ -117,7 +118,8 @@ struct qs_softnic {
     uint32_t n_shadowed; /* rules that are not in the index: an equal one is at a lower location */
     uint32_t indir_is_default; /* follows the number of queues */
     uint32_t n_free;
-    uint32_t zero[4];
+    uint32_t has_retired; /* since `generation` was last raised */
+    uint32_t zero[3];
 
     uint32_t indir[QS_SOFTNIC_INDIR_SIZE];
     struct qs_softnic_group groups[QS_SOFTNIC_GROUP_SLOTS];

@@ -2,13 +2,13 @@
 /* The one lookup of the software NIC, for C and for BPF programs:
  * frame -> key (qs_softnic_parse), key -> queue or drop and RSS hash (qs_softnic_decide), counters.
  *
- * Hash: Toeplitz over source, destination and, for TCP and UDP, ports. Fragments, other protocols and IPv6
- * with extension headers: addresses only. What is not IP, or IP cut off in its header or behind two VLAN tags:
- * hash 0, queue 0, no rule.
+ * Hash: Toeplitz over source, destination and, for TCP and UDP, ports. Fragments, other protocols
+ * and IPv6 with extension headers: addresses only. What is not IP, or IP cut off in its header or
+ * behind two VLAN tags: hash 0, queue 0, no rule.
  *
- * A BPF program defines QS_SOFTNIC_LOAD_DEFINED, `struct qs_softnic_source` and qs_softnic_load() before it
- * includes this file. Loops have fixed bounds and offsets into the shared memory are checked in a form that the
- * kernel's verifier follows. */
+ * A BPF program defines QS_SOFTNIC_LOAD_DEFINED, `struct qs_softnic_source` and qs_softnic_load()
+ * before it includes this file. Loops have fixed bounds and offsets into the shared memory are
+ * checked in a form that the kernel's verifier follows. */
 #ifndef QS_IO_SOFTNIC_LOOKUP_H
 #define QS_IO_SOFTNIC_LOOKUP_H
 
@@ -19,15 +19,18 @@
 #ifdef __bpf__
 #define QS_SOFTNIC_READ(p) (*(const volatile __typeof__(*(p)) *)(p))
 #define QS_SOFTNIC_ADD(p, n) ((void)__sync_fetch_and_add((p), (n)))
-/* Keeps the compiler from changing the order; BPF has no load fence. The processors that keep loads in order
- * (x86) need none. On others a reader may, in a window of nanoseconds, miss that it has to look again. */
+/* Keeps the compiler from changing the order; BPF has no load fence. The processors that keep loads
+ * in order (x86) need none. On others a reader may, in a window of nanoseconds, miss that it has to
+ * look again. */
 #define QS_SOFTNIC_LOADS_IN_ORDER() __asm__ volatile("" ::: "memory")
 /* Keeps the compiler from proving a bound that the verifier cannot see. */
 #define QS_SOFTNIC_OPAQUE(v) __asm__ volatile("" : "+r"(v))
 #define QS_SOFTNIC_UNROLL _Pragma("unroll")
-/* Global functions are verified once and not again for each turn of the loop around their call. They may be
- * called with anything of the right type, so they check for NULL. */
+/* Global functions are verified once and not again for each turn of the loop around their call.
+ * They may be called with anything of the right type, so they check for NULL. */
 #define QS_SOFTNIC_STEP __attribute__((noinline))
+#define QS_SOFTNIC_TRIES                                                                           \
+    64u /* a loop has to end; 3 changes in 10 us make one try in ten look again */
 #define QS_SOFTNIC_ARGS(ok)                                                                        \
     do {                                                                                           \
         if (!(ok))                                                                                 \
@@ -41,10 +44,9 @@
 #define QS_SOFTNIC_UNROLL
 #define QS_SOFTNIC_STEP static inline __attribute__((always_inline))
 #define QS_SOFTNIC_ARGS(ok) ((void)0)
+#define QS_SOFTNIC_TRIES UINT32_MAX
 #endif
 #define QS_SOFTNIC_INLINE static inline __attribute__((always_inline))
-
-#define QS_SOFTNIC_TRIES 8u
 
 #ifndef QS_SOFTNIC_LOAD_DEFINED
 /* Where a frame is read from. */
@@ -161,7 +163,8 @@ QS_SOFTNIC_INLINE bool qs_softnic_parse(const struct qs_softnic_source *from,
     return ethertype == 0x86dd && qs_softnic_parse_ip6(from, offset, key);
 }
 
-/* Hash of a masked key in one group: upper half tells rules of a bucket apart, lower bits choose it. */
+/* Hash of a masked key in one group: upper half tells rules of a bucket apart, lower bits choose
+ * it. */
 QS_SOFTNIC_INLINE uint32_t qs_softnic_index_hash(uint32_t group, const uint64_t *words)
 {
     uint64_t h = (words[0] + 0x9e3779b97f4a7c15u) * (words[1] + 0xc2b2ae3d27d4eb4fu) +
@@ -271,9 +274,8 @@ QS_SOFTNIC_STEP uint32_t qs_softnic_look(const struct qs_softnic *nic,
     return queue;
 }
 
-/* Chooses for a parsed key; returns verdict->queue. Looks again when memory that it may have been reading was
- * given a new use; each time that takes a change on the control side within some nanoseconds, so that the bound
- * is never met. */
+/* Chooses for a parsed key; returns verdict->queue. Looks again when memory that it may have been
+ * reading was given a new use meanwhile. */
 QS_SOFTNIC_STEP uint32_t qs_softnic_decide(const struct qs_softnic *nic,
                                            const struct qs_softnic_key *key,
                                            struct qs_softnic_verdict *verdict)

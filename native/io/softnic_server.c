@@ -72,7 +72,8 @@ static bool answer_client(struct qs_softnic_server *s, int fd)
     struct pollfd hung_up = {.fd = fd, .events = POLLRDHUP};
     if (n == 0 && poll(&hung_up, 1, 0) > 0)
         return false; /* and not an empty packet */
-    /* A packet that was cut off announces too many bytes, or is over the limit: refused either way. */
+    /* A packet that was cut off announces too many bytes, or is over the limit: refused either way.
+     */
     size_t bytes = qs_softnic_ethtool(&s->port, s->request, (size_t)n, s->answer);
     return send(fd, s->answer, bytes, MSG_NOSIGNAL) == (ssize_t)bytes;
 }
@@ -108,8 +109,8 @@ static void find_directory(char *path, size_t room)
         (void)snprintf(path, room, "/tmp/qstack-%u", (unsigned)geteuid());
 }
 
-/* Makes the directory if need be and opens it locked, so that of two processes that remove a stale socket
- * none removes the other's new one. Returns the descriptor or a negative QS_ERR_*. */
+/* Makes the directory if need be and opens it locked, so that of two processes that remove a stale
+ * socket none removes the other's new one. Returns the descriptor or a negative QS_ERR_*. */
 static int lock_directory(const char *path, struct qs_diag *diag)
 {
     struct stat st;

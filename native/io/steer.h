@@ -28,7 +28,8 @@ struct qs_softnic *qs_steer_softnic(const struct qs_steer *s);
 /* Program for TUNSETSTEERINGEBPF; kept by `s`. */
 int qs_steer_prog_fd(const struct qs_steer *s);
 
-/* Program for TUNSETFILTEREBPF, which drops what a rule drops; kept by `s`. A tap needs both programs. */
+/* Program for TUNSETFILTEREBPF, which drops what a rule drops; kept by `s`. A tap needs both
+ * programs. */
 int qs_steer_filter_fd(const struct qs_steer *s);
 
 /* Frames for `queue` go to the AF_XDP socket `fd`. */
@@ -45,8 +46,8 @@ QS_MUST_CHECK qs_err qs_steer_claim(struct qs_steer *s, const qs_addr *addr, uin
                                     struct qs_diag *diag);
 void qs_steer_unclaim(struct qs_steer *s, const qs_addr *addr, uint16_t port);
 
-/* XDP only: frames handed to a socket, left to the kernel, and dropped because their queue has no socket. What
- * rules drop is counted by the software NIC. */
+/* XDP only: frames handed to a socket, left to the kernel, and dropped because their queue has no
+ * socket. What rules drop is counted by the software NIC. */
 struct qs_steer_counts {
     uint64_t to_socket, passed, no_socket;
 };
