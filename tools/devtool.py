@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs of tools/dev that need Python: test, lint, fuzz, bench, docs. Standard library only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+BIN = ROOT / ".venv" / "bin"
+CLANG = "clang-14"
+
+# Flavour of the C build -> (compiler, meson options). Asserts hold in gcc and san, not in clang.
+FLAVOURS = {
+    "gcc": ("gcc", ("--buildtype=debugoptimized", "-Dwerror=true")),
+    "clang": (CLANG, ("--buildtype=release", "-Dwerror=true")),
+    "san": (
+        "gcc",
+        (
+            "--buildtype=debugoptimized",
+            "-Dwerror=true",
+            "-Db_sanitize=address,undefined",
+            "-Db_lundef=false",
+            "-Dc_args=-fno-sanitize-recover=all",
+        ),
+    ),
+    "fuzz": (CLANG, ("--buildtype=debugoptimized", "-Dfuzz=enabled", "-Db_lundef=false")),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Commands that are run in order until one fails.
+
+    Attributes:
+        name: What the summary calls it.
+        commands: Argument vectors, run in the project's root.
+        good: Exit statuses that are no failure.
+    """
+
+    name: str
+    commands: list[list[str]]
+    good: frozenset[int] = field(default=frozenset({0}))
+
+
+def _tool(name: str) -> str:
+    return str(BIN / name)
+
+
+def _environment() -> dict[str, str]:
+    path = f"{BIN}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _run(command: list[str]) -> int:
+    print("+", " ".join(command), flush=True)
+    return subprocess.run(command, cwd=ROOT, env=_environment(), check=False).returncode
+
+
+def _run_stage(stage: Stage) -> bool:
+    return all(_run(command) in stage.good for command in stage.commands)
+
+
+def run_stages(stages: list[Stage]) -> int:
+    """Run every stage, also after one has failed, and print a line for each at the end.
+
+    Returns:
+        Exit status: 0 when all passed, else 1.
+    """
+    lines, failed = [], 0
+    begin = time.monotonic()
+    for number, stage in enumerate(stages, 1):
+        print(f"\n== {stage.name} ({number} of {len(stages)})", flush=True)
+        start = time.monotonic()
+        passed = _run_stage(stage)
+        failed += not passed
+        verdict = "ok    " if passed else "FAILED"
+        lines.append(f"{verdict} {time.monotonic() - start:6.1f} s  {stage.name}")
+    print("", *lines, sep="\n")
+    verdict = f"{failed} of {len(stages)} FAILED" if failed else "all passed"
+    print(f"{verdict}, {time.monotonic() - begin:.0f} s")
+    return 1 if failed else 0
+
+
+def build_commands(flavour: str) -> list[list[str]]:
+    """Return the commands that configure, if need be, and compile one flavour of the C build."""
+    compiler, options = FLAVOURS[flavour]
+    folder = BUILD / flavour
+    setup = [_tool("meson"), "setup", "-Dpython=disabled", *options, str(folder)]
+    # `env` because meson takes the compiler from the environment, at the first set-up only.
+    configure = [] if (folder / "build.ninja").exists() else [["env", f"CC={compiler}", *setup]]
+    return [*configure, [_tool("ninja"), "-C", str(folder)]]
+
+
+def _c_tests(flavour: str, *options: str) -> list[list[str]]:
+    test = [_tool("meson"), "test", "-C", str(BUILD / flavour), "--no-rebuild", "--print-errorlogs"]
+    return [*build_commands(flavour), [*test, *options]]
+
+
+def _pytest(*args: str) -> Stage:
+    paths = [arg for arg in args if arg.startswith("tests/")]
+    # pytest exits with 5 when nothing was selected, which -k may cause.
+    good = frozenset({0, 5}) if "-k" in args else frozenset({0})
+    name = "Python tests: " + " ".join(path.removeprefix("tests/") for path in paths)
+    return Stage(name=name, commands=[[_tool("python"), "-m", "pytest", *args]], good=good)
+
+
+def test_stages(args: argparse.Namespace) -> list[Stage]:
+    """Return the stages of ``tools/dev test`` with these options."""
+    selection = ["-k", args.k] if args.k else []
+    selection += ["-m", "not slow"] if args.quick else []
+    san = Stage(name="ASan and UBSan: C tests, corpus", commands=_c_tests("san", "-t", "4"))
+    netns = _pytest("tests/netns", *selection)
+    if args.san or args.netns:
+        return [san] * args.san + [netns] * args.netns
+    folders = [path for path in sorted((ROOT / "tests").iterdir()) if any(path.glob("test_*.py"))]
+    names = [f"tests/{path.name}" for path in folders if path.name != "netns"]
+    python = [_pytest(*names, *selection)]
+    if (ROOT / "tests/netns").is_dir():
+        python.append(netns)
+    if args.k:
+        return python
+    return [
+        Stage(name="gcc: C tests, corpus", commands=_c_tests("gcc", "-t", "2")),
+        san,
+        Stage(name="clang: compiles without a warning", commands=build_commands("clang")),
+        *python,
+    ]
+
+
+def lint_stages() -> list[Stage]:
+    """Return the stages of ``tools/dev lint``."""
+    python = _tool("python")
+    c_files = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "native").rglob("*.[ch]"))
+    checks = ("layers", "sizes", "cites", "map")
+    return [
+        Stage(name="ruff", commands=[[_tool("ruff"), "check"]]),
+        Stage(name="ruff format", commands=[[_tool("ruff"), "format", "--check"]]),
+        Stage(name="mypy --strict", commands=[[_tool("mypy")]]),
+        Stage(
+            name="clang-format",
+            commands=[[_tool("clang-format"), "--dry-run", "-Werror", *c_files]],
+        ),
+        Stage(name="codespell", commands=[[_tool("codespell")]]),
+        *(Stage(name=f"check_{c}", commands=[[python, "-m", f"tools.check_{c}"]]) for c in checks),
+        Stage(name="gcc without a warning", commands=build_commands("gcc")),
+        Stage(name="clang without a warning", commands=build_commands("clang")),
+        Stage(
+            name="check_symbols",
+            commands=[[python, "-m", "tools.check_symbols", str(BUILD / "clang")]],
+        ),
+    ]
+
+
+def fuzz(args: argparse.Namespace) -> int:
+    """Build the fuzz targets and run them, each with its corpus."""
+    if not _run_stage(Stage(name="build", commands=build_commands("fuzz"))):
+        return 1
+    folder = BUILD / "fuzz" / "native" / "fuzz"
+    targets = {path.name: path for path in sorted(folder.glob("fuzz_*")) if path.is_file()}
+    chosen = args.target or list(targets)
+    for name in chosen:
+        if name not in targets:
+            print(f"tools/dev: no fuzz target '{name}', there are: {' '.join(targets) or 'none'}")
+            return 2
+    return run_stages([_fuzz_stage(targets[name], args.seconds) for name in chosen])
+
+
+def _fuzz_stage(target: Path, seconds: int) -> Stage:
+    found = BUILD / "fuzz-found" / target.name
+    crashes = BUILD / "fuzz-crashes" / target.name
+    found.mkdir(parents=True, exist_ok=True)
+    crashes.mkdir(parents=True, exist_ok=True)
+    corpus = ROOT / "native" / "fuzz" / "corpus" / target.name.removeprefix("fuzz_")
+    command = [
+        str(target),
+        f"-max_total_time={seconds}",
+        f"-artifact_prefix={crashes}/",
+        "-print_final_stats=1",
+        "-timeout=10",
+        str(found),
+        *([str(corpus)] if corpus.is_dir() else []),
+    ]
+    return Stage(name=f"{target.name}, {seconds} s; crashes go to {crashes}", commands=[command])
+
+
+def docs() -> int:
+    """Build the documentation; a warning is an error."""
+    out = BUILD / "docs"
+    command = [_tool("sphinx-build"), "-W", "--keep-going", "-q", "-b", "html", "docs", str(out)]
+    if _run(command):
+        return 1
+    print(f"the documentation is at {out / 'index.html'}")
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"at least 1 second, got {text}")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tools/dev")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    test = verbs.add_parser("test", help="run the tests")
+    test.add_argument("--san", action="store_true", help="only the C tests under ASan and UBSan")
+    test.add_argument("--netns", action="store_true", help="only tests/netns")
+    test.add_argument("--quick", action="store_true", help="without tests marked slow")
+    test.add_argument("-k", metavar="EXPRESSION", help="only Python tests that match, as in pytest")
+    verbs.add_parser("lint", help="run formatters, type checker, compilers and checks")
+    fuzzing = verbs.add_parser("fuzz", help="run fuzz targets")
+    fuzzing.add_argument("--seconds", type=_positive, default=60, help="for each; default 60")
+    fuzzing.add_argument("target", nargs="*", metavar="TARGET", help="default: all")
+    verbs.add_parser("bench", help="run 'qstack bench engine' with the options given")
+    verbs.add_parser("docs", help="build the documentation into build/docs")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Run one verb; returns the exit status."""
+    if argv[:1] == ["bench"] and not {"-h", "--help"} & set(argv):
+        return _run([_tool("qstack"), "bench", "engine", *argv[1:]])
+    args = _parser().parse_args(argv)
+    if args.verb == "test":
+        return run_stages(test_stages(args))
+    if args.verb == "lint":
+        return run_stages(lint_stages())
+    if args.verb == "fuzz":
+        return fuzz(args)
+    return docs()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
