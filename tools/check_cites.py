@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps citations of RFCs in the one form that is searched for, and away from obsolete ones.
 
-``RFC 9293 section 3.10.7.4``, ``RFC 6298 rule 2.4``, ``RFC 6056 algorithm 3``, ``RFC 5961 appendix A``,
-``RFC 9293 figure 5``, or the bare ``RFC 6528``.
+``RFC 9293 section 3.10.7.4``, ``RFC 6298 rule 2.4``, ``RFC 6056 algorithm 3``,
+``RFC 5961 appendix A``, ``RFC 9293 figure 5``, or the bare ``RFC 6528``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tools.tree import run_check, sources
 if TYPE_CHECKING:
     from pathlib import Path
 
-# RFC 6528 (initial sequence numbers) is in RFC 9293 too, but stays the name that readers search for.
+# Number -> where it stands today. RFC 6528 is in RFC 9293 too, but is what readers search for.
 OBSOLETE = {
     "793": "9293",
     "879": "9293",

@@ -20,7 +20,7 @@ _BPF_SYSTEM = re.compile(r"(linux|bpf)/\w+\.h|std(int|bool|def)\.h")
 # What user space and a BPF program both read: layouts of shared memory and the lookup over them.
 _SHARED_WITH_BPF = re.compile(r"\w+_(layout|lookup)\.h")
 
-# Layer -> layers whose headers it may include. Layers not named here (tests, bench, fuzz) may use all.
+# Layer -> layers whose headers it may include. Those not named (tests, bench, fuzz) may use all.
 _MAY_USE = {
     "include": {"include"},
     "core": {"core", "include"},
@@ -65,7 +65,9 @@ def _c_breach(native: Path, path: Path, bracket: str, name: str) -> str | None:
     if target not in _MAY_USE[layer]:
         return f"native/{layer} may not use native/{target} ({name})"
     if {layer, target} == {"io", "bpf"} and not _SHARED_WITH_BPF.fullmatch(header.name):
-        return f"native/{layer} may use only layout and lookup headers of native/{target}, not {name}"
+        return (
+            f"native/{layer} may use only layout and lookup headers of native/{target}, not {name}"
+        )
     return None
 
 

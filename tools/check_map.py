@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps the map in ARCHITECTURE.md true: each source file has its line, each line its files.
 
-In the map a line ``folder/  role`` opens a folder; indented lines below it, ``name, name  role``, describe
-files in it. A name may be a pattern: ``eth.[ch]``, ``test_*.c``.
+In the map a line ``folder/  role`` opens a folder; indented lines below it, ``name, name  role``,
+describe files in it. A name may be a pattern: ``eth.[ch]``, ``test_*.c``.
 """
 
 from __future__ import annotations

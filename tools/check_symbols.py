@@ -17,7 +17,9 @@ _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _DIRECTIVE = re.compile(r"^\s*#(?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)
 _DECLARED = re.compile(r"\bQS_API\b[^;{]*?\b(qs_\w+)\s*\(")
 # Memory operations and the compiler's own helpers: no system call, clock, heap, thread or stdio.
-_CORE_MAY_NEED = re.compile(r"mem(cpy|set|cmp|move|chr)|__stack_chk_fail|_GLOBAL_OFFSET_TABLE_")
+_CORE_MAY_NEED = re.compile(
+    r"mem(cpy|set|cmp|move|chr)|bcmp|__stack_chk_fail|_GLOBAL_OFFSET_TABLE_"
+)
 
 
 def declared(include: Path) -> set[str]:

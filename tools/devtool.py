@@ -59,7 +59,10 @@ def _environment() -> dict[str, str]:
 
 
 def _run(command: list[str]) -> int:
-    print("+", " ".join(command), flush=True)
+    shown = " ".join(command)
+    print(
+        "+", shown if len(shown) < 300 else f"{shown[:200]} ... ({len(command)} words)", flush=True
+    )
     return subprocess.run(command, cwd=ROOT, env=_environment(), check=False).returncode
 
 
@@ -111,7 +114,7 @@ def _pytest(*args: str) -> Stage:
     return Stage(name=name, commands=[[_tool("python"), "-m", "pytest", *args]], good=good)
 
 
-def test_stages(args: argparse.Namespace) -> list[Stage]:
+def stages_of_test(args: argparse.Namespace) -> list[Stage]:
     """Return the stages of ``tools/dev test`` with these options."""
     selection = ["-k", args.k] if args.k else []
     selection += ["-m", "not slow"] if args.quick else []
@@ -134,7 +137,7 @@ def test_stages(args: argparse.Namespace) -> list[Stage]:
     ]
 
 
-def lint_stages() -> list[Stage]:
+def stages_of_lint() -> list[Stage]:
     """Return the stages of ``tools/dev lint``."""
     python = _tool("python")
     c_files = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "native").rglob("*.[ch]"))
@@ -230,9 +233,9 @@ def main(argv: list[str]) -> int:
         return _run([_tool("qstack"), "bench", "engine", *argv[1:]])
     args = _parser().parse_args(argv)
     if args.verb == "test":
-        return run_stages(test_stages(args))
+        return run_stages(stages_of_test(args))
     if args.verb == "lint":
-        return run_stages(lint_stages())
+        return run_stages(stages_of_lint())
     if args.verb == "fuzz":
         return fuzz(args)
     return docs()
