@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The application's side of the world: handles, events, bytes, and what holds between calls. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "world.h"
+
+static uint32_t peer_of(const struct fuzz_world *w, const struct qs_conn_info *info)
+{
+    uint32_t i = 0;
+    for (; i < FUZZ_PEERS; i++) {
+        const struct fuzz_peer *p = &w->peers[i];
+        if (p->port == info->remote_port && p->engine_port == info->local_port &&
+            memcmp(&p->to_engine.src, &info->remote, sizeof(qs_addr)) == 0)
+            break;
+    }
+    return i;
+}
+
+/* The sequence number of the first octet to read, if the SYNs that were fed leave no doubt. */
+static void find_base(const struct fuzz_world *w, struct fuzz_handle *h)
+{
+    if (h->peer == FUZZ_PEERS)
+        return;
+    const struct fuzz_peer *p = &w->peers[h->peer];
+    h->base = p->syn_seq + 1;
+    h->base_known =
+        p->one_syn && !p->other_syn && (h->peer >= FUZZ_PEER_ACTIVE || p->syn_acked == h->base);
+}
+
+static struct fuzz_handle *find(struct fuzz_world *w, qs_conn c)
+{
+    for (uint32_t i = 0; i < FUZZ_HANDLES; i++) {
+        if (w->handles[i].alive && w->handles[i].conn.v == c.v)
+            return &w->handles[i];
+    }
+    return NULL;
+}
+
+/* A place for a new handle; the oldest stale one is forgotten. NULL when all live. */
+static struct fuzz_handle *place(struct fuzz_world *w, qs_conn c)
+{
+    for (uint32_t i = 0; i < FUZZ_HANDLES; i++)
+        FUZZ_REQUIRE(w->handles[i].conn.v != c.v || !c.v);
+    for (uint32_t i = 0; i < FUZZ_HANDLES; i++) {
+        if (!w->handles[i].alive) {
+            memmove(&w->handles[i], &w->handles[i + 1],
+                    (FUZZ_HANDLES - 1 - i) * sizeof w->handles[0]);
+            w->handles[FUZZ_HANDLES - 1] = (struct fuzz_handle){.conn = c, .alive = true};
+            return &w->handles[FUZZ_HANDLES - 1];
+        }
+    }
+    fuzz_fail("more connections than conns_max");
+}
+
+static void on_open(struct fuzz_world *w, const struct qs_event *ev)
+{
+    struct fuzz_handle *h = find(w, ev->conn);
+    struct qs_conn_info info;
+    FUZZ_REQUIRE((ev->listener < 0) == (h != NULL));
+    if (!h)
+        h = place(w, ev->conn);
+    FUZZ_REQUIRE(qs_conn_info(w->engine, ev->conn, &info) == 0);
+    h->peer = peer_of(w, &info);
+    find_base(w, h);
+}
+
+void fuzz_events(struct fuzz_world *w)
+{
+    struct qs_event ev[3];
+    size_t n;
+    for (uint32_t turn = 0; (n = qs_engine_events(w->engine, ev, 3)) > 0; turn++) {
+        FUZZ_REQUIRE(n <= 3 && turn < 100);
+        for (size_t i = 0; i < n; i++) {
+            FUZZ_REQUIRE(ev[i].flags != 0 && ev[i].prio < QS_N_PRIO);
+            if (ev[i].flags & QS_EVENT_OPEN)
+                on_open(w, &ev[i]);
+            struct fuzz_handle *h = find(w, ev[i].conn);
+            FUZZ_REQUIRE(h); /* no event after close, abort or CLOSED */
+            if (ev[i].flags & QS_EVENT_CLOSED) {
+                h->alive = false;
+                h->gone = true;
+            }
+        }
+    }
+}
+
+struct fuzz_handle *fuzz_handle(struct fuzz_world *w, uint8_t idx)
+{
+    /* From the youngest on: small numbers mean connections that live. */
+    return &w->handles[FUZZ_HANDLES - 1 - idx % FUZZ_HANDLES];
+}
+
+static bool error_is(const struct fuzz_handle *h, int64_t err)
+{
+    return h->alive ? err != QS_ERR_STALE : err == QS_ERR_STALE;
+}
+
+void fuzz_write(struct fuzz_world *w, struct fuzz_handle *h, uint32_t len)
+{
+    uint8_t *buf = malloc(len ? len : 1);
+    FUZZ_REQUIRE(buf);
+    for (uint32_t i = 0; i < len; i++)
+        buf[i] = fuzz_octet(h->written + i);
+    int64_t n = qs_conn_write(w->engine, h->conn, buf, len);
+    free(buf);
+    w->queued = true;
+    FUZZ_REQUIRE(error_is(h, n) && n <= (int64_t)len);
+    FUZZ_REQUIRE(!h->shut || n == QS_ERR_CLOSED || n == QS_ERR_STALE || n == QS_ERR_RESET);
+    if (n > 0)
+        h->written += (uint32_t)n;
+}
+
+static void was_read(const struct fuzz_world *w, struct fuzz_handle *h, const uint8_t *data,
+                     size_t len)
+{
+    for (size_t i = 0; i < len && h->base_known && !w->tainted; i++) {
+        uint32_t seq = h->base + h->read + (uint32_t)i;
+        if (data[i] != fuzz_octet(seq))
+            fuzz_fail("octet %u of the stream was read as %#x instead of %#x",
+                      h->read + (uint32_t)i, data[i], fuzz_octet(seq));
+    }
+}
+
+void fuzz_read(struct fuzz_world *w, struct fuzz_handle *h, uint32_t len)
+{
+    uint8_t *buf = malloc(len ? len : 1);
+    FUZZ_REQUIRE(buf);
+    int64_t n = qs_conn_read(w->engine, h->conn, buf, len);
+    FUZZ_REQUIRE(error_is(h, n) && n <= (int64_t)len);
+    if (n > 0) {
+        was_read(w, h, buf, (size_t)n);
+        h->read += (uint32_t)n;
+    }
+    free(buf);
+    w->queued = true;
+}
+
+void fuzz_peek(struct fuzz_world *w, struct fuzz_handle *h, size_t n_spans, uint32_t consume)
+{
+    struct qs_span spans[4];
+    uint32_t shown = 0, read = h->read;
+    n_spans = n_spans < 4 ? n_spans : 4;
+    int n = qs_conn_peek(w->engine, h->conn, spans, n_spans);
+    FUZZ_REQUIRE(error_is(h, n) && n <= (int)n_spans);
+    for (int i = 0; i < n; i++) {
+        FUZZ_REQUIRE(spans[i].len > 0);
+        was_read(w, h, spans[i].data, spans[i].len);
+        h->read += (uint32_t)spans[i].len;
+        shown += (uint32_t)spans[i].len;
+    }
+    h->read = read;
+    struct qs_conn_info info;
+    qs_err err = qs_conn_info(w->engine, h->conn, &info);
+    FUZZ_REQUIRE(error_is(h, err));
+    if (err == 0)
+        FUZZ_REQUIRE(shown <= info.readable_bytes);
+    qs_err consumed = qs_conn_consume(w->engine, h->conn, consume);
+    w->queued = true;
+    FUZZ_REQUIRE(error_is(h, consumed));
+    if (err == 0)
+        FUZZ_REQUIRE((consumed == 0) == (consume <= info.readable_bytes));
+    if (consumed == 0)
+        h->read += consume;
+}
+
+void fuzz_shutdown(struct fuzz_world *w, struct fuzz_handle *h)
+{
+    FUZZ_REQUIRE(error_is(h, qs_conn_shutdown(w->engine, h->conn)));
+    h->shut = true;
+    w->queued = true;
+}
+
+void fuzz_give_up(struct fuzz_world *w, struct fuzz_handle *h, bool abortive)
+{
+    qs_err err = (abortive ? qs_conn_abort : qs_conn_close)(w->engine, h->conn);
+    FUZZ_REQUIRE(err == (h->alive ? 0 : QS_ERR_STALE));
+    h->gone = h->gone || h->alive;
+    h->alive = false;
+    w->queued = true;
+}
+
+void fuzz_open(struct fuzz_world *w, uint32_t peer)
+{
+    const struct fuzz_peer *p = &w->peers[peer];
+    struct qs_open_opts o;
+    qs_open_opts_init(&o);
+    o.remote = p->to_engine.src;
+    o.remote_port = p->port;
+    o.local_port = p->engine_port;
+    o.prio = (uint8_t)(peer % QS_N_PRIO);
+    qs_conn c;
+    qs_err err = qs_conn_open(w->engine, &o, w->now, &c);
+    w->queued = true;
+    if (err) {
+        FUZZ_REQUIRE(err == QS_ERR_ADDRINUSE || err == QS_ERR_NOMEM || err == QS_ERR_ADDRNOTAVAIL);
+        FUZZ_REQUIRE(c.v == 0);
+        return;
+    }
+    struct fuzz_handle *h = place(w, c);
+    h->peer = peer;
+}
+
+/* ---- what must hold ---- */
+
+/* States in which an engine waits for the network or the clock whatever the application does. */
+static bool state_needs_timer(enum qs_tcp_state s)
+{
+    return s != QS_TCP_ESTABLISHED && s != QS_TCP_CLOSE_WAIT && s != QS_TCP_FIN_WAIT_2 &&
+           s != QS_TCP_CLOSED;
+}
+
+static bool handle_needs_timer(struct fuzz_world *w, struct fuzz_handle *h)
+{
+    struct qs_conn_info info;
+    FUZZ_REQUIRE(qs_conn_info(w->engine, h->conn, &info) == 0);
+    FUZZ_REQUIRE(info.state < QS_TCP_STATES && info.state != QS_TCP_LISTEN);
+    FUZZ_REQUIRE(info.readable_bytes <= w->opts.rcvbuf_bytes);
+    FUZZ_REQUIRE(info.unacked_bytes <= w->opts.sndbuf_bytes);
+    FUZZ_REQUIRE(info.unacked_bytes <= h->written);
+    FUZZ_REQUIRE(info.writable_bytes <= w->opts.sndbuf_bytes - info.unacked_bytes);
+    FUZZ_REQUIRE(info.mss_octets > 0 && info.mss_octets <= w->opts.mtu - 40);
+    return info.unacked_bytes > 0 || state_needs_timer(info.state);
+}
+
+void fuzz_check(struct fuzz_world *w)
+{
+    uint64_t now[QS_N_COUNTERS];
+    bool needed = false;
+    uint32_t alive = 0;
+    qs_engine_counters(w->engine, now, QS_N_COUNTERS);
+    for (size_t i = 0; i < QS_N_COUNTERS; i++)
+        FUZZ_REQUIRE(i == QS_COUNT_CONNS || i == QS_COUNT_CHUNKS || now[i] >= w->counters[i]);
+    memcpy(w->counters, now, sizeof now);
+    for (uint32_t i = 0; i < FUZZ_HANDLES; i++) {
+        struct fuzz_handle *h = &w->handles[i];
+        struct qs_conn_info info;
+        if (h->alive) {
+            alive++;
+            needed |= handle_needs_timer(w, h);
+        } else if (h->gone) {
+            FUZZ_REQUIRE(qs_conn_info(w->engine, h->conn, &info) == QS_ERR_STALE);
+        }
+    }
+    FUZZ_REQUIRE(now[QS_COUNT_CONNS] <= w->opts.conns_max && now[QS_COUNT_CONNS] >= alive);
+    FUZZ_REQUIRE(now[QS_COUNT_CHUNKS] <= w->opts.chunks_max);
+    /* Connections that nobody holds end by themselves: half-open ones and those given up. */
+    needed |= now[QS_COUNT_CONNS] > alive;
+    qs_time deadline = qs_engine_deadline(w->engine);
+    FUZZ_REQUIRE(!needed || deadline.ns != UINT64_MAX);
+    /* After everything that is due was done, the next thing lies ahead. */
+    FUZZ_REQUIRE(w->queued || deadline.ns > w->now.ns);
+}
