@@ -10,10 +10,30 @@ from pathlib import Path
 
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 SEQ, ACKN, WINDOW, OPTIONS, FAR, PAYLOAD, KEEP, DAMAGE = (1 << i for i in range(8))
-OPS = (
-    "segment time tx events open listener raw ip extension arp nd icmp neighbour again write read "
-    "peek shutdown close abort user deadline"
-).split()
+OPS = [
+    "segment",
+    "time",
+    "tx",
+    "events",
+    "open",
+    "listener",
+    "raw",
+    "ip",
+    "extension",
+    "arp",
+    "nd",
+    "icmp",
+    "neighbour",
+    "again",
+    "write",
+    "read",
+    "peek",
+    "shutdown",
+    "close",
+    "abort",
+    "user",
+    "deadline",
+]
 LATER = 0x80
 
 
