@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QStack: a TCP stack in user space, with queues, cores and priorities under the application's control."""
+
+from . import errors, http
+from .config import ListenConfig, StackConfig
+from .connection import Connection
+from .errors import QStackError
+from .server import Handler, Listener, Server
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Connection",
+    "Handler",
+    "ListenConfig",
+    "Listener",
+    "QStackError",
+    "Server",
+    "StackConfig",
+    "errors",
+    "http",
+]

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What Python sees of the C library, checked against the headers by the compiler. */
+
+static const int QS_ERR_ARG, QS_ERR_NOMEM, QS_ERR_STALE, QS_ERR_AGAIN, QS_ERR_CLOSED, QS_ERR_EOF,
+    QS_ERR_RESET, QS_ERR_TIMEDOUT, QS_ERR_REFUSED, QS_ERR_UNREACH, QS_ERR_ADDRINUSE,
+    QS_ERR_ADDRNOTAVAIL, QS_ERR_NOTSUP, QS_ERR_PERM, QS_ERR_NODEV, QS_ERR_BUSY, QS_ERR_SYS,
+    QS_ERR_STATE;
+static const int QS_N_QUEUES_MAX;
+static const int QS_N_COUNTERS;
+static const int QS_OFFLOAD_TX_CSUM, QS_OFFLOAD_TSO;
+static const int QS_EVENT_OPEN, QS_EVENT_READABLE, QS_EVENT_WRITABLE, QS_EVENT_EOF,
+    QS_EVENT_CLOSED;
+
+typedef struct { uint64_t ns; } qs_dur;
+typedef struct { uint8_t b[16]; } qs_addr;
+typedef struct { uint64_t v; } qs_conn;
+typedef struct qs_stack qs_stack;
+typedef struct qs_app qs_app;
+struct qs_diag { char text[320]; };
+
+const char *qs_strerror(int code);
+const char *qs_counter_name(size_t idx);
+const char *qs_counter_text(size_t idx);
+
+typedef struct qs_stack_opts {
+    const char *driver;
+    const char *ifname;
+    uint32_t n_queues;
+    uint32_t n_workers;
+    int32_t first_cpu;
+    const char *addr4;
+    const char *addr6;
+    const char *host_addr4;
+    const char *host_addr6;
+    const char *gateway4;
+    const char *gateway6;
+    uint32_t mtu;
+    uint32_t conns_max;
+    uint32_t chunks_max;
+    uint32_t rcvbuf_bytes;
+    uint32_t sndbuf_bytes;
+    qs_dur poll_idle;
+    uint32_t pair_side;
+    bool no_offload;
+    ...;
+} qs_stack_opts;
+void qs_stack_opts_init(qs_stack_opts *o);
+int qs_stack_new(qs_stack **out, const qs_stack_opts *o, struct qs_diag *diag);
+int qs_stack_start(qs_stack *s, struct qs_diag *diag);
+void qs_stack_stop(qs_stack *s);
+void qs_stack_free(qs_stack *s);
+
+struct qs_stack_info {
+    char driver[8];
+    char ifname[32];
+    char mode[24];
+    uint32_t n_queues, n_workers;
+    uint32_t offloads;
+    bool rx_csum;
+    bool soft_nic;
+    uint32_t mtu;
+    uint8_t mac[6];
+    ...;
+};
+void qs_stack_info(const qs_stack *s, struct qs_stack_info *out);
+size_t qs_stack_counters(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n);
+
+struct qs_worker_stats {
+    uint64_t polls;
+    uint64_t busy_polls;
+    uint64_t sleeps;
+    uint64_t busy_ns;
+    uint64_t cpu_ns;
+    ...;
+};
+int qs_stack_worker_stats(const qs_stack *s, uint32_t worker, struct qs_worker_stats *out);
+
+int qs_app_new(qs_app **out, uint32_t *index, qs_stack *s, size_t ring_bytes);
+void qs_app_free(qs_app *a);
+struct qs_app_event {
+    qs_conn conn;
+    const uint8_t *data;
+    uint32_t len;
+    uint32_t flags;
+    int32_t listener;
+    int err;
+    uint8_t prio;
+    ...;
+};
+int qs_app_wait(qs_app *a, struct qs_app_event *events, size_t n, qs_dur timeout);
+void qs_app_wake(qs_app *a);
+
+/* Shorthands of qs.csrc.c: a handle as a plain integer. */
+int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio, uint32_t app,
+                struct qs_diag *diag);
+int64_t qspy_write(qs_app *a, uint64_t conn, const char *buf, size_t len);
+int qspy_shutdown(qs_app *a, uint64_t conn);
+int qspy_close(qs_app *a, uint64_t conn);
+int qspy_abort(qs_app *a, uint64_t conn);
+int qspy_peer(qs_app *a, uint64_t conn, qs_addr *remote, uint16_t *port);

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a stack: values only, checked when they are made."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from . import units
+from .errors import ConfigError
+
+QUEUES_MAX = 64
+"""Most queue pairs of a stack."""
+PRIORITIES = 8
+"""Traffic classes: 0 (default, background) to 7 (most urgent)."""
+DRIVERS = ("tap", "xsk", "pair")
+_IFNAME_BYTES_MAX = 15
+
+
+def split_nic(nic: str | None) -> tuple[str, str]:
+    """Return (driver, device) of a NIC's name.
+
+    Args:
+        nic: ``None``: an in-memory wire of its own; ``"pair:WIRE"``, ``"tap:NAME"``, ``"xsk:NAME"``; any other
+            text is a network device that exists, for AF_XDP.
+
+    Raises:
+        ConfigError: The name is empty or longer than the kernel allows.
+    """
+    if nic is None:
+        return "pair", f"qs-{os.getpid()}"
+    head, colon, tail = nic.partition(":")
+    driver, name = (head, tail) if colon and head in DRIVERS else ("xsk", nic)
+    if driver != "pair" and not 1 <= len(name.encode()) <= _IFNAME_BYTES_MAX:
+        raise ConfigError(
+            f"{nic!r} is not the name of a network device: it must have 1 to {_IFNAME_BYTES_MAX} bytes"
+        )
+    if not name:
+        raise ConfigError(f"{nic!r} lacks a name after the colon")
+    return driver, name
+
+
+def _split_versions(addresses: tuple[str, ...], what: str) -> dict[int, str]:
+    """Return at most one address with prefix for each IP version."""
+    found: dict[int, str] = {}
+    for text in addresses:
+        try:
+            version = ipaddress.ip_interface(text).version
+        except ValueError as e:
+            raise ConfigError(f"{what} {text!r}: {e}") from None
+        if "/" not in text:
+            raise ConfigError(
+                f"{what} {text!r} lacks the length of its prefix: write it like {text}/24"
+            )
+        if version in found:
+            raise ConfigError(f"{what} {text!r}: there is an IPv{version} address already")
+        found[version] = text
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackConfig:
+    """A stack on one network device.
+
+    Attributes:
+        nic: As for `split_nic`.
+        queues: Queue pairs, each with a TCP engine of its own, 1 to 64.
+        workers: Threads that run the engines, 1 to ``queues``.
+        first_cpu: Worker w runs on CPU ``first_cpu + w``; None: the kernel chooses.
+        addresses: The stack's own, such as ``("10.0.0.2/24", "fd00::2/64")``: one for each IP version. With AF_XDP
+            none: those of the device.
+        host_addresses: TAP only: addresses that the kernel's end of the link is given.
+        gateways: Next hops for what is not on the link, one for each IP version.
+        mtu: Largest IP packet in bytes, or 0: 1500, with AF_XDP the device's.
+        connections_max: Connections of each queue.
+        chunks_max: Buffers of 2 KiB of each queue.
+        receive_buffer_bytes: Most bytes received and not yet handled, for each connection.
+        send_buffer_bytes: Most bytes written and not yet acknowledged, for each connection.
+        poll_idle_ns: A worker without work polls this long before it sleeps.
+        join: "pair" only: join the wire that another process made.
+        offload: Use the device's checksums and segmentation.
+    """
+
+    nic: str | None = None
+    queues: int = 1
+    workers: int = 1
+    first_cpu: int | None = None
+    addresses: tuple[str, ...] = ()
+    host_addresses: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    mtu: int = 0
+    connections_max: int = 16_384
+    chunks_max: int = 32_768
+    receive_buffer_bytes: int = 256 << 10
+    send_buffer_bytes: int = 256 << 10
+    poll_idle_ns: int = 50_000
+    join: bool = False
+    offload: bool = True
+
+    def __post_init__(self) -> None:
+        driver, _ = split_nic(self.nic)
+        self._check_range("queues", 1, QUEUES_MAX)
+        self._check_range("workers", 1, self.queues)
+        self._check_range("connections_max", 1, (1 << 24) - 1)
+        self._check_range("chunks_max", 16, (1 << 24) - 1)
+        self._check_range("receive_buffer_bytes", 2048, 1 << 30)
+        self._check_range("send_buffer_bytes", 2048, 1 << 30)
+        self._check_range("poll_idle_ns", 0, 10**9)
+        if self.mtu:
+            self._check_range("mtu", 576, 65_535)
+        if self.first_cpu is not None:
+            self._check_range("first_cpu", 0, 4095)
+        _split_versions(self.addresses, "address")
+        _split_versions(self.host_addresses, "host address")
+        for gateway in self.gateways:
+            try:
+                ipaddress.ip_address(gateway)
+            except ValueError as e:
+                raise ConfigError(f"gateway {gateway!r}: {e}") from None
+        if driver != "xsk" and not self.addresses:
+            raise ConfigError(f"{driver}: the stack needs an address of its own, such as 10.0.0.2/24")
+        if self.host_addresses and driver != "tap":
+            raise ConfigError(f"{driver}: host_addresses belong to a TAP, this device has none to set")
+        if self.join and driver != "pair":
+            raise ConfigError(f"{driver}: only a wire (pair:NAME) can be joined")
+
+    def _check_range(self, name: str, low: int, high: int) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ConfigError(f"{name} must be {low}..{high}, got {value!r}")
+
+    def address(self, version: int) -> str | None:
+        """Return the stack's own address with prefix of an IP version, or None."""
+        return _split_versions(self.addresses, "address").get(version)
+
+    def host_address(self, version: int) -> str | None:
+        """Return the address with prefix of the kernel's end of a TAP, or None."""
+        return _split_versions(self.host_addresses, "host address").get(version)
+
+    def gateway(self, version: int) -> str | None:
+        """Return the next hop of an IP version, or None."""
+        for text in self.gateways:
+            if ipaddress.ip_address(text).version == version:
+                return text
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenConfig:
+    """A port that is served.
+
+    Attributes:
+        port: 1 to 65535.
+        priority: Class of its connections, 0 to 7.
+    """
+
+    port: int
+    priority: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.port, int) or not 1 <= self.port <= 65_535:
+            raise ConfigError(f"port must be 1..65535, got {self.port!r}")
+        if not isinstance(self.priority, int) or not 0 <= self.priority < PRIORITIES:
+            raise ConfigError(
+                f"port {self.port}: priority must be 0..{PRIORITIES - 1}, got {self.priority!r}"
+            )
+
+
+def check_ports(ports: tuple[ListenConfig, ...]) -> None:
+    """Raise ConfigError when a port is named twice."""
+    seen: set[int] = set()
+    for listen in ports:
+        if listen.port in seen:
+            raise ConfigError(f"port {listen.port} is named twice: each port has one listener")
+        seen.add(listen.port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """What ``qstack serve`` reads from a TOML file: ``[stack]`` and ``[[listen]]``."""
+
+    stack: Mapping[str, Any] = field(default_factory=dict)
+    listen: tuple[ListenConfig, ...] = ()
+
+
+_IN_UNITS = {
+    "poll_idle": ("poll_idle_ns", units.parse_duration_ns),
+    "receive_buffer": ("receive_buffer_bytes", units.parse_size_bytes),
+    "send_buffer": ("send_buffer_bytes", units.parse_size_bytes),
+}
+
+
+def _read_stack(table: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: stack must be a table: write it as [stack]")
+    known = {f.name for f in fields(StackConfig)} - {name for name, _ in _IN_UNITS.values()}
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key in _IN_UNITS:
+            name, parse = _IN_UNITS[key]
+            if not isinstance(value, str):
+                raise ConfigError(f'{path}: stack.{key} = {value!r} needs a unit, such as "200us"')
+            try:
+                values[name] = parse(value)
+            except ValueError as e:
+                raise ConfigError(f"{path}: stack.{key}: {e}") from None
+        elif key in known:
+            values[key] = tuple(value) if isinstance(value, list) else value
+        else:
+            raise ConfigError(
+                f"{path}: stack.{key} is unknown; known: {', '.join(sorted(known | set(_IN_UNITS)))}"
+            )
+    return values
+
+
+def read_serve_config(path: Path) -> ServeConfig:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: It cannot be read, is malformed (with the line), or has an unknown or bad setting.
+    """
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot read it: {e.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: malformed TOML: {e}") from None
+    unknown = set(document) - {"stack", "listen"}
+    if unknown:
+        raise ConfigError(f"{path}: unknown table {min(unknown)!r}; known: [stack], [[listen]]")
+    listen = document.get("listen", [])
+    if not isinstance(listen, list) or not all(isinstance(entry, dict) for entry in listen):
+        raise ConfigError(f"{path}: listen must be tables: write each as [[listen]]")
+    try:
+        ports = tuple(ListenConfig(**entry) for entry in listen)
+    except TypeError:
+        raise ConfigError(f"{path}: [[listen]] takes port and priority, and port must be there") from None
+    except ConfigError as e:
+        raise ConfigError(f"{path}: [[listen]]: {e}") from None
+    check_ports(ports)
+    return ServeConfig(stack=_read_stack(document.get("stack", {}), path), listen=ports)

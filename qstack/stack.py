@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C library's stack and its application side as Python objects: ownership, errors, figures.
+
+`Stack` is what `qstack.Server` stands on; programs use the server.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ._native import ffi, lib
+from .config import ListenConfig, StackConfig, split_nic
+from .errors import check
+
+_ANY_ADDRESS = bytes(16)
+_EVENTS_MAX = 64
+_RING_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackInfo:
+    """What the driver turned out to be able to do.
+
+    Attributes:
+        mode: "zero-copy", "copy", "copy, software NIC", "tap" or "memory".
+        offloads: "tx_checksum" and "segmentation", as far as they are used.
+        rx_checksum: Received checksums can come proven by the device.
+        software_nic: Frames are steered by the software NIC, which ``nicprog`` programs.
+        mtu: Largest IP packet, bytes.
+        mac: Ethernet address, as in "02:00:00:00:00:01".
+    """
+
+    driver: str
+    ifname: str
+    mode: str
+    queues: int
+    workers: int
+    offloads: tuple[str, ...]
+    rx_checksum: bool
+    software_nic: bool
+    mtu: int
+    mac: str
+
+
+def _counter_names() -> tuple[str, ...]:
+    return tuple(
+        ffi.string(lib.qs_counter_name(i)).decode("ascii") for i in range(lib.QS_N_COUNTERS)
+    )
+
+
+COUNTERS = _counter_names()
+"""Names of the counters of a queue, in the library's order."""
+
+
+def _c_options(config: StackConfig) -> tuple[Any, list[Any]]:
+    """Return ``qs_stack_opts*`` and the strings that it points to."""
+    opts = ffi.new("qs_stack_opts *")
+    lib.qs_stack_opts_init(opts)
+    kept: list[Any] = []
+
+    def c_string(text: str | None) -> Any:
+        if text is None:
+            return ffi.NULL
+        kept.append(ffi.new("char[]", text.encode()))
+        return kept[-1]
+
+    driver, ifname = split_nic(config.nic)
+    opts.driver = c_string(driver)
+    opts.ifname = c_string(ifname)
+    opts.n_queues = config.queues
+    opts.n_workers = config.workers
+    opts.first_cpu = -1 if config.first_cpu is None else config.first_cpu
+    opts.addr4, opts.addr6 = c_string(config.address(4)), c_string(config.address(6))
+    opts.host_addr4 = c_string(config.host_address(4))
+    opts.host_addr6 = c_string(config.host_address(6))
+    opts.gateway4, opts.gateway6 = c_string(config.gateway(4)), c_string(config.gateway(6))
+    opts.mtu = config.mtu
+    opts.conns_max = config.connections_max
+    opts.chunks_max = config.chunks_max
+    opts.rcvbuf_bytes = config.receive_buffer_bytes
+    opts.sndbuf_bytes = config.send_buffer_bytes
+    opts.poll_idle.ns = config.poll_idle_ns
+    opts.pair_side = int(config.join)
+    opts.no_offload = not config.offload
+    return opts, kept
+
+
+class Stack:
+    """One ``qs_stack`` with one application thread's ``qs_app``. Not thread-safe, except `wake`."""
+
+    def __init__(self, config: StackConfig) -> None:
+        """Open the device and make the engines; nothing is left behind when that fails.
+
+        Raises:
+            QStackError: With the library's words on what is wrong and what to do.
+        """
+        self._stack = ffi.NULL
+        self.app = ffi.NULL
+        """``qs_app*`` for the calls on connections; NULL after `close`."""
+        self.events = ffi.new("struct qs_app_event[]", _EVENTS_MAX)
+        """Where `wait` leaves events."""
+        self._timeout = ffi.new("qs_dur *")
+        opts, strings = _c_options(config)
+        diag = ffi.new("struct qs_diag *")
+        out = ffi.new("qs_stack **")
+        self._check(lib.qs_stack_new(out, opts, diag), f"cannot open {config.nic}", diag)
+        del strings
+        self._stack = out[0]
+        try:
+            self._open_app()
+        except BaseException:
+            self.close()
+            raise
+        self.info = self._read_info()
+
+    @staticmethod
+    def _check(code: int, what: str, diag: Any) -> int:
+        return check(code, what, ffi.string(diag.text).decode("utf-8", "replace"))
+
+    def _open_app(self) -> None:
+        out = ffi.new("qs_app **")
+        index = ffi.new("uint32_t *")
+        check(
+            lib.qs_app_new(out, index, self._stack, _RING_BYTES), "cannot make the application side"
+        )
+        self.app = out[0]
+        self._app_index: int = index[0]
+
+    def _read_info(self) -> StackInfo:
+        raw = ffi.new("struct qs_stack_info *")
+        lib.qs_stack_info(self._stack, raw)
+        offloads = {
+            "tx_checksum": lib.QS_OFFLOAD_TX_CSUM,
+            "segmentation": lib.QS_OFFLOAD_TSO,
+        }
+        return StackInfo(
+            driver=ffi.string(raw.driver).decode(),
+            ifname=ffi.string(raw.ifname).decode(),
+            mode=ffi.string(raw.mode).decode(),
+            queues=raw.n_queues,
+            workers=raw.n_workers,
+            offloads=tuple(name for name, bit in offloads.items() if raw.offloads & bit),
+            rx_checksum=raw.rx_csum,
+            software_nic=raw.soft_nic,
+            mtu=raw.mtu,
+            mac=":".join(f"{octet:02x}" for octet in raw.mac),
+        )
+
+    def listen(self, listen: ListenConfig) -> int:
+        """Listen on every queue, before `start`; return the number that events carry."""
+        addr = ffi.new("qs_addr *", {"b": _ANY_ADDRESS})
+        diag = ffi.new("struct qs_diag *")
+        code = lib.qspy_listen(
+            self._stack, addr, listen.port, listen.priority, self._app_index, diag
+        )
+        return self._check(code, f"cannot listen on port {listen.port}", diag)
+
+    def start(self) -> None:
+        """Start the workers."""
+        diag = ffi.new("struct qs_diag *")
+        self._check(lib.qs_stack_start(self._stack, diag), "cannot start the workers", diag)
+
+    def stop(self) -> None:
+        """Stop and join the workers; connections stay. Allowed at any time."""
+        if self._stack != ffi.NULL:
+            lib.qs_stack_stop(self._stack)
+
+    def close(self) -> None:
+        """Reset every connection and give the device back. Allowed at any time."""
+        self.stop()
+        if self.app != ffi.NULL:
+            lib.qs_app_free(self.app)
+            self.app = ffi.NULL
+        if self._stack != ffi.NULL:
+            lib.qs_stack_free(self._stack)
+            self._stack = ffi.NULL
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def wait(self, n: int, timeout_ns: int) -> int:
+        """Wait for events without the GIL.
+
+        Returns:
+            How many of ``events`` are filled; 0 after the timeout or `wake`.
+        """
+        self._timeout.ns = timeout_ns
+        count = lib.qs_app_wait(self.app, self.events, min(n, _EVENTS_MAX), self._timeout[0])
+        if count == lib.QS_ERR_AGAIN:
+            return 0
+        return check(count, "cannot wait for events")
+
+    def wake(self) -> None:
+        """Make `wait` in another thread return at once."""
+        if self.app != ffi.NULL:
+            lib.qs_app_wake(self.app)
+
+    def counters(self) -> list[dict[str, int]]:
+        """Return the counters of each queue by name (`COUNTERS`)."""
+        room = ffi.new("uint64_t[]", len(COUNTERS))
+        queues = []
+        for queue in range(self.info.queues):
+            n = lib.qs_stack_counters(self._stack, queue, room, len(COUNTERS))
+            queues.append(dict(zip(COUNTERS, ffi.unpack(room, n), strict=False)))
+        return queues
+
+    def worker_stats(self) -> list[dict[str, int]]:
+        """Return each worker's polls, busy_polls, sleeps, busy_ns and cpu_ns."""
+        raw = ffi.new("struct qs_worker_stats *")
+        workers = []
+        for worker in range(self.info.workers):
+            check(lib.qs_stack_worker_stats(self._stack, worker, raw), f"worker {worker}")
+            workers.append(
+                {
+                    "polls": raw.polls,
+                    "busy_polls": raw.busy_polls,
+                    "sleeps": raw.sleeps,
+                    "busy_ns": raw.busy_ns,
+                    "cpu_ns": raw.cpu_ns,
+                }
+            )
+        return workers
+
+    def peer(self, handle: int) -> tuple[str, int]:
+        """Return the address and port of a connection's other end.
+
+        Raises:
+            StaleHandleError: The connection is gone.
+        """
+        addr = ffi.new("qs_addr *")
+        port = ffi.new("uint16_t *")
+        check(lib.qspy_peer(self.app, handle, addr, port), "peer of a connection")
+        ip = ipaddress.IPv6Address(bytes(ffi.buffer(addr.b)))
+        return str(ip.ipv4_mapped or ip), port[0]
