@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QStack: a TCP stack in user space, with queues, cores and priorities under the application's control."""
+"""QStack: a TCP stack in user space; queues, cores and priorities belong to the application."""
 
 from . import errors, http
 from .config import ListenConfig, StackConfig

@@ -6,13 +6,15 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import units
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 QUEUES_MAX = 64
 """Most queue pairs of a stack."""
@@ -26,8 +28,8 @@ def split_nic(nic: str | None) -> tuple[str, str]:
     """Return (driver, device) of a NIC's name.
 
     Args:
-        nic: ``None``: an in-memory wire of its own; ``"pair:WIRE"``, ``"tap:NAME"``, ``"xsk:NAME"``; any other
-            text is a network device that exists, for AF_XDP.
+        nic: ``None``: an in-memory wire of its own; ``"pair:WIRE"``, ``"tap:NAME"``,
+            ``"xsk:NAME"``; any other text is a network device that exists, for AF_XDP.
 
     Raises:
         ConfigError: The name is empty or longer than the kernel allows.
@@ -38,7 +40,8 @@ def split_nic(nic: str | None) -> tuple[str, str]:
     driver, name = (head, tail) if colon and head in DRIVERS else ("xsk", nic)
     if driver != "pair" and not 1 <= len(name.encode()) <= _IFNAME_BYTES_MAX:
         raise ConfigError(
-            f"{nic!r} is not the name of a network device: it must have 1 to {_IFNAME_BYTES_MAX} bytes"
+            f"{nic!r} is not the name of a network device: "
+            f"it must have 1 to {_IFNAME_BYTES_MAX} bytes"
         )
     if not name:
         raise ConfigError(f"{nic!r} lacks a name after the colon")
@@ -72,7 +75,8 @@ class StackConfig:
         queues: Queue pairs, each with a TCP engine of its own, 1 to 64.
         workers: Threads that run the engines, 1 to ``queues``.
         first_cpu: Worker w runs on CPU ``first_cpu + w``; None: the kernel chooses.
-        addresses: The stack's own, such as ``("10.0.0.2/24", "fd00::2/64")``: one for each IP version. With AF_XDP
+        addresses: The stack's own, such as ``("10.0.0.2/24", "fd00::2/64")``: one for each IP
+            version. With AF_XDP
             none: those of the device.
         host_addresses: TAP only: addresses that the kernel's end of the link is given.
         gateways: Next hops for what is not on the link, one for each IP version.
@@ -123,9 +127,13 @@ class StackConfig:
             except ValueError as e:
                 raise ConfigError(f"gateway {gateway!r}: {e}") from None
         if driver != "xsk" and not self.addresses:
-            raise ConfigError(f"{driver}: the stack needs an address of its own, such as 10.0.0.2/24")
+            raise ConfigError(
+                f"{driver}: the stack needs an address of its own, such as 10.0.0.2/24"
+            )
         if self.host_addresses and driver != "tap":
-            raise ConfigError(f"{driver}: host_addresses belong to a TAP, this device has none to set")
+            raise ConfigError(
+                f"{driver}: host_addresses belong to a TAP, this device has none to set"
+            )
         if self.join and driver != "pair":
             raise ConfigError(f"{driver}: only a wire (pair:NAME) can be joined")
 
@@ -195,7 +203,7 @@ _IN_UNITS = {
 }
 
 
-def _read_stack(table: Any, path: Path) -> dict[str, Any]:
+def _read_stack(table: object, path: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: stack must be a table: write it as [stack]")
     known = {f.name for f in fields(StackConfig)} - {name for name, _ in _IN_UNITS.values()}
@@ -212,9 +220,8 @@ def _read_stack(table: Any, path: Path) -> dict[str, Any]:
         elif key in known:
             values[key] = tuple(value) if isinstance(value, list) else value
         else:
-            raise ConfigError(
-                f"{path}: stack.{key} is unknown; known: {', '.join(sorted(known | set(_IN_UNITS)))}"
-            )
+            names = ", ".join(sorted(known | set(_IN_UNITS)))
+            raise ConfigError(f"{path}: stack.{key} is unknown; known: {names}")
     return values
 
 
@@ -222,7 +229,8 @@ def read_serve_config(path: Path) -> ServeConfig:
     """Read a TOML file.
 
     Raises:
-        ConfigError: It cannot be read, is malformed (with the line), or has an unknown or bad setting.
+        ConfigError: It cannot be read, is malformed (with the line), or has an unknown or bad
+            setting.
     """
     try:
         document = tomllib.loads(path.read_text("utf-8"))
@@ -238,9 +246,11 @@ def read_serve_config(path: Path) -> ServeConfig:
         raise ConfigError(f"{path}: listen must be tables: write each as [[listen]]")
     try:
         ports = tuple(ListenConfig(**entry) for entry in listen)
+        check_ports(ports)
     except TypeError:
-        raise ConfigError(f"{path}: [[listen]] takes port and priority, and port must be there") from None
+        raise ConfigError(
+            f"{path}: [[listen]] takes port and priority, and port must be there"
+        ) from None
     except ConfigError as e:
         raise ConfigError(f"{path}: [[listen]]: {e}") from None
-    check_ports(ports)
     return ServeConfig(stack=_read_stack(document.get("stack", {}), path), listen=ports)

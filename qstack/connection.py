@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ._native import ffi, lib
+from ._native import CData, ffi, lib
 from .errors import check
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ class Connection:
     """A connection. Used on the server's application thread only, which is where handlers run.
 
     Attributes:
-        data: Bytes that arrived since the last call of the handler; empty outside of it. What belongs to an unfinished
-            message is the handler's to keep, in ``state`` for example.
+        data: Bytes that arrived since the last call of the handler; empty outside of it. What
+            belongs to an unfinished message is the handler's to keep, in ``state`` for example.
         state: The handler's own; None at first.
         eof: The peer has sent its last byte.
         closing: `close` was called, or the connection is gone: writing does nothing.
@@ -101,7 +101,8 @@ class Connection:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes. Never blocks and never refuses; look at ``backpressure`` when there is much.
 
-        A bytearray or memoryview is copied as far as it has to wait. After `close` this does nothing.
+        A bytearray or memoryview is copied as far as it has to wait. After `close` this does
+        nothing.
         """
         if self.closing or not data:
             return
@@ -148,10 +149,11 @@ class Connection:
             self._finish()
 
     def close(self) -> None:
-        """Send what was written, then FIN, and give the connection up. What the peer sends from now on is thrown away.
+        """Send what was written, then FIN; what the peer sends from now on is thrown away.
 
-        The FIN goes out at once, but the handle is kept until the peer has closed its side as well, or the server's
-        linger time is over: closing at once with bytes unread would be a reset, and the peer could lose the answer.
+        The handle is kept until the peer has closed its side too, or the server's linger
+        time is over: to give it up with bytes unread would reset the connection, and the peer could
+        lose the answer.
         """
         if self.closing:
             return
@@ -168,7 +170,10 @@ class Connection:
         self.listener.server.finished(self)
 
     def resume_soon(self) -> None:
-        """Have ``on_writable`` called after what is more urgent: for a handler that has more to write but yields."""
+        """Have ``on_writable`` called after what is more urgent.
+
+        For a handler that has more to write but yields.
+        """
         self.listener.server.resume_soon(self)
 
     def abort(self) -> None:
@@ -189,6 +194,6 @@ class Connection:
         return self._handle
 
 
-def _readable(data: bytes | bytearray | memoryview) -> Any:
+def _readable(data: bytes | bytearray | memoryview) -> CData:
     """Return what cffi takes for ``const char *`` without a copy."""
     return data if isinstance(data, bytes) else ffi.from_buffer(data)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exceptions of QStack: one class for each ``QS_ERR_*``, also of the built-in kind that it resembles.
+"""Exceptions of QStack: one class for each ``QS_ERR_*``, with the built-in one that is like it.
 
-``except ConnectionResetError``, ``except PermissionError`` and the like work; ``except QStackError`` catches
-all of them. The text says what failed, on what, why, and what to do.
+``except ConnectionResetError``, ``except PermissionError`` and so on work; ``except QStackError``
+catches all of them. The text says what failed, on what, why, and what to do.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`Server`: listeners with classes, and the thread that calls their handlers.
 
-Engines run on workers, C threads that never wait for Python. Handlers run on one application thread, the most urgent
-class first; while classes differ, one event is taken at a time, so that an urgent one waits for at most one call.
+Engines run on workers, C threads that never wait for Python. Handlers run on one application
+thread, the most urgent class first; while classes differ, one event is taken at a time, so that an
+urgent one waits for at most one call.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 
-from ._native import ffi, lib
+from ._native import CData, ffi, lib
 from .config import ListenConfig, StackConfig, check_ports
 from .connection import Connection
 from .errors import QStackError, WrongStateError, from_code
@@ -33,8 +34,9 @@ _DEFAULT_ADDRESSES = ("10.77.0.2/24", "fd77::2/64")
 class Handler(Protocol):
     """What `Server.listen` registers: any function of a connection.
 
-    It may also have methods ``on_open(conn)``, ``on_writable(conn)``, ``on_eof(conn)`` and ``on_close(conn, error)``. Without
-    ``on_eof`` the server closes the connection when the peer has sent its last byte and what was written is gone.
+    It may also have methods ``on_open(conn)``, ``on_writable(conn)``, ``on_eof(conn)`` and
+    ``on_close(conn, error)``. Without ``on_eof`` the server closes the connection when the peer
+    has sent its last byte and what was written is gone.
     """
 
     def __call__(self, conn: Connection, /) -> object:
@@ -96,7 +98,8 @@ class Server:
     """A TCP server on QStack.
 
     Example:
-        >>> app = Server(nic="tap:qs0", addresses=("10.77.0.2/24",), host_addresses=("10.77.0.1/24",))
+        >>> app = Server(nic="tap:qs0", addresses=("10.77.0.2/24",),
+        host_addresses=("10.77.0.1/24",))
         >>> @app.listen(port=7000)
         ... def echo(conn):
         ...     conn.write(conn.data)
@@ -108,14 +111,16 @@ class Server:
         nic: str | None = None,
         *,
         config: StackConfig | None = None,
-        **settings: Any,
+        **settings: Any,  # noqa: ANN401  checked by StackConfig
     ) -> None:
         """Take the settings; the device is opened by `start`.
 
         Args:
-            nic: None: an in-memory wire; ``"tap:NAME"``, ``"pair:WIRE"``, or a network device for AF_XDP.
+            nic: None: an in-memory wire; ``"tap:NAME"``, ``"pair:WIRE"``, or a network device for
+                AF_XDP.
             config: All settings at once, instead of ``nic`` and ``settings``.
-            **settings: Fields of `StackConfig`, such as ``queues=4`` or ``addresses=("10.0.0.2/24",)``.
+            **settings: Fields of `StackConfig`, such as ``queues=4`` or
+                ``addresses=("10.0.0.2/24",)``.
 
         Raises:
             ConfigError: A setting is out of range or contradicts another one.
@@ -209,7 +214,9 @@ class Server:
         if stack is None or thread is None:
             return
         if thread is threading.current_thread():
-            raise WrongStateError("a handler cannot stop its server: call stop() from another thread")
+            raise WrongStateError(
+                "a handler cannot stop its server: call stop() from another thread"
+            )
         self._stopping = True
         stack.wake()
         thread.join()
@@ -243,7 +250,11 @@ class Server:
         self.stop()
 
     def stats(self) -> dict[str, Any]:
-        """Return figures: ``queues`` (counters of each by name), ``workers``, ``listeners`` by port, ``connections``."""
+        """Return figures.
+
+        Returns:
+            ``queues``: counters of each by name; ``workers``; ``listeners`` by port; ``connections``
+        """
         stack = self._running_stack()
         return {
             "queues": stack.counters(),
@@ -278,7 +289,7 @@ class Server:
         """Call ``on_writable`` of a connection in a later turn; called by `Connection`."""
         self._resuming.append(conn)
 
-    def _dispatch(self, stack: Stack, event: Any) -> None:
+    def _dispatch(self, stack: Stack, event: CData) -> None:
         flags: int = event.flags
         handle: int = event.conn.v
         conn = self._conns.get(handle)

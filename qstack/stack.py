@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
-from ._native import ffi, lib
+from ._native import CData, ffi, lib
 from .config import ListenConfig, StackConfig, split_nic
 from .errors import check
 
@@ -54,13 +54,13 @@ COUNTERS = _counter_names()
 """Names of the counters of a queue, in the library's order."""
 
 
-def _c_options(config: StackConfig) -> tuple[Any, list[Any]]:
+def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
     """Return ``qs_stack_opts*`` and the strings that it points to."""
     opts = ffi.new("qs_stack_opts *")
     lib.qs_stack_opts_init(opts)
-    kept: list[Any] = []
+    kept: list[CData] = []
 
-    def c_string(text: str | None) -> Any:
+    def c_string(text: str | None) -> CData:
         if text is None:
             return ffi.NULL
         kept.append(ffi.new("char[]", text.encode()))
@@ -116,7 +116,7 @@ class Stack:
         self.info = self._read_info()
 
     @staticmethod
-    def _check(code: int, what: str, diag: Any) -> int:
+    def _check(code: int, what: str, diag: CData) -> int:
         return check(code, what, ffi.string(diag.text).decode("utf-8", "replace"))
 
     def _open_app(self) -> None:

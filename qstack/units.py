@@ -29,7 +29,7 @@ def _parse(text: str, units: dict[str, int], kind: str, example: str) -> int:
     whole, _, fraction = number.partition(".")
     # In integers: a float would round what does not fit into 53 bits.
     scaled = int(whole + fraction) * units[unit]
-    value, rest = divmod(scaled, 10 ** len(fraction))
+    value, rest = divmod(scaled, int("1" + "0" * len(fraction)))
     if rest:
         raise ValueError(f"{kind} {text!r} is not a whole number of {next(iter(units))}")
     return value
@@ -54,7 +54,7 @@ def parse_size_bytes(text: str) -> int:
 
 
 def format_duration(ns: float) -> str:
-    """Return a duration with three digits and the unit that keeps it readable, such as ``"12.3 ms"``."""
+    """Return a duration with three digits in a readable unit, such as ``"12.3 ms"``."""
     for unit in ("s", "ms", "us"):
         if ns >= _DURATION_NS[unit]:
             return f"{ns / _DURATION_NS[unit]:.3g} {unit}"

@@ -6,41 +6,36 @@ from __future__ import annotations
 import mimetypes
 import os
 import stat
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .message import Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 _READ_BYTES = 64 << 10
 
 
-def _read(fd: int, length: int) -> Iterator[bytes]:
-    with os.fdopen(fd, "rb", buffering=0) as file:
-        while length > 0:
-            chunk = file.read(min(_READ_BYTES, length))
-            if not chunk:
-                return
-            length -= len(chunk)
-            yield chunk
-
-
 class _FileBody:
-    """Iterates over a file that is open from the start, so that its length holds."""
+    """Reads a file that is open from the start, so that its length holds."""
 
     def __init__(self, fd: int, length: int) -> None:
-        self._fd: int | None = fd
-        self._length = length
+        self._file = os.fdopen(fd, "rb", buffering=0)
+        self._left = length
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._fd is None:
-            raise ValueError("a file can be sent once")
-        fd, self._fd = self._fd, None
-        return _read(fd, self._length)
+        return self
+
+    def __next__(self) -> bytes:
+        chunk = self._file.read(min(_READ_BYTES, self._left))
+        if not chunk:
+            raise StopIteration
+        self._left -= len(chunk)
+        return chunk
 
     def close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        self._file.close()
 
 
 def file_response(path: Path) -> Response:
@@ -63,7 +58,7 @@ def file_response(path: Path) -> Response:
 
 
 class StaticFiles:
-    """Answers GET and HEAD with the files below a directory; links that lead out of it are not followed."""
+    """Answers GET and HEAD with the files below a directory, never with one outside of it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve(strict=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -33,8 +35,10 @@ class Limits:
 
     Attributes:
         head_bytes: Request line and header fields; 414 or 431 beyond.
-        body_bytes: A body that is kept in memory; 413 beyond. Bodies that go to a sink have no limit.
-        ahead_bytes: Requests sent ahead while a long response is under way; the connection is reset beyond.
+        body_bytes: A body that is kept in memory; 413 beyond. Bodies that go to a sink have no
+            limit.
+        ahead_bytes: Requests sent ahead while a long response is under way; the connection is
+            reset beyond.
     """
 
     head_bytes: int = 32 << 10
@@ -88,9 +92,10 @@ class Response:
 
     Attributes:
         status: 200 to 599.
-        body: Bytes, or an iterable of bytes that is read as fast as the client takes it, and closed at the end
-            if it has a ``close`` method.
-        headers: Further fields; Content-Length, Transfer-Encoding, Connection and Date are made here.
+        body: Bytes, or an iterable of bytes that is read as fast as the client takes it, and
+            closed at the end if it has a ``close`` method.
+        headers: Further fields; Content-Length, Transfer-Encoding, Connection and Date are made
+            here.
         length: Bytes that an iterable will give, or None: chunked.
     """
 
@@ -120,7 +125,9 @@ class Response:
     def text(cls, text: str, status: int = 200) -> Response:
         """Return a response of UTF-8 text."""
         return cls(
-            status=status, body=text.encode(), headers=(("Content-Type", "text/plain; charset=utf-8"),)
+            status=status,
+            body=text.encode(),
+            headers=(("Content-Type", "text/plain; charset=utf-8"),),
         )
 
     @property
@@ -158,15 +165,15 @@ class _DateField:
 _date_field = _DateField()
 
 
-def encode_head(response: Response, *, chunked: bool, close: bool) -> bytes:
+def encode_head(response: Response, *, chunked: bool, connection: str) -> bytes:
     """Return status line and header fields, RFC 9112 sections 4 to 6."""
     parts = [_STATUS_LINES.get(response.status) or _status_line(response.status), _date_field()]
     if chunked:
         parts.append("Transfer-Encoding: chunked\r\n")
     elif response.length is not None and response.status != HTTPStatus.NO_CONTENT:
         parts.append(f"Content-Length: {response.length}\r\n")
-    if close:
-        parts.append("Connection: close\r\n")
+    if connection:
+        parts.append(f"Connection: {connection}\r\n")
     parts += [f"{name}: {value}\r\n" for name, value in response.headers]
     parts.append("\r\n")
     return "".join(parts).encode("latin-1")

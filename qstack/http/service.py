@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, overload
 
 from .message import BodySink, Limits, Request, Response
 from .session import Service, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..connection import Connection
     from ..errors import QStackError
 
@@ -64,8 +65,8 @@ def handler(
 
     Args:
         answer: Returns the response; when it raises, the client gets 500 and the connection ends.
-        open_sink: Called with a request whose head is complete and that has a body: returns where the body is to go, or
-            None to keep it in memory up to ``limits.body_bytes``.
+        open_sink: Called with a request whose head is complete and that has a body: returns where
+            the body is to go, or None to keep it in memory up to ``limits.body_bytes``.
         limits: What a request may cost.
     """
 

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """One HTTP/1.1 connection: bytes in, bytes out, over any transport. Parsing is httptools' (llhttp).
 
-Requests of a connection are answered in their order, one at a time; what arrives while a long response is under way waits.
+Requests of a connection are answered in their order, one at a time; what arrives while a long
+response is under way waits.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 import httptools
 
 from .message import BodySink, Limits, Request, Response, encode_head
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _log = logging.getLogger("qstack.http")
 
@@ -49,13 +52,13 @@ class Service:
 
     Attributes:
         answer: Returns the response to a complete request.
-        open_sink: Returns where the body of a request is to go, or None to keep it in memory; called when
-            its head is complete.
+        open_sink: Returns where the body of a request is to go, or None to keep it in memory;
+            called when its head is complete.
     """
 
     answer: Callable[[Request], Response]
     open_sink: Callable[[Request], BodySink | None] | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 class _Streaming:
@@ -110,9 +113,10 @@ class Session:
         self._requests: deque[Request] = deque()
         self._ahead = bytearray()
         self._streaming: _Streaming | None = None
-        self._close_after_response = False
-        self._input_ended = False
-        self._rejected = 0
+        self._input_ended = False  # what still comes is not looked at
+        self._rejected = 0  # status for the request that could not be read
+        self._eof = False
+        self._last = False  # the last response is written or being written
         self._begin()
 
     # What arrives.
@@ -137,10 +141,8 @@ class Session:
 
     def eof_received(self) -> None:
         """The client has sent its last byte: answer what is complete, then close."""
-        self._input_ended = True
-        self._close_after_response = True
-        if self._streaming is None and not self._requests:
-            self._transport.close()
+        self._eof = True
+        self._answer()
 
     def lost(self) -> None:
         """The connection is gone: release files and iterators."""
@@ -152,6 +154,8 @@ class Session:
         self._close_sink()
 
     def _parse(self, data: bytes) -> None:
+        if self._input_ended:
+            return
         self._began_here = False
         try:
             self._parser.feed_data(data)
@@ -159,13 +163,12 @@ class Session:
             # No protocol to upgrade to: the request is answered as it is, RFC 9110 section 7.8.
             self._parser = httptools.HttpRequestParser(self)
             self._begin()
-            if not self._input_ended:
-                self._parse(data[upgrade.args[0] :])
+            self._parse(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
             if not self._input_ended:
                 self._reject(400)
-        if self._in_head and not self._began_here:
+        if self._in_head and not self._began_here and not self._input_ended:
             self._head_bytes += len(data)
             if self._head_bytes > self._service.limits.head_bytes:
                 self._reject(431)
@@ -183,16 +186,21 @@ class Session:
         self._request: Request | None = None
 
     def on_message_begin(self) -> None:
+        """Begin a request."""
         self._begin()
         self._in_head = True
 
     def on_url(self, url: bytes) -> None:
+        """Take a part of the target."""
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        """Take a header field."""
+        if self._in_head:  # and not in the trailer of a chunked body
+            self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
+        """Decide whether the request is taken."""
         self._in_head = False
         if self._input_ended:
             return
@@ -208,10 +216,9 @@ class Session:
             self._reject(status)
             return
         self._request = request
-        if request.header("expect") is not None and request.version == "1.1":
-            self._out.append(_CONTINUE)
-            if not self._requests:
-                self._flush()
+        # With answers outstanding it would look like a part of them; the client goes on without it.
+        if request.header("expect") is not None and request.version == "1.1" and not self._requests:
+            self._transport.write(_CONTINUE)
 
     def _check_head(self, request: Request) -> int:
         """Return the status that refuses the request, or 0; opens the sink of its body."""
@@ -245,6 +252,7 @@ class Session:
         return 0
 
     def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
         request = self._request
         if request is None:
             return
@@ -262,6 +270,7 @@ class Session:
             self._reject(500)
 
     def on_message_complete(self) -> None:
+        """Queue the request."""
         request = self._request
         if request is None:
             return
@@ -286,7 +295,7 @@ class Session:
         return True
 
     def _reject(self, status: int) -> None:
-        """Answer what is complete, then this status, then close: the rest of the input cannot be trusted."""
+        """Answer what is complete, then this status, then close: no more of the input is read."""
         self._close_sink()
         self._request = None
         self._input_ended = True
@@ -296,25 +305,20 @@ class Session:
 
     def _answer(self) -> None:
         """Answer complete requests in order, until one has a long body."""
-        while self._streaming is None and not self._close_after_response_reached():
+        while self._streaming is None and not self._last:
             if self._requests:
                 self._respond(self._requests.popleft())
             elif self._rejected:
-                status, self._rejected = self._rejected, 0
-                self._close_after_response = True
-                self._write_response(Response.text(f"{status}\n", status), None)
-            elif self._ahead and not self._input_ended:
+                self._last = True
+                self._write_response(Response.text(f"{self._rejected}\n", self._rejected), None)
+            elif self._ahead:
                 ahead, self._ahead = bytes(self._ahead), bytearray()
                 self._parse(ahead)
             else:
                 break
         self._flush()
-        if self._streaming is None and self._close_after_response and not self._requests:
+        if self._streaming is None and (self._last or self._eof):
             self._transport.close()
-
-    def _close_after_response_reached(self) -> bool:
-        """The last response was written: after an error, or as the client asked."""
-        return self._close_after_response and not self._requests and not self._rejected
 
     def _respond(self, request: Request) -> None:
         try:
@@ -324,7 +328,7 @@ class Session:
             response = Response.text("500\n", 500)
             request.keep_alive = False
         if not request.keep_alive:
-            self._close_after_response = True
+            self._last = True
         self._write_response(response, request)
 
     def _write_response(self, response: Response, request: Request | None) -> None:
@@ -332,10 +336,11 @@ class Session:
         chunked = streams and response.length is None
         if chunked and request is not None and request.version == "1.0":
             chunked = False
-            self._close_after_response = True  # the end of the connection ends the body
-        if self._close_after_response:
-            self._requests.clear()
-        self._out.append(encode_head(response, chunked=chunked, close=self._close_after_response))
+            self._last = True  # the end of the connection ends the body
+        connection = "close" if self._last else ""
+        if request is not None and request.version == "1.0" and not self._last:
+            connection = "keep-alive"
+        self._out.append(encode_head(response, chunked=chunked, connection=connection))
         silent = not response.has_body or (request is not None and request.method == "HEAD")
         if not streams:
             if not silent:
@@ -349,7 +354,7 @@ class Session:
         self._pump()
 
     def _pump(self) -> None:
-        """Send the next part of a long body: as much as the client takes, but no more than one turn's share."""
+        """Send more of a long body: what the client takes, but no more than one turn's share."""
         streaming = self._streaming
         sent_bytes = 0
         try:

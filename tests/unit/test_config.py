@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qstack.config import ListenConfig, StackConfig, read_serve_config, split_nic
+from qstack.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("nic", "parts"),
+    [
+        ("tap:qs0", ("tap", "qs0")),
+        ("pair:w", ("pair", "w")),
+        ("xsk:eth1", ("xsk", "eth1")),
+        ("eth1", ("xsk", "eth1")),
+        ("eth0:1", ("xsk", "eth0:1")),
+    ],
+)
+def test_nic_names(nic: str, parts: tuple[str, str]) -> None:
+    assert split_nic(nic) == parts
+
+
+@pytest.mark.parametrize("nic", ["", "tap:", "pair:", "averyveryverylongname", "tap:sixteen-bytes-xx"])
+def test_bad_nic_names(nic: str) -> None:
+    with pytest.raises(ConfigError):
+        split_nic(nic)
+
+
+A = {"nic": "tap:t", "addresses": ("10.0.0.2/24",)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({**A, "queues": 0}, "queues must be 1..64, got 0"),
+        ({**A, "queues": 65}, "queues must be 1..64"),
+        ({**A, "queues": True}, "queues must be 1..64, got True"),
+        ({**A, "queues": 2, "workers": 3}, "workers must be 1..2, got 3"),
+        ({**A, "mtu": 70_000}, "mtu must be"),
+        ({"nic": "tap:t"}, "needs an address of its own"),
+        ({"nic": "tap:t", "addresses": ("10.0.0.2",)}, "lacks the length of its prefix"),
+        ({"nic": "tap:t", "addresses": ("10.0.0.300/24",)}, "10.0.0.300"),
+        ({"nic": "tap:t", "addresses": ("10.0.0.2/24", "10.0.0.3/24")}, "an IPv4 address already"),
+        ({"nic": "eth1", "host_addresses": ("10.0.0.1/24",)}, "belong to a TAP"),
+        ({**A, "gateways": ("10.0.0.1/24",)}, "gateway"),
+        ({**A, "join": True}, "can be joined"),
+    ],
+)
+def test_bad_settings_say_what_is_wrong(settings: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        StackConfig(**settings)
+
+
+def test_addresses_by_version() -> None:
+    config = StackConfig(nic="tap:t", addresses=("fd00::2/64", "10.0.0.2/24"), gateways=("fd00::1",))
+    assert config.address(4) == "10.0.0.2/24"
+    assert config.address(6) == "fd00::2/64"
+    assert config.gateway(6) == "fd00::1"
+    assert config.gateway(4) is None
+
+
+@pytest.mark.parametrize(("port", "priority"), [(0, 0), (65_536, 0), (80, 8), (80, -1)])
+def test_bad_listeners(port: int, priority: int) -> None:
+    with pytest.raises(ConfigError):
+        ListenConfig(port=port, priority=priority)
+
+
+def test_serve_config(tmp_path: Path) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text(
+        '[stack]\nnic = "tap:t"\naddresses = ["10.0.0.2/24"]\npoll_idle = "20us"\n'
+        'receive_buffer = "64KiB"\n[[listen]]\nport = 80\n[[listen]]\nport = 443\npriority = 7\n'
+    )
+    config = read_serve_config(path)
+    assert config.listen == (ListenConfig(port=80), ListenConfig(port=443, priority=7))
+    stack = StackConfig(**config.stack)
+    assert stack.poll_idle_ns == 20_000
+    assert stack.receive_buffer_bytes == 65_536
+    assert stack.addresses == ("10.0.0.2/24",)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("[stack\n", r"malformed TOML.*line 1"),
+        ("\n\nx = \n", r"malformed TOML.*line 3"),
+        ("[stack]\nqueus = 3\n", "stack.queus is unknown; known: .*queues"),
+        ("[stack]\npoll_idle = 20\n", "needs a unit"),
+        ('[stack]\npoll_idle = "20"\n', "has no unit"),
+        ("[[listen]]\nprio = 3\n", "takes port and priority"),
+        ("[[listen]]\nport = 99999\n", "port must be"),
+        ("[[listen]]\nport = 80\n[[listen]]\nport = 80\n", "port 80 is named twice"),
+        ("listen = 3\n", r"\[\[listen\]\]"),
+        ("stack = 3\n", r"\[stack\]"),
+        ("[lissten]\n", "unknown table 'lissten'"),
+    ],
+)
+def test_bad_serve_config_names_the_file(tmp_path: Path, text: str, what: str) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=what) as caught:
+        read_serve_config(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_missing_serve_config(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        read_serve_config(tmp_path / "none.toml")
