@@ -95,11 +95,12 @@ static void print_state(struct sim *s, const struct transfer *t, int side)
 {
     struct qs_conn_info i;
     qs_err err = qs_conn_info(sim_engine(s, side), t->conn[side], &i);
-    fprintf(stderr,
-            "side %d: closed %d err %d handle %d state %d unacked %u readable %u cwnd %u rto %.3f s "
-            "retransmits %u\n",
-            side, t->closed[side], t->err[side], err, (int)i.state, i.unacked_bytes,
-            i.readable_bytes, i.cwnd_octets, (double)i.rto.ns / 1e9, i.retransmits);
+    fprintf(
+        stderr,
+        "side %d: closed %d err %d handle %d state %d unacked %u readable %u cwnd %u rto %.3f s "
+        "retransmits %u\n",
+        side, t->closed[side], t->err[side], err, (int)i.state, i.unacked_bytes, i.readable_bytes,
+        i.cwnd_octets, (double)i.rto.ns / 1e9, i.retransmits);
 }
 
 /* Runs one transfer each way and the closing of both sides. @return virtual time it took. */
