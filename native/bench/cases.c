@@ -90,7 +90,10 @@ static struct bench_sample request_burst(struct bench_world *w, struct order *o)
 static void open_requests(struct bench_world *w, struct order *o, uint32_t n_conns)
 {
     struct bench_opts opts = {
-        .app = BENCH_ECHO, .conns_max = n_conns, .chunks_max = 65536, .time_wait = QS_S(60)};
+        .app = BENCH_ECHO,
+        .conns_max = n_conns,
+        .chunks_max = 1024 + 2 * n_conns, /* a reply is acknowledged by the next request */
+        .time_wait = QS_S(60)};
     bench_world_open(w, &opts);
     bench_connect(w, n_conns);
     order_open(o, n_conns);
@@ -231,11 +234,11 @@ static struct bench_idle idle_engine(uint32_t n)
     bench_world_open(&w, &opts);
     bench_connect(&w, n);
     order_open(&o, n);
-    for (uint64_t done = 0; done < n;)
+    for (uint64_t done = 0; done < n;) {
         done += request_burst(&w, &o).units;
-    /* The last ACKs are late by the client's delay. */
-    w.now.ns += 500000000u;
-    bench_settle(&w);
+        w.now.ns += 50000000u; /* the client's delayed ACKs: as in a server, few replies wait at once */
+        bench_settle(&w);
+    }
     if (bench_counter(w.server.engine, QS_COUNT_CONNS) != n ||
         bench_counter(w.server.engine, QS_COUNT_CHUNKS) != 0)
         bench_die("%u connections are not idle", n);

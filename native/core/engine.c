@@ -119,6 +119,11 @@ qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_m
     return 0;
 }
 
+static void publish_chunks(struct qs_engine *e)
+{
+    __atomic_store_n(&e->counters[QS_COUNT_CHUNKS], e->pool.used, __ATOMIC_RELAXED);
+}
+
 /* ---- receive ---- */
 
 /* A burst goes through in three passes, so that the memory of each frame's connection is on its way
@@ -265,6 +270,7 @@ void qs_engine_rx(qs_engine *e, const struct qs_frame *frames, size_t n, qs_time
         frames += burst;
         n -= burst;
     }
+    publish_chunks(e);
 }
 
 /* ---- transmit ---- */
@@ -296,7 +302,7 @@ size_t qs_engine_tx(qs_engine *e, struct qs_frame *frames, size_t n, qs_time now
     }
     qs_count_add(e, QS_COUNT_TX_FRAMES, done);
     qs_count_add(e, QS_COUNT_TX_BYTES, bytes);
-    __atomic_store_n(&e->counters[QS_COUNT_CHUNKS], e->pool.used, __ATOMIC_RELAXED);
+    publish_chunks(e);
     return done;
 }
 

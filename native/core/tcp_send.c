@@ -129,6 +129,8 @@ static void note_sequence_sent(struct qs_engine *e, struct qs_block *c, const st
                                qs_time now)
 {
     uint32_t span = p->len + (p->flags & (QS_SYN | QS_FIN) ? 1 : 0);
+    if (!c->stalled.v || qs_seq_eq(c->snd_una, c->snd_max))
+        c->stalled = qs_tick_at(now);
     qs_seq end = qs_seq_add(p->seq, span);
     if (qs_seq_lt(p->seq, c->snd_max)) { /* sent before: Karn, RFC 6298 section 3 */
         c->retransmits++;
@@ -142,8 +144,6 @@ static void note_sequence_sent(struct qs_engine *e, struct qs_block *c, const st
     c->snd_max = qs_seq_max(c->snd_max, end);
     if (p->flags & QS_FIN)
         c->flags |= QS_CF_FIN_SENT;
-    if (!c->stalled.v)
-        c->stalled = qs_tick_at(now);
     if (!c->t_rexmt.v) /* RFC 6298 rule 5.1 */
         qs_tcp_start_rexmt(e, c, now);
 }
@@ -183,19 +183,29 @@ static bool send_again(struct qs_engine *e, struct qs_block *c, struct qs_frame 
     return send(e, c, f, &p, now);
 }
 
+/* Place of SND.NXT in the send buffer, which was perhaps empty when it was noted. */
+static struct qs_bytes_pos *place(struct qs_engine *e, struct qs_block *c)
+{
+    if (c->cursor.chunk == QS_NO_IDX)
+        c->cursor = qs_bytes_find(&e->pool, &c->tx, qs_seq_span(c->snd_una, c->snd_nxt));
+    return &c->cursor;
+}
+
 /* One octet, or the FIN, beyond a closed window; SND.NXT stays. */
 static bool send_probe(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
 {
     c->flags &= ~QS_CF_PROBE;
     uint32_t sent = qs_seq_span(c->snd_una, c->snd_nxt);
-    struct qs_bytes_pos from = c->cursor;
+    struct qs_bytes_pos from = {QS_NO_IDX, 0};
     struct plan p = {.seq = c->snd_nxt, .from = &from};
-    if (c->tx.len > sent)
+    if (c->tx.len > sent) {
+        from = *place(e, c);
         p.len = 1;
-    else if (c->flags & QS_CF_FIN_QUEUED && sent == c->tx.len)
+    } else if (c->flags & QS_CF_FIN_QUEUED && sent == c->tx.len) {
         p.flags = QS_FIN;
-    else
+    } else {
         return false;
+    }
     qs_count(e, QS_COUNT_WINDOW_PROBES);
     return send(e, c, f, &p, now);
 }
@@ -257,13 +267,11 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
             start_persist(e, c, now);
         return false;
     }
-    struct plan p = {c->snd_nxt, len, 0, &c->cursor};
+    struct plan p = {c->snd_nxt, len, 0, len ? place(e, c) : NULL};
     if (len == unsent)
         p.flags = QS_PSH;
     if (fin)
         p.flags |= QS_FIN;
-    if (c->cursor.chunk == QS_NO_IDX)
-        c->cursor = qs_bytes_find(&e->pool, &c->tx, sent);
     send(e, c, f, &p, now);
     c->snd_nxt = qs_seq_add(c->snd_nxt, len + (fin ? 1 : 0));
     if (len < unsent)
@@ -298,6 +306,8 @@ bool qs_tcp_output(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, 
         /* Parked until the neighbour answers; the timer asks again and gives up in the end. */
         if (!c->t_rexmt.v)
             qs_tcp_start_rexmt(e, c, now);
+        if (!c->stalled.v)
+            c->stalled = qs_tick_at(now);
         qs_neigh_wait(e, c);
         return false;
     }
