@@ -236,7 +236,7 @@ static struct bench_idle idle_engine(uint32_t n)
     order_open(&o, n);
     for (uint64_t done = 0; done < n;) {
         done += request_burst(&w, &o).units;
-        w.now.ns += 50000000u; /* the client's delayed ACKs: as in a server, few replies wait at once */
+        w.now.ns += 500000000u; /* the client's delayed ACKs: as in a server, few replies wait at once */
         bench_settle(&w);
     }
     if (bench_counter(w.server.engine, QS_COUNT_CONNS) != n ||
