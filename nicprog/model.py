@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a NIC can do and how it is set: values only, checked when they are made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import chain, pairwise
+
+SYMMETRIC_KEY_WORD = bytes.fromhex("6d5a")
+"""Repeated over the whole key, both directions of a connection hash alike (and only 16 bits vary)."""
+
+LOCATION_MAX = 0xFFFF_FFFC
+"""Greater locations are the special ones of ``linux/ethtool.h``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Masked:
+    """A field to compare: ``packet & mask == value & mask``; mask 0 takes anything."""
+
+    value: int = 0
+    mask: int = 0
+
+    def fits(self, bits: int) -> bool:
+        """True when neither value nor mask needs more than ``bits`` bits."""
+        return 0 <= self.value < 1 << bits and 0 <= self.mask < 1 << bits
+
+    def covers(self, other: Masked) -> bool:
+        """True when everything that ``other`` takes is taken by this too."""
+        return not self.mask & ~other.mask and not (self.value ^ other.value) & self.mask
+
+
+ANY = Masked()
+
+
+class Flow(Enum):
+    """Kind of packet a rule looks at: protocol and IP version."""
+
+    TCP4 = ("tcp", 4)
+    UDP4 = ("udp", 4)
+    IP4 = ("any", 4)
+    TCP6 = ("tcp", 6)
+    UDP6 = ("udp", 6)
+    IP6 = ("any", 6)
+
+    def __init__(self, protocol: str, version: int) -> None:
+        self.protocol = protocol
+        self.version = version
+        self.address_bits = 32 if version == 4 else 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Which packets a rule takes.
+
+    Attributes:
+        flow: Kind of packet.
+        src: Source address, as an integer of 32 or 128 bits.
+        dst: Destination address.
+        src_port: 16 bits; only for TCP and UDP.
+        dst_port: 16 bits; only for TCP and UDP.
+        tos: IPv4 TOS or IPv6 traffic class, 8 bits; DSCP is the upper six.
+        vlan_tci: 802.1Q tag, 16 bits; the VLAN is the lower twelve.
+    """
+
+    flow: Flow
+    src: Masked = ANY
+    dst: Masked = ANY
+    src_port: Masked = ANY
+    dst_port: Masked = ANY
+    tos: Masked = ANY
+    vlan_tci: Masked = ANY
+
+    def __post_init__(self) -> None:
+        address_bits = self.flow.address_bits
+        for name, bits in (
+            ("src", address_bits),
+            ("dst", address_bits),
+            ("src_port", 16),
+            ("dst_port", 16),
+            ("tos", 8),
+            ("vlan_tci", 16),
+        ):
+            item: Masked = getattr(self, name)
+            if item is not ANY and not item.fits(bits):
+                raise ValueError(
+                    f"{name} 0x{item.value:x}/0x{item.mask:x} does not fit into {bits} bits"
+                )
+        if self.flow.protocol == "any" and (self.src_port.mask or self.dst_port.mask):
+            raise ValueError("ports need protocol tcp or udp")
+
+    def fields(self) -> tuple[Masked, ...]:
+        """The compared fields, always in the same order."""
+        return (self.src, self.dst, self.src_port, self.dst_port, self.tos, self.vlan_tci)
+
+    def mask_key(self) -> tuple[object, ...]:
+        """Equal for matches that look at the same bits of a packet."""
+        masks = tuple(item.mask for item in self.fields())
+        addresses = self.flow.version if self.src.mask or self.dst.mask else 0
+        return (addresses, self.flow.protocol != "any", *masks)
+
+    def covers(self, other: Match) -> bool:
+        """True when every packet that ``other`` takes is taken by this too."""
+        return (
+            self.flow.version == other.flow.version
+            and self.flow.protocol in ("any", other.flow.protocol)
+            and all(a.covers(b) for a, b in zip(self.fields(), other.fields(), strict=True))
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowRule:
+    """One slot of the NIC's rule table; the lowest location that matches wins.
+
+    Attributes:
+        location: Slot, counted from 0.
+        match: Packets it takes.
+        queue: RX queue they go to, counted from 0; None drops them.
+        name: What people call it. Not held by the NIC and not compared.
+    """
+
+    location: int
+    match: Match
+    queue: int | None
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.location <= LOCATION_MAX:
+            raise ValueError(f"location must be 0..{LOCATION_MAX}, got {self.location}")
+        if self.queue is not None and not 0 <= self.queue <= 0xFFFF_FFFE:
+            raise ValueError(f"queue must be 0..{0xFFFF_FFFE}, got {self.queue}")
+
+    @property
+    def label(self) -> str:
+        """Name and location, for messages."""
+        return f"rule {self.name!r} (location {self.location})" if self.name else (
+            f"the rule at location {self.location}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channels:
+    """Active queues; ``combined`` ones have an RX and a TX side each."""
+
+    combined: int
+
+    def __post_init__(self) -> None:
+        if self.combined < 1:
+            raise ValueError(f"combined must be at least 1, got {self.combined}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RssTable:
+    """Indirection table: packet's hash modulo size gives the entry, the entry the RX queue."""
+
+    entries: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.entries:
+            raise ValueError("an indirection table needs at least one entry")
+        if min(self.entries) < 0:
+            raise ValueError(f"queues count from 0, got {min(self.entries)}")
+
+    @classmethod
+    def default(cls, queues: int, size: int) -> RssTable:
+        """What a NIC sets by itself: entry ``i`` is queue ``i % queues``."""
+        return cls(entries=tuple(i % queues for i in range(size)))
+
+    def is_default(self, queues: int) -> bool:
+        """True when these are the entries that the NIC sets by itself for ``queues`` queues."""
+        return self == RssTable.default(queues, len(self.entries))
+
+    def with_shares(self, weights: Mapping[int, int]) -> RssTable:
+        """Gives each queue its share of the entries and moves as few of them as possible.
+
+        Args:
+            weights: Queue to weight, weights above 0.
+
+        Returns:
+            Table of the same size. Shares are rounded by largest remainder, lower queues first.
+        """
+        shares = largest_remainder(weights, len(self.entries))
+        left = Counter(shares)
+        kept: list[int | None] = []
+        for queue in self.entries:
+            kept.append(queue if left[queue] > 0 else None)
+            left[queue] -= 1 if left[queue] > 0 else 0
+        missing = chain.from_iterable(_round_robin(left))
+        return RssTable(entries=tuple(next(missing) if q is None else q for q in kept))
+
+    def moved(self, other: RssTable) -> int:
+        """Number of entries that name another queue in ``other``, a table of the same size."""
+        return sum(a != b for a, b in zip(self.entries, other.entries, strict=True))
+
+
+def largest_remainder(weights: Mapping[int, int], seats: int) -> dict[int, int]:
+    """Divides ``seats`` in proportion to ``weights``; what is left goes to the largest remainders."""
+    total = sum(weights.values())
+    if not weights or min(weights.values()) < 0 or total == 0:
+        raise ValueError("weights must not be negative and at least one must be above 0")
+    shares = {queue: seats * weight // total for queue, weight in weights.items()}
+    by_remainder = sorted(weights, key=lambda queue: (-(seats * weights[queue] % total), queue))
+    for queue in by_remainder[: seats - sum(shares.values())]:
+        shares[queue] += 1
+    return shares
+
+
+def _round_robin(left: Mapping[int, int]) -> Sequence[Sequence[int]]:
+    """Rounds over the queues that still miss entries, so that those spread over the table."""
+    rounds = max(left.values(), default=0)
+    return [[q for q in sorted(left) if left[q] > turn] for turn in range(rounds)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What one NIC can do.
+
+    Attributes:
+        driver: Name of the driver.
+        bus: Where it sits: ``tap``, ``veth`` or ``memory`` for software NICs.
+        queues_max: Most queues that can be active.
+        table_size: Entries of the indirection table.
+        key_bytes: Length of the hash key.
+        locations: Slots for rules; valid locations are below this.
+        masks_max: Most different masks among the rules, or None without such a limit.
+        default_key: Key that the NIC starts with, or None when it is not known.
+    """
+
+    driver: str
+    bus: str
+    queues_max: int
+    table_size: int
+    key_bytes: int
+    locations: int
+    masks_max: int | None = None
+    default_key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicState:
+    """All that nicprog reads from and writes to a NIC.
+
+    Attributes:
+        channels: Active queues.
+        table: Indirection table.
+        key: Hash key.
+        rules: In order of location, each location once.
+    """
+
+    channels: Channels
+    table: RssTable
+    key: bytes
+    rules: tuple[FlowRule, ...] = ()
+
+    def __post_init__(self) -> None:
+        for before, after in pairwise(self.rules):
+            if before.location == after.location:
+                raise ValueError(f"location {after.location} is taken twice")
+            if before.location > after.location:
+                raise ValueError(
+                    f"rules must be in order of location, got {before.location} "
+                    f"before {after.location}"
+                )
+
+
+def symmetric_key(key_bytes: int) -> bytes:
+    """Key with which both directions of a connection get the same hash."""
+    return (SYMMETRIC_KEY_WORD * key_bytes)[:key_bytes]

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a spec means on one NIC: from shares, ranges and automatic locations to a full state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from nicprog.errors import Refused
+from nicprog.model import Capabilities, FlowRule, NicState, RssTable, symmetric_key
+from nicprog.rules import NoRoom, Wanted, expand, locate, shadowed
+from nicprog.spec import RssSpec, RuleSpec, Spec, check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A full state, and what its author should know about it.
+
+    Attributes:
+        state: Everything the NIC should hold.
+        warnings: Rules that can never take a packet.
+    """
+
+    state: NicState
+    warnings: tuple[str, ...] = ()
+
+
+def resolve(spec: Spec, now: NicState, can: Capabilities) -> Resolved:
+    """Completes ``spec`` with what ``now`` holds.
+
+    Raises:
+        SpecError: The spec contradicts itself.
+        Refused: The NIC would refuse it; the text says which part and the limit.
+    """
+    check(spec)
+    channels = spec.channels or now.channels
+    _check_channels(spec, channels.combined, can)
+    rules = _rules(spec, now, channels.combined, can)
+    state = NicState(
+        channels=channels,
+        table=_table(spec, now, channels.combined),
+        key=_key(spec, now, can),
+        rules=rules,
+    )
+    return Resolved(state=state, warnings=tuple(_warnings(rules)))
+
+
+def _check_channels(spec: Spec, queues: int, can: Capabilities) -> None:
+    if queues > can.queues_max:
+        text = f"{spec.device}: {queues} combined channels asked, it has at most {can.queues_max}"
+        raise Refused(spec.error(("channels", "combined"), text))
+
+
+def _table(spec: Spec, now: NicState, queues: int) -> RssTable:
+    base, rss, reserved = now.table, spec.rss or RssSpec(), spec.reserved()
+    if base.is_default(now.channels.combined):
+        base = RssTable.default(queues, len(base.entries))  # the NIC lets it follow
+    free = [queue for queue in range(queues) if queue not in reserved]
+    if not free:
+        text = f"{spec.device}: every one of its {queues} active queues is reserved; leave one"
+        raise Refused(spec.error(("reserve", 0, "queue"), text))
+    _check_queues(spec, rss, queues)
+    if rss.table == "default":
+        return RssTable.default(queues, len(base.entries))
+    if isinstance(rss.table, tuple):
+        return _replicated(spec, rss.table, len(base.entries))
+    if rss.weights is not None:
+        return base.with_shares({q: w for q, w in enumerate(rss.weights) if w})
+    if rss.equal is not None:
+        named = free if isinstance(rss.equal, str) else rss.equal
+        return base.with_shares(dict.fromkeys(named, 1))
+    if reserved & set(base.entries):
+        others = Counter(queue for queue in base.entries if queue not in reserved)
+        return base.with_shares(others or dict.fromkeys(free, 1))
+    return base
+
+
+def _check_queues(spec: Spec, rss: RssSpec, queues: int) -> None:
+    named = rss.queues()
+    if named and max(named) >= queues:
+        key = next(k for k in ("equal", "weights", "table") if getattr(rss, k) is not None)
+        text = (
+            f"{spec.device}: {key} names queue {max(named)}, but {queues} queues are active "
+            f"(0 to {queues - 1}); choose a lower queue or raise [channels] combined"
+        )
+        raise Refused(spec.error(("rss", key), text))
+
+
+def _replicated(spec: Spec, entries: tuple[int, ...], size: int) -> RssTable:
+    """A shorter table is repeated, as the kernel does, if that fills the NIC's exactly."""
+    if size % len(entries):
+        text = (
+            f"{spec.device}: table has {len(entries)} entries, the NIC's has {size}; "
+            f"give {size}, or a number that divides it"
+        )
+        raise Refused(spec.error(("rss", "table"), text))
+    return RssTable(entries=entries * (size // len(entries)))
+
+
+def _key(spec: Spec, now: NicState, can: Capabilities) -> bytes:
+    if spec.rss is None or spec.rss.key is None:
+        return now.key
+    where = ("rss", "key")
+    if spec.rss.key == "symmetric":
+        return symmetric_key(can.key_bytes)
+    if spec.rss.key == "default":
+        if can.default_key is None:
+            text = f"{spec.device}: the default key of driver {can.driver} is not known; give it"
+            raise Refused(spec.error(where, text))
+        return can.default_key
+    key = spec.rss.key_bytes()
+    if len(key) != can.key_bytes:
+        text = f"{spec.device}: key has {len(key)} bytes, the NIC takes exactly {can.key_bytes}"
+        raise Refused(spec.error(where, text))
+    return key
+
+
+def _rules(spec: Spec, now: NicState, queues: int, can: Capabilities) -> tuple[FlowRule, ...]:
+    if spec.keeps_other_rules() and not spec.all_rules():
+        return now.rules
+    explicit: dict[int, FlowRule] = {}
+    automatic: list[Wanted] = []
+    for index, rule in enumerate(spec.all_rules()):
+        if rule.queue is not None and rule.queue >= queues:
+            text = (
+                f"{spec.device}: rule {rule.name!r} names queue {rule.queue}, but {queues} queues "
+                f"are active (0 to {queues - 1}); choose a lower queue or raise [channels] combined"
+            )
+            raise Refused(spec.error(spec.path_of_rule(index, "queue"), text))
+        parts = [Wanted(name=rule.name, match=m, queue=rule.queue) for m in expand(rule)]
+        if rule.location is None:
+            automatic += parts
+        else:
+            try:
+                _place(rule, parts, explicit, can)
+            except Refused as error:
+                text = f"{spec.device}: {error}"
+                raise Refused(spec.error(spec.path_of_rule(index, "location"), text)) from None
+    kept = _kept(now, [*explicit.values(), *automatic]) if spec.keeps_other_rules() else {}
+    for location in sorted(explicit.keys() & kept.keys()):
+        raise Refused(
+            f"{spec.device}: location {location} of rule {explicit[location].name!r} holds a rule "
+            'that other_rules = "keep" protects; choose another location'
+        )
+    placed = kept | explicit
+    try:
+        found = locate(automatic, now=now.rules, taken=set(placed), locations=can.locations)
+    except NoRoom:
+        raise Refused(
+            f"{spec.device}: the rules need {len(automatic)} more locations after {len(placed)} "
+            f"that are taken, the NIC has {can.locations}; port ranges and rules for both IP "
+            "versions need several each"
+        ) from None
+    rules = [*placed.values(), *found]
+    return tuple(sorted(rules, key=lambda rule: rule.location))
+
+
+def _place(
+    rule: RuleSpec, parts: list[Wanted], taken: dict[int, FlowRule], can: Capabilities
+) -> None:
+    """Puts the parts of a rule with a location of its own at that location and those after it."""
+    first = rule.location or 0
+    last = first + len(parts) - 1
+    if last >= can.locations:
+        raise Refused(
+            f"rule {rule.name!r} needs {_locations(first, last)}, the NIC has {can.locations} "
+            f"(0 to {can.locations - 1})"
+        )
+    for location, part in enumerate(parts, first):
+        if location in taken:
+            raise Refused(
+                f"location {location} is taken twice, by rule {taken[location].name!r} and by rule "
+                f"{rule.name!r}, which needs {_locations(first, last)}"
+            )
+        taken[location] = part.at(location)
+
+
+def _locations(first: int, last: int) -> str:
+    return f"location {first}" if first == last else f"locations {first} to {last}"
+
+
+def _kept(now: NicState, wanted: list[FlowRule | Wanted]) -> dict[int, FlowRule]:
+    """Rules on the NIC that the spec does not ask for itself."""
+    asked = {(item.match, item.queue) for item in wanted}
+    return {r.location: r for r in now.rules if (r.match, r.queue) not in asked}
+
+
+def _warnings(rules: tuple[FlowRule, ...]) -> list[str]:
+    """One sentence for each pair of rules, however many locations they take."""
+    pairs = Counter((_name(rule), _name(over)) for rule, over in shadowed(rules))
+    parts = Counter(_name(rule) for rule in rules)
+    return [
+        f"{rule} never takes a packet"
+        + ("" if count == parts[rule] else f" in {count} of its {parts[rule]} locations")
+        + f": {over} comes first and takes all of them"
+        for (rule, over), count in pairs.items()
+    ]
+
+
+def _name(rule: FlowRule) -> str:
+    return f"rule {rule.name!r}" if rule.name else rule.label

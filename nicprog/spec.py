@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wanted state of one NIC as a user writes it, in TOML or in Python.
+
+What is left out stays as it is on the NIC. The schema with examples is in docs/reference/nicprog-spec.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from nicprog import fields as read
+from nicprog.errors import FieldError, SpecError
+from nicprog.model import ANY, Channels, Masked
+from nicprog.toml_source import Path as ValuePath
+from nicprog.toml_source import Source
+
+PROTOCOLS: Final = ("tcp", "udp", "any")
+FAMILIES: Final = {"ipv4": 4, "ipv6": 6}
+
+
+def _choice(key: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise FieldError(key, f"{key} {value!r} is not one of {', '.join(choices)}")
+
+
+def _in_range(key: str, value: int | None, low: int, high: int) -> None:
+    if value is not None and not low <= value <= high:
+        raise FieldError(key, f"{key} must be {low} to {high}, got {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSpec:
+    """One rule; it may need several locations of the NIC (ranges, both IP versions).
+
+    Attributes:
+        name: Unique in the spec; for messages and reports.
+        protocol: ``tcp``, ``udp`` or ``any``.
+        family: ``ipv4`` or ``ipv6``; None is what the addresses say, else both.
+        src: Source address, prefix or address/mask.
+        dst: Destination address, prefix or address/mask.
+        src_port: Port, range ``"8000-8015"`` or ``"VALUE/MASK"``.
+        dst_port: Like ``src_port``.
+        dscp: 0 to 63.
+        tos: The whole byte as ``"VALUE/MASK"``, instead of ``dscp``.
+        vlan: 802.1Q VLAN, 0 to 4095.
+        vlan_tci: The whole tag as ``"VALUE/MASK"``, instead of ``vlan``.
+        queue: RX queue, counted from 0.
+        drop: Drop instead of a queue.
+        location: First location; None lets nicprog choose, in the order of the rules.
+    """
+
+    name: str
+    protocol: str
+    family: str | None = None
+    src: str | None = None
+    dst: str | None = None
+    src_port: int | str | None = None
+    dst_port: int | str | None = None
+    dscp: int | None = None
+    tos: str | None = None
+    vlan: int | None = None
+    vlan_tci: str | None = None
+    queue: int | None = None
+    drop: bool = False
+    location: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise FieldError("name", "name must not be empty")
+        _choice("protocol", self.protocol, PROTOCOLS)
+        if self.family is not None:
+            _choice("family", self.family, tuple(FAMILIES))
+        if self.drop == (self.queue is not None):
+            raise FieldError(
+                "drop" if self.drop else "queue",
+                f"rule {self.name!r} needs exactly one of queue = N and drop = true",
+            )
+        for key in ("src_port", "dst_port"):
+            if getattr(self, key) is not None and self.protocol == "any":
+                raise FieldError(key, f'{key} needs protocol "tcp" or "udp"')
+        for one, other in (("dscp", "tos"), ("vlan", "vlan_tci")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise FieldError(other, f"{other} and {one} say the same thing; give one of them")
+        _in_range("dscp", self.dscp, 0, 63)
+        _in_range("vlan", self.vlan, 0, 4095)
+        _in_range("queue", self.queue, 0, 0xFFFF_FFFE)
+        _in_range("location", self.location, 0, 0xFFFF_FFFC)
+        self.versions()
+        self.port_masks("src_port")
+        self.port_masks("dst_port")
+        self.tos_mask()
+        self.vlan_mask()
+
+    def versions(self) -> tuple[int, ...]:
+        """IP versions that the rule is about: (4,), (6,) or (4, 6)."""
+        said = {
+            key: read.address(key, text)[0]
+            for key, text in (("src", self.src), ("dst", self.dst))
+            if text is not None
+        }
+        if len(set(said.values())) == 2:
+            raise FieldError("dst", f"dst {self.dst!r} and src {self.src!r} differ in IP version")
+        if self.family is None:
+            return tuple(set(said.values())) or (4, 6)
+        family = FAMILIES[self.family]
+        for key, version in said.items():
+            if version != family:
+                raise FieldError(key, f"{key} {getattr(self, key)!r} is not {self.family}")
+        return (family,)
+
+    def address_mask(self, key: Literal["src", "dst"]) -> Masked:
+        """Value and mask of ``src`` or ``dst``."""
+        text: str | None = getattr(self, key)
+        return ANY if text is None else read.address(key, text)[1]
+
+    def port_masks(self, key: Literal["src_port", "dst_port"]) -> tuple[Masked, ...]:
+        """The values and masks that together take the ports of ``src_port`` or ``dst_port``."""
+        value: int | str | None = getattr(self, key)
+        return (ANY,) if value is None else read.ports(key, value)
+
+    def tos_mask(self) -> Masked:
+        """Value and mask of the TOS or traffic class byte."""
+        if self.dscp is not None:
+            return Masked(value=self.dscp << 2, mask=0xFC)
+        return ANY if self.tos is None else read.masked("tos", self.tos, 8)
+
+    def vlan_mask(self) -> Masked:
+        """Value and mask of the 802.1Q tag."""
+        if self.vlan is not None:
+            return Masked(value=self.vlan, mask=0x0FFF)
+        return ANY if self.vlan_tci is None else read.masked("vlan_tci", self.vlan_tci, 16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserve:
+    """A queue for one class of traffic: the table is shrunk away from it and a rule points at it.
+
+    Attributes:
+        queue: RX queue, counted from 0.
+        port: Destination port or range of the class.
+        protocol: ``tcp`` or ``udp``.
+        name: Name of its rule; None is made from port and protocol.
+    """
+
+    queue: int
+    port: int | str
+    protocol: str = "tcp"
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        _choice("protocol", self.protocol, ("tcp", "udp"))
+        _in_range("queue", self.queue, 0, 0xFFFF_FFFE)
+        read.ports("port", self.port)
+
+    def rule(self) -> RuleSpec:
+        """The rule of this reservation, for both IP versions."""
+        return RuleSpec(
+            name=self.name or f"reserve {self.port}/{self.protocol}",
+            protocol=self.protocol,
+            dst_port=self.port,
+            queue=self.queue,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RssSpec:
+    """Indirection table and hash key. At most one of ``equal``, ``weights`` and ``table``.
+
+    Attributes:
+        equal: Queues that share the entries equally, or ``"all"`` that are not reserved.
+        weights: Weight of queue 0, 1, ...; as few entries as possible move.
+        table: Every entry, or ``"default"``, which follows the number of queues.
+        key: Hexadecimal digits, ``"symmetric"`` or ``"default"``.
+    """
+
+    equal: tuple[int, ...] | str | None = None
+    weights: tuple[int, ...] | None = None
+    table: tuple[int, ...] | str | None = None
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        given = [key for key in ("equal", "weights", "table") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise FieldError(given[1], f"{given[1]} and {given[0]} exclude each other")
+        if isinstance(self.equal, str):
+            _choice("equal", self.equal, ("all",))
+        elif self.equal is not None and not self.equal:
+            raise FieldError("equal", "equal names no queue")
+        if isinstance(self.table, str):
+            _choice("table", self.table, ("default",))
+        elif self.table is not None and not self.table:
+            raise FieldError("table", "table has no entry")
+        if self.weights is not None and not any(self.weights):
+            raise FieldError("weights", "weights needs at least one weight above 0")
+        for key in given:
+            values = getattr(self, key)
+            if not isinstance(values, str) and min(values) < 0:
+                raise FieldError(key, f"{key} must not hold negative numbers, got {min(values)}")
+        if isinstance(self.equal, tuple) and len(set(self.equal)) < len(self.equal):
+            raise FieldError("equal", "equal names a queue twice")
+        if self.key not in (None, "symmetric", "default"):
+            self.key_bytes()
+
+    def key_bytes(self) -> bytes:
+        """The key that ``key`` gives in hexadecimal; colons are allowed."""
+        try:
+            return bytes.fromhex((self.key or "").replace(":", ""))
+        except ValueError:
+            raise FieldError(
+                "key", f'key {self.key!r} is neither hexadecimal nor "symmetric" or "default"'
+            ) from None
+
+    def queues(self) -> frozenset[int]:
+        """Queues that this names, as far as it names any."""
+        if self.weights is not None:
+            return frozenset(queue for queue, weight in enumerate(self.weights) if weight)
+        named = self.equal if self.table is None else self.table
+        return frozenset(named) if isinstance(named, tuple) else frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """Wanted state of one NIC.
+
+    Attributes:
+        device: Name of the NIC.
+        channels: Active queues; None leaves them.
+        rss: Table and key; None leaves them (but see ``reserve``).
+        rules: In order: where two match, the first wins.
+        reserve: Queues for classes; their rules come after ``rules``.
+        other_rules: What happens to rules on the NIC that the spec does not name: ``"remove"``,
+            ``"keep"``, or None: removed if the spec has rules or reservations, else kept.
+        source: The file it came from, for messages.
+    """
+
+    device: str
+    channels: Channels | None = None
+    rss: RssSpec | None = None
+    rules: tuple[RuleSpec, ...] = ()
+    reserve: tuple[Reserve, ...] = ()
+    other_rules: str | None = None
+    source: Source | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.device:
+            raise FieldError("device", "device must not be empty")
+        if self.other_rules is not None:
+            _choice("other_rules", self.other_rules, ("remove", "keep"))
+
+    def all_rules(self) -> tuple[RuleSpec, ...]:
+        """Rules and those of the reservations, in order."""
+        return self.rules + tuple(item.rule() for item in self.reserve)
+
+    def reserved(self) -> frozenset[int]:
+        """Queues that the indirection table must not use."""
+        return frozenset(item.queue for item in self.reserve)
+
+    def keeps_other_rules(self) -> bool:
+        """True when rules that the spec does not name stay on the NIC."""
+        if self.other_rules is None:
+            return not (self.rules or self.reserve)
+        return self.other_rules == "keep"
+
+    def path_of_rule(self, index: int, key: str) -> ValuePath:
+        """Where rule ``index`` of :meth:`all_rules` stands in the file."""
+        if index < len(self.rules):
+            return ("rule", index, key)
+        return ("reserve", index - len(self.rules), key)
+
+    def error(self, path: ValuePath, message: str) -> str:
+        """``message``, after the position of ``path`` when the spec came from a file."""
+        return f"{self.source.at(path)}: {message}" if self.source else message
+
+
+def check(spec: Spec) -> None:
+    """Checks what no part of a spec can check alone.
+
+    Raises:
+        SpecError: A name is used twice, or the table is to use a reserved queue.
+    """
+    seen: set[str] = set()
+    for index, rule in enumerate(spec.all_rules()):
+        if rule.name in seen:
+            text = f"name {rule.name!r} is used twice; give each rule a name of its own"
+            raise SpecError(spec.error(spec.path_of_rule(index, "name"), text))
+        seen.add(rule.name)
+    if spec.rss is None or not spec.reserve:
+        return
+    if spec.rss.table == "default":
+        text = 'table "default" uses every queue, also the reserved ones; use equal = "all"'
+        raise SpecError(spec.error(("rss", "table"), text))
+    if both := spec.rss.queues() & spec.reserved():
+        key = next(k for k in ("equal", "weights", "table") if getattr(spec.rss, k) is not None)
+        text = f"{key} uses queue {min(both)}, which [[reserve]] keeps for a class of traffic"
+        raise SpecError(spec.error(("rss", key), text))

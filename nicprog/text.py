@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules and states as text: for people, as JSON values, and as a spec."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nicprog.fields import address_text
+from nicprog.model import ANY, Channels, Flow, FlowRule, Masked, Match, NicState, RssTable
+
+
+def rule_text(rule: FlowRule) -> str:
+    """One line, for example ``tcp ipv4 dst_port 8443 -> queue 3``."""
+    match = rule.match
+    words = [match.flow.protocol, f"ipv{match.flow.version}"]
+    words += [f"{key} {value}" for key, value in _spec_fields(match).items()]
+    action = "drop" if rule.queue is None else f"queue {rule.queue}"
+    return f"{' '.join(words)} -> {action}"
+
+
+def _spec_fields(match: Match) -> dict[str, int | str]:
+    """What ``match`` compares, with the keys and values of a rule in a spec."""
+    found: dict[str, int | str] = {}
+    for key in ("src", "dst"):
+        item: Masked = getattr(match, key)
+        if item != ANY:
+            found[key] = address_text(match.flow.version, item)
+    for key in ("src_port", "dst_port"):
+        item = getattr(match, key)
+        if item != ANY:
+            found[key] = item.value if item.mask == 0xFFFF else _masked(item)
+    if match.tos.mask == 0xFC and not match.tos.value & 3:
+        found["dscp"] = match.tos.value >> 2
+    elif match.tos != ANY:
+        found["tos"] = _masked(match.tos)
+    if match.vlan_tci.mask == 0x0FFF and match.vlan_tci.value <= 0x0FFF:
+        found["vlan"] = match.vlan_tci.value
+    elif match.vlan_tci != ANY:
+        found["vlan_tci"] = _masked(match.vlan_tci)
+    return found
+
+
+def _masked(item: Masked) -> str:
+    return f"0x{item.value:x}/0x{item.mask:x}"
+
+
+def rule_to_json(rule: FlowRule) -> dict[str, Any]:
+    """JSON value of a rule: location, protocol, family, what it compares, queue or drop."""
+    return {
+        "location": rule.location,
+        "protocol": rule.match.flow.protocol,
+        "family": f"ipv{rule.match.flow.version}",
+        "match": {
+            key: {"value": item.value, "mask": item.mask}
+            for key in ("src", "dst", "src_port", "dst_port", "tos", "vlan_tci")
+            if (item := getattr(rule.match, key)) != ANY
+        },
+        "text": rule_text(rule),
+        "queue": rule.queue,
+        "drop": rule.queue is None,
+    }
+
+
+def state_to_json(state: NicState) -> dict[str, Any]:
+    """JSON value of a state; :func:`state_from_json` reads it back to an equal one."""
+    return {
+        "channels": {"combined": state.channels.combined},
+        "table": list(state.table.entries),
+        "key_hex": state.key.hex(),
+        "rules": [rule_to_json(rule) for rule in state.rules],
+    }
+
+
+def state_from_json(value: Any) -> NicState:
+    """The state that :func:`state_to_json` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError: It did not write this.
+    """
+    return NicState(
+        channels=Channels(combined=value["channels"]["combined"]),
+        table=RssTable(entries=tuple(value["table"])),
+        key=bytes.fromhex(value["key_hex"]),
+        rules=tuple(_rule_from_json(rule) for rule in value["rules"]),
+    )
+
+
+def _rule_from_json(value: Any) -> FlowRule:
+    flow = Flow((value["protocol"], int(value["family"].removeprefix("ipv"))))
+    masks = {key: Masked(**item) for key, item in value["match"].items()}
+    return FlowRule(
+        location=value["location"], match=Match(flow=flow, **masks), queue=value["queue"]
+    )
+
+
+def state_to_toml(device: str, state: NicState) -> str:
+    """A spec that describes all of ``state``."""
+    is_default = state.table.is_default(state.channels.combined)
+    parts = [
+        f"device = {_toml(device)}",
+        'other_rules = "remove"',
+        f"\n[channels]\ncombined = {state.channels.combined}",
+        f"\n[rss]\ntable = {_toml('default') if is_default else _table(state.table)}",
+        f"key = {_toml(state.key.hex())}",
+    ]
+    for rule in state.rules:
+        values: dict[str, Any] = {
+            "name": f"location {rule.location}",
+            "protocol": rule.match.flow.protocol,
+            "family": f"ipv{rule.match.flow.version}",
+            **_spec_fields(rule.match),
+            **({"drop": True} if rule.queue is None else {"queue": rule.queue}),
+            "location": rule.location,
+        }
+        parts.append("\n[[rule]]")
+        parts += [f"{key} = {_toml(value)}" for key, value in values.items()]
+    return "\n".join(parts) + "\n"
+
+
+def _toml(value: str | int) -> str:
+    """A TOML value; strings here are printable ASCII, for which JSON and TOML agree."""
+    return json.dumps(value)
+
+
+def _table(table: RssTable, in_line: int = 32) -> str:
+    rows = [table.entries[i : i + in_line] for i in range(0, len(table.entries), in_line)]
+    return "[\n" + "".join(f"    {', '.join(map(str, row))},\n" for row in rows) + "]"
