@@ -30,7 +30,7 @@ def address(field: str, text: str) -> tuple[int, Masked]:
             value, mask = ip_address(head), ip_address(tail)
             if value.version != mask.version:
                 raise FieldError(field, f"{field} {text!r}: address and mask differ in IP version")
-            return value.version, Masked(value=int(value), mask=int(mask))
+            return value.version, _normal(field, text, int(value), int(mask))
         network = ip_network(text)
     except FieldError:
         raise
@@ -48,7 +48,7 @@ def address_text(version: int, item: Masked) -> str:
     bits = 32 if version == 4 else 128
     length = item.mask.bit_count()
     full = (1 << bits) - 1
-    if item.mask != full & ~(full >> length) or item.value & ~item.mask:
+    if item.mask != full & ~(full >> length):
         return f"{make(item.value)}/{make(item.mask)}"
     return str(make(item.value)) if length == bits else f"{make(item.value)}/{length}"
 
@@ -59,10 +59,17 @@ def masked(field: str, text: str, bits: int) -> Masked:
     found = _MASKED.fullmatch(text)
     if not found:
         raise FieldError(field, f'{field} {text!r} is not "VALUE/MASK", for example "0x10/0xfc"')
-    item = Masked(value=int(found[1], 0), mask=int(found[2], 0))
+    item = _normal(field, text, int(found[1], 0), int(found[2], 0))
     if not item.fits(bits):
         raise FieldError(field, f"{field} {text!r} does not fit into {bits} bits")
     return item
+
+
+def _normal(field: str, text: str, value: int, mask: int) -> Masked:
+    try:
+        return Masked(value=value, mask=mask)
+    except ValueError as error:
+        raise FieldError(field, f"{field} {text!r}: {error}") from None
 
 
 @cache
@@ -82,7 +89,7 @@ def ports(field: str, value: int | str) -> tuple[Masked, ...]:
         low = high = int(value)
     else:
         raise FieldError(field, f'{field} {value!r} is not a port or a range such as "8000-8015"')
-    if not (0 <= low and high <= 65_535):
+    if not (low >= 0 and high <= 65_535):
         raise FieldError(field, f"{field} {value!r}: ports are 0 to 65535")
     return range_masks(low, high, 16)
 

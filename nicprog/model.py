@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain, pairwise
+from typing import Final
 
 SYMMETRIC_KEY_WORD = bytes.fromhex("6d5a")
 """Repeated over the whole key, both directions of a connection hash alike (and only 16 bits vary)."""
@@ -18,10 +19,14 @@ LOCATION_MAX = 0xFFFF_FFFC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Masked:
-    """A field to compare: ``packet & mask == value & mask``; mask 0 takes anything."""
+    """A field to compare: ``packet & mask == value``; mask 0 takes anything."""
 
     value: int = 0
     mask: int = 0
+
+    def __post_init__(self) -> None:
+        if self.value & ~self.mask:
+            raise ValueError(f"value 0x{self.value:x} has bits outside of mask 0x{self.mask:x}")
 
     def fits(self, bits: int) -> bool:
         """True when neither value nor mask needs more than ``bits`` bits."""
@@ -33,6 +38,8 @@ class Masked:
 
 
 ANY = Masked()
+
+_PROTOCOLS: Final = {"tcp": Masked(value=6, mask=0xFF), "udp": Masked(value=17, mask=0xFF)}
 
 
 class Flow(Enum):
@@ -51,6 +58,10 @@ class Flow(Enum):
         self.address_bits = 32 if version == 4 else 128
 
 
+FLOWS: Final = {(flow.protocol, flow.version): flow for flow in Flow}
+"""Flow by protocol and IP version."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
     """Which packets a rule takes.
@@ -59,10 +70,11 @@ class Match:
         flow: Kind of packet.
         src: Source address, as an integer of 32 or 128 bits.
         dst: Destination address.
-        src_port: 16 bits; only for TCP and UDP.
-        dst_port: 16 bits; only for TCP and UDP.
+        src_port: 16 bits; of other protocols the first two octets after the IP header.
+        dst_port: 16 bits; of other protocols the two octets after those.
         tos: IPv4 TOS or IPv6 traffic class, 8 bits; DSCP is the upper six.
         vlan_tci: 802.1Q tag, 16 bits; the VLAN is the lower twelve.
+        l4_proto: IPv4 protocol or IPv6 next header, 8 bits; only when the flow leaves it open.
     """
 
     flow: Flow
@@ -72,6 +84,7 @@ class Match:
     dst_port: Masked = ANY
     tos: Masked = ANY
     vlan_tci: Masked = ANY
+    l4_proto: Masked = ANY
 
     def __post_init__(self) -> None:
         address_bits = self.flow.address_bits
@@ -82,30 +95,40 @@ class Match:
             ("dst_port", 16),
             ("tos", 8),
             ("vlan_tci", 16),
+            ("l4_proto", 8),
         ):
             item: Masked = getattr(self, name)
             if item is not ANY and not item.fits(bits):
                 raise ValueError(
                     f"{name} 0x{item.value:x}/0x{item.mask:x} does not fit into {bits} bits"
                 )
-        if self.flow.protocol == "any" and (self.src_port.mask or self.dst_port.mask):
-            raise ValueError("ports need protocol tcp or udp")
+        if self.l4_proto.mask and self.flow.protocol != "any":
+            raise ValueError(f"flow {self.flow.name} says the protocol already")
 
     def fields(self) -> tuple[Masked, ...]:
         """The compared fields, always in the same order."""
-        return (self.src, self.dst, self.src_port, self.dst_port, self.tos, self.vlan_tci)
+        return (
+            self.src,
+            self.dst,
+            self.src_port,
+            self.dst_port,
+            self.tos,
+            self.vlan_tci,
+            self._protocol(),
+        )
 
-    def mask_key(self) -> tuple[object, ...]:
+    def _protocol(self) -> Masked:
+        return _PROTOCOLS.get(self.flow.protocol, self.l4_proto)
+
+    def mask_key(self) -> tuple[int, ...]:
         """Equal for matches that look at the same bits of a packet."""
-        masks = tuple(item.mask for item in self.fields())
         addresses = self.flow.version if self.src.mask or self.dst.mask else 0
-        return (addresses, self.flow.protocol != "any", *masks)
+        return (addresses, *(item.mask for item in self.fields()))
 
     def covers(self, other: Match) -> bool:
         """True when every packet that ``other`` takes is taken by this too."""
         return (
             self.flow.version == other.flow.version
-            and self.flow.protocol in ("any", other.flow.protocol)
             and all(a.covers(b) for a, b in zip(self.fields(), other.fields(), strict=True))
         )
 
@@ -135,8 +158,10 @@ class FlowRule:
     @property
     def label(self) -> str:
         """Name and location, for messages."""
-        return f"rule {self.name!r} (location {self.location})" if self.name else (
-            f"the rule at location {self.location}"
+        return (
+            f"rule {self.name!r} (location {self.location})"
+            if self.name
+            else (f"the rule at location {self.location}")
         )
 
 

@@ -126,7 +126,11 @@ def _channels(now: NicState, wanted: NicState) -> Iterator[Step]:
         do=SetChannels(combined=new),
         undo=SetChannels(combined=old),
         reason=f"{old} queues are active, {new} wanted"
-        + (f"; the default table follows, {_moves(now.table, _default(new, now))}" if follows else ""),
+        + (
+            f"; the default table follows, {_moves(now.table, _default(new, now))}"
+            if follows
+            else ""
+        ),
         disruption=Disruption.REORDERS if follows else Disruption.NONE,
     )
 
@@ -201,9 +205,9 @@ def _inserted(rule: FlowRule, old: FlowRule | None, idle: set[int]) -> Step:
     return Step(
         do=InsertRule(rule=rule),
         undo=DeleteRule(location=rule.location) if old is None else InsertRule(rule=old),
-        reason=f"location {rule.location} is free" if old is None else (
-            f"location {rule.location} holds another rule"
-        ),
+        reason=f"location {rule.location} is free"
+        if old is None
+        else (f"location {rule.location} holds another rule"),
         disruption=Disruption.NONE
         if old is None and rule.location in idle
         else Disruption.REORDERS,

@@ -8,10 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from nicprog.model import Flow, FlowRule, Masked, Match
+from nicprog.model import FLOWS, FlowRule, Match
 from nicprog.spec import RuleSpec
-
-_FLOWS = {(flow.protocol, flow.version): flow for flow in Flow}
 
 
 class NoRoom(Exception):
@@ -21,16 +19,18 @@ class NoRoom(Exception):
 def expand(rule: RuleSpec) -> tuple[Match, ...]:
     """What the NIC has to match so that together it is what ``rule`` says, in a fixed order."""
     src, dst = rule.address_mask("src"), rule.address_mask("dst")
-    tos, vlan_tci = rule.tos_mask(), rule.vlan_mask()
+    tos, vlan_tci, l4_proto = rule.tos_mask(), rule.vlan_mask(), rule.l4_proto_mask()
+    protocol = rule.protocol if rule.protocol in ("tcp", "udp") else "any"
     return tuple(
         Match(
-            flow=_FLOWS[rule.protocol, version],
+            flow=FLOWS[protocol, version],
             src=src,
             dst=dst,
             src_port=src_port,
             dst_port=dst_port,
             tos=tos,
             vlan_tci=vlan_tci,
+            l4_proto=l4_proto,
         )
         for version, src_port, dst_port in product(
             rule.versions(), rule.port_masks("src_port"), rule.port_masks("dst_port")
@@ -74,7 +74,9 @@ def locate(
     Raises:
         NoRoom: There are fewer free locations.
     """
-    present = {(rule.match, rule.queue): rule.location for rule in now if rule.location not in taken}
+    present = {
+        (rule.match, rule.queue): rule.location for rule in now if rule.location not in taken
+    }
     stays = _longest_ascending([present.get((item.match, item.queue)) for item in wanted])
     try:
         return _fill(wanted, stays, taken, locations)
@@ -135,27 +137,17 @@ def shadowed(rules: Iterable[FlowRule]) -> list[tuple[FlowRule, FlowRule]]:
         rules: In order of location.
     """
     found = []
-    groups: dict[tuple[Flow, tuple[int, ...]], dict[tuple[int, ...], FlowRule]] = {}
+    groups: dict[tuple[int, tuple[int, ...]], dict[tuple[int, ...], FlowRule]] = {}
     for rule in rules:
-        fields = rule.match.fields()
-        for (flow, masks), first in groups.items():
-            if not _may_cover(flow, masks, rule.match.flow, fields):
+        fields, version = rule.match.fields(), rule.match.flow.version
+        for (group_version, masks), first in groups.items():
+            narrower = all(not m & ~f.mask for m, f in zip(masks, fields, strict=True))
+            if not narrower or group_version != version:
                 continue
             over = first.get(tuple(f.value & m for f, m in zip(fields, masks, strict=True)))
             if over is not None:
                 found.append((rule, over))
                 break
-        masks = tuple(f.mask for f in fields)
-        values = tuple(f.value & f.mask for f in fields)
-        groups.setdefault((rule.match.flow, masks), {}).setdefault(values, rule)
+        group = groups.setdefault((version, tuple(f.mask for f in fields)), {})
+        group.setdefault(tuple(f.value for f in fields), rule)
     return found
-
-
-def _may_cover(
-    flow: Flow, masks: tuple[int, ...], other: Flow, other_fields: tuple[Masked, ...]
-) -> bool:
-    return (
-        flow.version == other.version
-        and flow.protocol in ("any", other.protocol)
-        and not any(m & ~f.mask for m, f in zip(masks, other_fields, strict=True))
-    )

@@ -35,7 +35,7 @@ class RuleSpec:
 
     Attributes:
         name: Unique in the spec; for messages and reports.
-        protocol: ``tcp``, ``udp`` or ``any``.
+        protocol: ``tcp``, ``udp``, ``any``, or a number, for example 47 for GRE.
         family: ``ipv4`` or ``ipv6``; None is what the addresses say, else both.
         src: Source address, prefix or address/mask.
         dst: Destination address, prefix or address/mask.
@@ -45,13 +45,14 @@ class RuleSpec:
         tos: The whole byte as ``"VALUE/MASK"``, instead of ``dscp``.
         vlan: 802.1Q VLAN, 0 to 4095.
         vlan_tci: The whole tag as ``"VALUE/MASK"``, instead of ``vlan``.
+        l4_proto: Protocol ``any`` narrowed to ``"VALUE/MASK"`` of the protocol number.
         queue: RX queue, counted from 0.
         drop: Drop instead of a queue.
         location: First location; None lets nicprog choose, in the order of the rules.
     """
 
     name: str
-    protocol: str
+    protocol: str | int
     family: str | None = None
     src: str | None = None
     dst: str | None = None
@@ -61,6 +62,7 @@ class RuleSpec:
     tos: str | None = None
     vlan: int | None = None
     vlan_tci: str | None = None
+    l4_proto: str | None = None
     queue: int | None = None
     drop: bool = False
     location: int | None = None
@@ -68,7 +70,10 @@ class RuleSpec:
     def __post_init__(self) -> None:
         if not self.name:
             raise FieldError("name", "name must not be empty")
-        _choice("protocol", self.protocol, PROTOCOLS)
+        if isinstance(self.protocol, int):
+            _in_range("protocol", self.protocol, 0, 255)
+        else:
+            _choice("protocol", self.protocol, PROTOCOLS)
         if self.family is not None:
             _choice("family", self.family, tuple(FAMILIES))
         if self.drop == (self.queue is not None):
@@ -77,8 +82,13 @@ class RuleSpec:
                 f"rule {self.name!r} needs exactly one of queue = N and drop = true",
             )
         for key in ("src_port", "dst_port"):
-            if getattr(self, key) is not None and self.protocol == "any":
-                raise FieldError(key, f'{key} needs protocol "tcp" or "udp"')
+            value = getattr(self, key)
+            if self.protocol not in ("tcp", "udp") and value is not None and "/" not in str(value):
+                raise FieldError(
+                    key,
+                    f'{key} needs protocol "tcp" or "udp"; "VALUE/MASK" compares the octets at its '
+                    "place in any protocol",
+                )
         for one, other in (("dscp", "tos"), ("vlan", "vlan_tci")):
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 raise FieldError(other, f"{other} and {one} say the same thing; give one of them")
@@ -91,6 +101,7 @@ class RuleSpec:
         self.port_masks("dst_port")
         self.tos_mask()
         self.vlan_mask()
+        self.l4_proto_mask()
 
     def versions(self) -> tuple[int, ...]:
         """IP versions that the rule is about: (4,), (6,) or (4, 6)."""
@@ -130,6 +141,16 @@ class RuleSpec:
         if self.vlan is not None:
             return Masked(value=self.vlan, mask=0x0FFF)
         return ANY if self.vlan_tci is None else read.masked("vlan_tci", self.vlan_tci, 16)
+
+    def l4_proto_mask(self) -> Masked:
+        """Value and mask of the protocol number, where TCP or UDP does not say it already."""
+        if isinstance(self.protocol, int):
+            return Masked(value=self.protocol, mask=0xFF)
+        if self.l4_proto is None:
+            return ANY
+        if self.protocol != "any":
+            raise FieldError("l4_proto", 'l4_proto needs protocol "any"')
+        return read.masked("l4_proto", self.l4_proto, 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,9 +51,9 @@ _TYPES: Final[dict[str, dict[str, tuple[type | str, ...]]]] = {
     "channels": {"combined": (int,)},
     "rss": {"equal": (_INT_LIST, str), "weights": (_INT_LIST,), "table": (_INT_LIST, str),
             "key": (str,)},
-    "rule": {"name": (str,), "protocol": (str,), "family": (str,), "src": (str,), "dst": (str,),
+    "rule": {"name": (str,), "protocol": (str, int), "family": (str,), "src": (str,), "dst": (str,),
              "src_port": (int, str), "dst_port": (int, str), "dscp": (int,), "tos": (str,),
-             "vlan": (int,), "vlan_tci": (str,), "queue": (int,), "drop": (bool,),
+             "vlan": (int,), "vlan_tci": (str,), "l4_proto": (str,), "queue": (int,), "drop": (bool,),
              "location": (int,)},
     "reserve": {"queue": (int,), "port": (int, str), "protocol": (str,), "name": (str,)},
 }  # fmt: skip
@@ -98,8 +98,12 @@ class _Reader:
         for item in fields(cls):
             required = item.default is item.default_factory  # both MISSING
             if required and item.name not in values:
-                raise self.source.error(path, f"{item.name} is missing; every spec needs it"
-                                        if not path else f"{what} lacks {item.name}")
+                raise self.source.error(
+                    path,
+                    f"{item.name} is missing; every spec needs it"
+                    if not path
+                    else f"{what} lacks {item.name}",
+                )
         try:
             return cls(**values)
         except FieldError as error:
@@ -112,7 +116,9 @@ class _Reader:
         for key, value in table.items():
             if key not in known:
                 where = f" in [{section}]" if section else ""
-                raise self.source.error((*path, key), f"unknown key {key!r}{where}{_hint(key, known)}")
+                raise self.source.error(
+                    (*path, key), f"unknown key {key!r}{where}{_hint(key, known)}"
+                )
             if not any(_is(value, kind) for kind in known[key]):
                 words = " or ".join(str(_WORDS.get(kind, kind)) for kind in known[key])
                 raise self.source.error(

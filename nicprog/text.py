@@ -7,21 +7,29 @@ import json
 from typing import Any
 
 from nicprog.fields import address_text
-from nicprog.model import ANY, Channels, Flow, FlowRule, Masked, Match, NicState, RssTable
+from nicprog.model import ANY, FLOWS, Channels, FlowRule, Masked, Match, NicState, RssTable
 
 
 def rule_text(rule: FlowRule) -> str:
     """One line, for example ``tcp ipv4 dst_port 8443 -> queue 3``."""
     match = rule.match
-    words = [match.flow.protocol, f"ipv{match.flow.version}"]
-    words += [f"{key} {value}" for key, value in _spec_fields(match).items()]
+    fields = _spec_fields(match)
+    words = [str(fields.pop("protocol")), str(fields.pop("family"))]
+    words += [f"{key} {value}" for key, value in fields.items()]
     action = "drop" if rule.queue is None else f"queue {rule.queue}"
     return f"{' '.join(words)} -> {action}"
 
 
 def _spec_fields(match: Match) -> dict[str, int | str]:
     """What ``match`` compares, with the keys and values of a rule in a spec."""
-    found: dict[str, int | str] = {}
+    found: dict[str, int | str] = {
+        "protocol": match.flow.protocol,
+        "family": f"ipv{match.flow.version}",
+    }
+    if match.l4_proto.mask == 0xFF:
+        found["protocol"] = match.l4_proto.value
+    elif match.l4_proto != ANY:
+        found["l4_proto"] = _masked(match.l4_proto)
     for key in ("src", "dst"):
         item: Masked = getattr(match, key)
         if item != ANY:
@@ -29,12 +37,13 @@ def _spec_fields(match: Match) -> dict[str, int | str]:
     for key in ("src_port", "dst_port"):
         item = getattr(match, key)
         if item != ANY:
-            found[key] = item.value if item.mask == 0xFFFF else _masked(item)
-    if match.tos.mask == 0xFC and not match.tos.value & 3:
+            exact = item.mask == 0xFFFF and match.flow.protocol != "any"
+            found[key] = item.value if exact else _masked(item)
+    if match.tos.mask == 0xFC:
         found["dscp"] = match.tos.value >> 2
     elif match.tos != ANY:
         found["tos"] = _masked(match.tos)
-    if match.vlan_tci.mask == 0x0FFF and match.vlan_tci.value <= 0x0FFF:
+    if match.vlan_tci.mask == 0x0FFF:
         found["vlan"] = match.vlan_tci.value
     elif match.vlan_tci != ANY:
         found["vlan_tci"] = _masked(match.vlan_tci)
@@ -46,14 +55,17 @@ def _masked(item: Masked) -> str:
 
 
 def rule_to_json(rule: FlowRule) -> dict[str, Any]:
-    """JSON value of a rule: location, protocol, family, what it compares, queue or drop."""
+    """JSON value of a rule: location, protocol, family, what it compares, queue or drop.
+
+    Values and masks are hexadecimal strings, since IPv6 addresses do not fit into a JSON number.
+    """
     return {
         "location": rule.location,
         "protocol": rule.match.flow.protocol,
         "family": f"ipv{rule.match.flow.version}",
         "match": {
-            key: {"value": item.value, "mask": item.mask}
-            for key in ("src", "dst", "src_port", "dst_port", "tos", "vlan_tci")
+            key: {"value": hex(item.value), "mask": hex(item.mask)}
+            for key in ("src", "dst", "src_port", "dst_port", "tos", "vlan_tci", "l4_proto")
             if (item := getattr(rule.match, key)) != ANY
         },
         "text": rule_text(rule),
@@ -87,8 +99,12 @@ def state_from_json(value: Any) -> NicState:
 
 
 def _rule_from_json(value: Any) -> FlowRule:
-    flow = Flow((value["protocol"], int(value["family"].removeprefix("ipv"))))
-    masks = {key: Masked(**item) for key, item in value["match"].items()}
+    version = int(value["family"].removeprefix("ipv"))
+    flow = FLOWS[value["protocol"], version]
+    masks = {
+        key: Masked(value=int(item["value"], 16), mask=int(item["mask"], 16))
+        for key, item in value["match"].items()
+    }
     return FlowRule(
         location=value["location"], match=Match(flow=flow, **masks), queue=value["queue"]
     )
@@ -107,8 +123,6 @@ def state_to_toml(device: str, state: NicState) -> str:
     for rule in state.rules:
         values: dict[str, Any] = {
             "name": f"location {rule.location}",
-            "protocol": rule.match.flow.protocol,
-            "family": f"ipv{rule.match.flow.version}",
             **_spec_fields(rule.match),
             **({"drop": True} if rule.queue is None else {"queue": rule.queue}),
             "location": rule.location,

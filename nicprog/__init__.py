@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs NICs: read what is set, plan changes, apply them, verify, roll back.
+
+    import nicprog
+
+    with nicprog.open("tap0") as nic:
+        plan = nicprog.plan(nic, nicprog.load("spec.toml"))
+        nicprog.apply(nic, plan)
+
+This version programs software NICs. All that it raises on purpose is a :class:`NicprogError`.
+"""
+
+from nicprog.api import open, plan, verify
+from nicprog.apply import Difference, Result, apply, rollback
+from nicprog.backends import Backend, Counters, QueueCounters
+from nicprog.backends.softnic import live_softnics
+from nicprog.errors import (
+    ApplyError,
+    DeviceError,
+    FieldError,
+    Locked,
+    NicprogError,
+    Refused,
+    RequestError,
+    SnapshotError,
+    SpecError,
+    StalePlan,
+)
+from nicprog.model import (
+    Capabilities,
+    Channels,
+    Flow,
+    FlowRule,
+    Masked,
+    Match,
+    NicState,
+    RssTable,
+)
+from nicprog.plan import Disruption, Plan, Step
+from nicprog.spec import Reserve, RssSpec, RuleSpec, Spec
+from nicprog.spec_file import load, parse
+
+__all__ = [
+    "ApplyError",
+    "Backend",
+    "Capabilities",
+    "Channels",
+    "Counters",
+    "DeviceError",
+    "Difference",
+    "Disruption",
+    "FieldError",
+    "Flow",
+    "FlowRule",
+    "Locked",
+    "Masked",
+    "Match",
+    "NicState",
+    "NicprogError",
+    "Plan",
+    "QueueCounters",
+    "Refused",
+    "RequestError",
+    "Reserve",
+    "Result",
+    "RssSpec",
+    "RssTable",
+    "RuleSpec",
+    "SnapshotError",
+    "Spec",
+    "SpecError",
+    "StalePlan",
+    "Step",
+    "apply",
+    "live_softnics",
+    "load",
+    "open",
+    "parse",
+    "plan",
+    "rollback",
+    "verify",
+]

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls that programs start from; ``nicprog`` exports them."""
+
+from __future__ import annotations
+
+from nicprog.apply import Difference, differences
+from nicprog.backends import Backend
+from nicprog.backends.softnic import open_softnic
+from nicprog.errors import Refused, SpecError
+from nicprog.model import Capabilities, NicState
+from nicprog.plan import Plan, diff
+from nicprog.resolve import Resolved, resolve
+from nicprog.spec import Spec
+
+
+def open(device: str) -> Backend:
+    """Opens a NIC by name; close it, or use it in a ``with`` statement.
+
+    Raises:
+        DeviceError: No such NIC, its owner is dead, no right to it, or a kernel driver has it.
+    """
+    return open_softnic(device)
+
+
+def plan(nic: Backend, wanted: Spec | NicState) -> Plan:
+    """Plans the steps from what ``nic`` holds now to ``wanted``; changes nothing.
+
+    Raises:
+        SpecError: The spec contradicts itself or is for another NIC.
+        Refused: The NIC would refuse it; the text has the numbers.
+        DeviceError: The NIC is gone.
+    """
+    can, now = nic.capabilities(), nic.read()
+    resolved = _resolve(nic.device, wanted, now, can)
+    try:
+        steps = diff(now, resolved.state, can)
+    except Refused as error:
+        raise Refused(f"{nic.device}: {error}") from None
+    return Plan(
+        device=nic.device,
+        now=now,
+        wanted=resolved.state,
+        steps=steps,
+        warnings=resolved.warnings,
+    )
+
+
+def verify(nic: Backend, wanted: Spec | NicState) -> tuple[Difference, ...]:
+    """Reads ``nic`` and lists what is not as ``wanted``; empty when all is.
+
+    Raises:
+        SpecError, Refused, DeviceError: As for :func:`plan`.
+    """
+    now = nic.read()
+    return differences(_resolve(nic.device, wanted, now, nic.capabilities()).state, now)
+
+
+def _resolve(device: str, wanted: Spec | NicState, now: NicState, can: Capabilities) -> Resolved:
+    if isinstance(wanted, NicState):
+        return Resolved(state=wanted)
+    if wanted.device != device:
+        text = f"the spec is for {wanted.device}, not for {device}"
+        raise SpecError(wanted.error(("device",), text))
+    return resolve(wanted, now, can)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries out a plan, reads it back, and undoes it when anything goes wrong; rolls back to a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nicprog.backends import Backend
+from nicprog.errors import ApplyError, NicprogError, Refused, StalePlan
+from nicprog.model import NicState
+from nicprog.plan import Plan, Step, diff
+from nicprog.signals import Pending, held
+from nicprog.snapshot import Snapshot, Store, locked
+from nicprog.text import rule_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Something that is not as wanted.
+
+    Attributes:
+        what: ``channels``, ``table entry N``, ``key`` or ``rule N``.
+        wanted: As text, or None when it should not be there.
+        found: As text, or None when it is not there.
+    """
+
+    what: str
+    wanted: str | None
+    found: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What an apply or a rollback did.
+
+    Attributes:
+        device: Name of the NIC.
+        steps: Steps done, in order.
+        snapshot: File to roll back to; None when nothing was changed.
+    """
+
+    device: str
+    steps: tuple[Step, ...]
+    snapshot: Path | None
+
+
+def apply(nic: Backend, plan: Plan, *, state_dir: str | Path | None = None) -> Result:
+    """Carries out ``plan`` and reads the NIC back.
+
+    Args:
+        nic: The NIC that the plan was made for.
+        plan: From :func:`nicprog.plan`.
+        state_dir: Folder for the snapshot; None is where the control sockets are.
+
+    Raises:
+        StalePlan: The NIC is not as it was when the plan was made; nothing was changed.
+        Locked: Another nicprog is changing it; nothing was changed.
+        SnapshotError: The state before cannot be saved, or an earlier apply was killed in the middle;
+            nothing was changed.
+        ApplyError: A step failed, a signal came, or the NIC does not hold what was written. The steps
+            done were undone, unless its ``undone`` is False.
+    """
+    store = Store(nic.device, Path(state_dir) if state_dir else None)
+    with locked(nic.device):
+        if store.interrupted(nic.instance):
+            raise ApplyError(
+                f"{nic.device}: an earlier apply was killed in the middle; run "
+                f"'nicprog rollback {nic.device}' first",
+                undone=True,
+            )
+        if nic.read() != plan.now:
+            raise StalePlan(f"{nic.device}: changed since the plan was made; plan again")
+        if not plan.steps:
+            return Result(device=nic.device, steps=(), snapshot=None)
+        _carry_out(nic, plan, store)
+    return Result(device=nic.device, steps=plan.steps, snapshot=store.done)
+
+
+def rollback(nic: Backend, *, state_dir: str | Path | None = None) -> Result:
+    """Restores what the NIC held before the latest apply, also one that was killed in the middle.
+
+    Raises:
+        SnapshotError: There is nothing to go back to.
+        Locked: Another nicprog is changing it; nothing was changed.
+        ApplyError: As for :func:`apply`; the snapshot stays.
+    """
+    store = Store(nic.device, Path(state_dir) if state_dir else None)
+    with locked(nic.device):
+        snapshot = store.latest(nic.instance)
+        now = nic.read()
+        try:
+            steps = diff(now, snapshot.state, nic.capabilities())
+        except Refused as error:
+            raise Refused(f"{nic.device}: cannot hold what {snapshot.path} says: {error}") from None
+        _run(nic, Plan(device=nic.device, now=now, wanted=snapshot.state, steps=steps), snapshot)
+        store.forget_all()
+    return Result(device=nic.device, steps=steps, snapshot=None)
+
+
+def differences(wanted: NicState, found: NicState) -> tuple[Difference, ...]:
+    """Everything in which ``found`` is not ``wanted``, in a fixed order."""
+    result = []
+    if wanted.channels != found.channels:
+        texts = f"{wanted.channels.combined} combined", f"{found.channels.combined} combined"
+        result.append(Difference(what="channels", wanted=texts[0], found=texts[1]))
+    if wanted.key != found.key:
+        result.append(Difference(what="key", wanted=wanted.key.hex(), found=found.key.hex()))
+    entries = zip(wanted.table.entries, found.table.entries, strict=False)
+    for index, (one, other) in enumerate(entries):
+        if one != other:
+            what = f"table entry {index}"
+            result.append(Difference(what=what, wanted=f"queue {one}", found=f"queue {other}"))
+    old = {rule.location: rule for rule in found.rules}
+    new = {rule.location: rule for rule in wanted.rules}
+    for location in sorted(old.keys() | new.keys()):
+        if old.get(location) != new.get(location):
+            texts_of = [
+                rule_text(rule) if rule else None for rule in (new.get(location), old.get(location))
+            ]
+            result.append(
+                Difference(what=f"rule {location}", wanted=texts_of[0], found=texts_of[1])
+            )
+    return tuple(result)
+
+
+def _carry_out(nic: Backend, plan: Plan, store: Store) -> None:
+    store.begin(nic.instance, plan.now)
+    try:
+        _run(nic, plan, None)
+    except ApplyError as error:
+        if error.undone:
+            store.forget_applying()
+        raise
+    store.keep()
+
+
+def _run(nic: Backend, plan: Plan, snapshot: Snapshot | None) -> None:
+    """All steps and the proof, or none of them."""
+    kept = f"; the snapshot {snapshot.path} stays" if snapshot else ""
+    done: list[Step] = []
+    with held() as pending:
+        try:
+            for step in plan.steps:
+                _stop_if(pending)
+                nic.run(step.do)
+                done.append(step)
+            _stop_if(pending)
+            _prove(nic, plan.wanted)
+        except Exception as error:  # whatever it is, the NIC must not stay half changed
+            failed = f"{nic.device}: {_where(plan.steps, len(done))} failed: {error}"
+            left = _undo(nic, done, plan.now)
+            if left is None:
+                text = f"{failed}; {_undone(len(done))}{kept}"
+                raise ApplyError(text, undone=True) from error
+            text = (
+                f"{failed}; undoing failed too: {left}; if the NIC is still there, "
+                f"'nicprog rollback {nic.device}' restores it"
+            )
+            raise ApplyError(text, undone=False) from error
+
+
+def _where(steps: Sequence[Step], done: int) -> str:
+    if done == len(steps):
+        return "reading it back"
+    return f"step {done + 1} of {len(steps)} ({steps[done].do})"
+
+
+def _stop_if(pending: Pending) -> None:
+    if pending.signal is not None:
+        raise NicprogError(f"interrupted by {pending.signal.name}")
+
+
+def _prove(nic: Backend, wanted: NicState) -> None:
+    wrong = differences(wanted, nic.read())
+    if wrong:
+        first = wrong[0]
+        raise NicprogError(
+            f"the NIC holds {first.found or 'nothing'} for {first.what}, {first.wanted or 'nothing'} "
+            f"was written ({len(wrong)} differences)"
+        )
+
+
+def _undo(nic: Backend, done: Sequence[Step], before: NicState) -> str | None:
+    """Undoes ``done`` and proves it; returns why that failed, or None."""
+    try:
+        for step in reversed(done):
+            nic.run(step.undo)
+        _prove(nic, before)
+    except NicprogError as error:
+        return str(error)
+    return None
+
+
+def _undone(steps: int) -> str:
+    if steps == 0:
+        return "nothing was changed"
+    return f"{steps} step{'s' if steps > 1 else ''} undone, the NIC is as before"

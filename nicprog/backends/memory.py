@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A NIC in memory with the checks of the kernel's ethtool core, for dry runs of plans and for tests."""
+
+from __future__ import annotations
+
+import errno
+from typing import Self
+
+from nicprog.actions import (
+    Action,
+    DeleteRule,
+    InsertRule,
+    ResetTable,
+    SetChannels,
+    SetKey,
+    SetTable,
+)
+from nicprog.backends import Counters
+from nicprog.errors import RequestError
+from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable
+
+
+class MemoryNic:
+    """A :class:`nicprog.backends.Backend` that holds its state itself."""
+
+    def __init__(
+        self,
+        can: Capabilities,
+        state: NicState,
+        *,
+        device: str = "memory",
+        table_is_set: bool = False,
+    ) -> None:
+        """Starts in ``state``; a default table follows the queues unless ``table_is_set``."""
+        self.device = device
+        self.instance = "memory"
+        self._can = can
+        self._queues = state.channels.combined
+        self._table = state.table
+        self._follows = state.table.is_default(self._queues) and not table_is_set
+        self._key = state.key
+        self._rules = {rule.location: rule for rule in state.rules}
+
+    def capabilities(self) -> Capabilities:
+        """What the NIC can do."""
+        return self._can
+
+    def read(self) -> NicState:
+        """Everything that it holds now."""
+        return NicState(
+            channels=Channels(combined=self._queues),
+            table=self._table,
+            key=self._key,
+            rules=tuple(rule for _, rule in sorted(self._rules.items())),
+        )
+
+    def run(self, action: Action) -> None:
+        """Makes one change, or none."""
+        match action:
+            case SetChannels():
+                self._set_channels(action.combined)
+            case SetTable():
+                self._set_table(action.entries)
+            case ResetTable():
+                self._table = RssTable.default(self._queues, self._can.table_size)
+                self._follows = True
+            case SetKey():
+                self._refuse_if(len(action.key) != self._can.key_bytes, "the key has another size")
+                self._key = action.key
+            case InsertRule():
+                self._insert(action.rule)
+            case DeleteRule():
+                if action.location not in self._rules:
+                    raise RequestError(f"no rule at {action.location}", errno.ENOENT)
+                del self._rules[action.location]
+
+    def counters(self) -> Counters:
+        """Nothing passes here."""
+        return Counters(queues=(), rule_hits={}, totals={})
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _refuse_if(self, wrong: bool, why: str) -> None:
+        if wrong:
+            raise RequestError(f"{self.device}: {why}", errno.EINVAL)
+
+    def _set_channels(self, queues: int) -> None:
+        self._refuse_if(not 1 <= queues <= self._can.queues_max, f"{queues} channels")
+        used = [rule.queue for rule in self._rules.values() if rule.queue is not None]
+        self._refuse_if(any(q >= queues for q in used), "channels too low for the rules")
+        if self._follows:
+            self._table = RssTable.default(queues, self._can.table_size)
+        self._refuse_if(max(self._table.entries) >= queues, "channels too low for the table")
+        self._queues = queues
+
+    def _set_table(self, entries: tuple[int, ...]) -> None:
+        self._refuse_if(len(entries) != self._can.table_size, "the table has another size")
+        self._refuse_if(max(entries) >= self._queues, "the table names a queue that is not active")
+        self._table = RssTable(entries=entries)
+        self._follows = False
+
+    def _insert(self, rule: FlowRule) -> None:
+        self._refuse_if(rule.location >= self._can.locations, f"location {rule.location}")
+        self._refuse_if((rule.queue or 0) >= self._queues, f"queue {rule.queue} is not active")
+        after = self._rules | {rule.location: rule}
+        masks = {item.match.mask_key() for item in after.values()}
+        if self._can.masks_max is not None and len(masks) > self._can.masks_max:
+            raise RequestError(f"{self.device}: too many different masks", errno.ENOSPC)
+        self._rules = after

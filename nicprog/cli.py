@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``nicprog``. Exit status: 0 done, 1 it is not so or failed, 2 usage or bad spec."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nicprog
+from nicprog import show
+from nicprog.errors import NicprogError
+from nicprog.text import state_to_json, state_to_toml
+
+Outcome = tuple[int, dict[str, Any], Callable[[], None]]
+"""Exit status, JSON document, and what prints the text instead."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the console script's entry."""
+    options = _parser().parse_args(arguments)
+    try:
+        status, document, print_text = options.command(options)
+    except NicprogError as error:
+        print(f"nicprog: {error}", file=sys.stderr)
+        if options.json:
+            _print_json({"error": {"kind": error.kind, "message": str(error)}})
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("nicprog: interrupted; nothing was changed", file=sys.stderr)
+        return 1
+    try:
+        if options.json:
+            _print_json(document)
+        else:
+            print_text()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough; the work is done
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return int(status)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    json.dump(document, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nicprog",
+        description="Program NICs from a spec: plan, apply, verify, roll back. This version programs "
+        "software NICs.",
+        epilog="Exit status: 0 done, 1 it is not so or failed, 2 usage or bad spec.",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, operand, summary in (
+        ("plan", _plan, "SPEC", "show the steps that apply would take; changes nothing"),
+        ("apply", _apply, "SPEC", "bring the NIC to what the spec says, all of it or nothing"),
+        ("verify", _verify, "SPEC", "compare the NIC with the spec; exit status 1 if it differs"),
+        ("rollback", _rollback, "DEVICE", "restore what the NIC held before the latest apply"),
+        ("dump", _dump, "DEVICE", "show all that the NIC holds"),
+        ("counters", _counters, "DEVICE", "show packets and bytes of each queue and rule"),
+        ("list", _list, None, "list the live software NICs"),
+    ):
+        verb = verbs.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        verb.set_defaults(command=command)
+        if operand == "SPEC":
+            verb.add_argument("spec", metavar="SPEC", help="TOML file, for example nic.toml")
+        elif operand == "DEVICE":
+            verb.add_argument("device", metavar="DEVICE", help="name of a NIC, see 'nicprog list'")
+        verb.add_argument("--json", action="store_true", help="print one JSON document")
+        if name in ("apply", "rollback"):
+            verb.add_argument(
+                "--state-dir", metavar="DIR", type=Path, help="folder of the snapshots, instead of "
+                "that of the control sockets"
+            )  # fmt: skip
+        if name == "apply":
+            verb.add_argument("--dry-run", action="store_true", help="as plan")
+        if name == "dump":
+            verb.add_argument("--toml", action="store_true", help="print a spec that apply takes")
+    return parser
+
+
+def _plan(options: argparse.Namespace) -> Outcome:
+    spec = nicprog.load(options.spec)
+    with nicprog.open(spec.device) as nic:
+        plan = nicprog.plan(nic, spec)
+    return 0, _plan_json(plan), lambda: show.plan(plan)
+
+
+def _apply(options: argparse.Namespace) -> Outcome:
+    if options.dry_run:
+        return _plan(options)
+    spec = nicprog.load(options.spec)
+    with nicprog.open(spec.device) as nic:
+        plan = nicprog.plan(nic, spec)
+        result = nicprog.apply(nic, plan, state_dir=options.state_dir)
+    snapshot = str(result.snapshot) if result.snapshot else None
+    document = _plan_json(plan) | {"applied": True, "verified": True, "snapshot": snapshot}
+    return 0, document, lambda: show.applied(plan, result)
+
+
+def _verify(options: argparse.Namespace) -> Outcome:
+    spec = nicprog.load(options.spec)
+    with nicprog.open(spec.device) as nic:
+        found = nicprog.verify(nic, spec)
+    document = {
+        "device": spec.device,
+        "ok": not found,
+        "differences": [{"what": d.what, "wanted": d.wanted, "found": d.found} for d in found],
+    }
+    return 1 if found else 0, document, lambda: show.differences(spec.device, found)
+
+
+def _rollback(options: argparse.Namespace) -> Outcome:
+    with nicprog.open(options.device) as nic:
+        result = nicprog.rollback(nic, state_dir=options.state_dir)
+    document = {"device": options.device, "rolled_back": True, "steps": _steps_json(result.steps)}
+    return 0, document, lambda: show.rolled_back(result)
+
+
+def _dump(options: argparse.Namespace) -> Outcome:
+    with nicprog.open(options.device) as nic:
+        can, state = nic.capabilities(), nic.read()
+    document: dict[str, Any] = {
+        "device": options.device,
+        "driver": can.driver,
+        "bus": can.bus,
+        "limits": {
+            "channels": can.queues_max,
+            "table_entries": can.table_size,
+            "key_bytes": can.key_bytes,
+            "locations": can.locations,
+            "masks": can.masks_max,
+        },
+    } | state_to_json(state)
+    if not options.toml:
+        return 0, document, lambda: show.state(options.device, can, state)
+    text = state_to_toml(options.device, state)
+    return 0, document | {"toml": text}, lambda: print(text, end="")
+
+
+def _counters(options: argparse.Namespace) -> Outcome:
+    with nicprog.open(options.device) as nic:
+        found = nic.counters()
+    document = {
+        "device": options.device,
+        "queues": [
+            {"queue": q.queue, "packets": q.packets, "bytes": q.bytes} for q in found.queues
+        ],
+        "rules": [{"location": at, "packets": hits} for at, hits in found.rule_hits.items()],
+        "totals": found.totals,
+    }
+    return 0, document, lambda: show.counters(options.device, found)
+
+
+def _list(options: argparse.Namespace) -> Outcome:
+    rows = []
+    for device in nicprog.live_softnics():
+        try:
+            with nicprog.open(device) as nic:
+                can, state = nic.capabilities(), nic.read()
+        except NicprogError as error:  # it may end between the two calls
+            print(f"nicprog: {error}", file=sys.stderr)
+            continue
+        rows.append(
+            {
+                "device": device,
+                "driver": can.driver,
+                "bus": can.bus,
+                "channels": state.channels.combined,
+                "rules": len(state.rules),
+            }
+        )
+    return 0, {"devices": rows}, lambda: show.devices(rows)
+
+
+def _plan_json(plan: nicprog.Plan) -> dict[str, Any]:
+    return {
+        "device": plan.device,
+        "changes": len(plan.steps),
+        "steps": _steps_json(plan.steps),
+        "warnings": list(plan.warnings),
+    }
+
+
+def _steps_json(steps: Sequence[nicprog.Step]) -> list[dict[str, Any]]:
+    return [
+        {
+            "number": number,
+            "action": step.do.name,
+            "do": str(step.do),
+            "undo": str(step.undo),
+            "reason": step.reason,
+            "disruption": step.disruption.value,
+        }
+        for number, step in enumerate(steps, 1)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text for people on standard output."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nicprog.apply import Difference, Result
+from nicprog.backends import Counters
+from nicprog.model import Capabilities, NicState
+from nicprog.plan import Plan
+from nicprog.text import rule_text
+
+
+def plan(item: Plan) -> None:
+    """The steps of a plan and its warnings."""
+    if item.steps:
+        rows = [
+            (str(number), str(step.do), step.reason, step.disruption.value, str(step.undo))
+            for number, step in enumerate(item.steps, 1)
+        ]
+        _table(f"{item.device}: {len(item.steps)} steps",
+               ("#", "step", "reason", "disruption", "undo"), rows, numbers=("#",))  # fmt: skip
+    else:
+        _line(f"{item.device}: is as wanted, nothing to do")
+    for warning in item.warnings:
+        _line(f"warning: {warning}")
+
+
+def applied(item: Plan, result: Result) -> None:
+    """What an apply did."""
+    plan(item)
+    if result.snapshot:
+        _line(
+            f"{item.device}: {len(result.steps)} steps done and read back; "
+            f"'nicprog rollback {item.device}' takes them back (snapshot {result.snapshot})"
+        )
+
+
+def rolled_back(result: Result) -> None:
+    """What a rollback did."""
+    _line(f"{result.device}: restored and read back, {len(result.steps)} steps")
+
+
+def differences(device: str, found: Sequence[Difference]) -> None:
+    """What is not as wanted."""
+    if not found:
+        _line(f"{device}: is as wanted")
+        return
+    rows = [(d.what, d.wanted or "nothing", d.found or "nothing") for d in found]
+    _table(f"{device}: {len(found)} differences", ("what", "wanted", "found"), rows)
+
+
+def state(device: str, can: Capabilities, item: NicState) -> None:
+    """All that a NIC holds."""
+    shares = Counter(item.table.entries)
+    default = " (default)" if item.table.is_default(item.channels.combined) else ""
+    _line(f"{device}: driver {can.driver}, {can.bus}")
+    _line(f"channels: {item.channels.combined} of {can.queues_max} combined")
+    _line(
+        f"table{default}: {len(item.table.entries)} entries; "
+        + ", ".join(f"queue {queue}: {shares[queue]}" for queue in sorted(shares))
+    )
+    _line(f"key: {item.key.hex()}")
+    rows = [(str(rule.location), rule_text(rule)) for rule in item.rules]
+    title = f"rules: {len(rows)} of {can.locations} locations"
+    _table(title, ("location", "rule"), rows, numbers=("location",))
+
+
+def counters(device: str, item: Counters) -> None:
+    """Counters of queues, rules and the whole NIC."""
+    rows = [(str(q.queue), f"{q.packets:,}", f"{q.bytes:,}") for q in item.queues]
+    names = ("queue", "packets", "bytes")
+    _table(device, names, rows, numbers=names)
+    if item.rule_hits:
+        rules = [(str(location), f"{hits:,}") for location, hits in item.rule_hits.items()]
+        _table("rules", ("location", "packets"), rules, numbers=("location", "packets"))
+    for name, value in item.totals.items():
+        _line(f"{name}: {value:,}")
+
+
+def devices(rows: Sequence[dict[str, Any]]) -> None:
+    """Live software NICs."""
+    if not rows:
+        _line("no software NIC is live")
+        return
+    names = ("device", "driver", "bus", "channels", "rules")
+    _table("", names, [tuple(str(row[name]) for name in names) for row in rows])
+
+
+def _line(text: str) -> None:
+    _console().print(Text(text), soft_wrap=True)
+
+
+def _table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()
+) -> None:
+    """Cells are text, never markup: names come from a file."""
+    table = Table(title=Text(title) if title else None, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console(highlight=False)

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signals that would end the process wait until a change is done or undone."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Pending:
+    """What arrived while signals were held."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def note(self, number: int, _frame: FrameType | None) -> None:
+        """Handler: keeps the first signal."""
+        self.signal = self.signal or signal.Signals(number)
+
+
+@contextmanager
+def held() -> Iterator[Pending]:
+    """Notes ending signals instead of acting on them; does nothing outside the main thread."""
+    pending = Pending()
+    if threading.current_thread() is not threading.main_thread():
+        yield pending
+        return
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    try:
+        for number in _ENDING:
+            if before[number] is not signal.SIG_IGN:
+                signal.signal(number, pending.note)
+        yield pending
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

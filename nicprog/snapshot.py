@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a NIC held before it was changed, on disk until the next change or a rollback.
+
+While an apply is under way its snapshot has the name DEVICE.applying.json, afterwards DEVICE.snapshot.json.
+So a process that is killed in the middle leaves the first, and rollback takes that one when it is there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from nicprog.backends.softnic import run_dir
+from nicprog.errors import Locked, SnapshotError
+from nicprog.model import NicState
+from nicprog.text import state_from_json, state_to_json
+
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One saved state.
+
+    Attributes:
+        path: The file.
+        device: Name of the NIC.
+        instance: Which NIC of that name, see :class:`nicprog.backends.Backend`.
+        saved_at: ISO 8601, UTC.
+        state: What the NIC held.
+    """
+
+    path: Path
+    device: str
+    instance: str
+    saved_at: str
+    state: NicState
+
+
+class Store:
+    """The snapshots of one NIC in one folder."""
+
+    def __init__(self, device: str, folder: Path | None = None) -> None:
+        """``folder`` is where the control sockets are when it is None."""
+        self.device = device
+        self.folder = folder or run_dir()
+        self.applying = self.folder / f"{device}.applying.json"
+        self.done = self.folder / f"{device}.snapshot.json"
+
+    def begin(self, instance: str, state: NicState) -> None:
+        """Saves ``state`` before the first step.
+
+        Raises:
+            SnapshotError: It cannot be written; nothing may be changed then.
+        """
+        document = {
+            "format": _FORMAT,
+            "device": self.device,
+            "instance": instance,
+            "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "state": state_to_json(state),
+        }
+        partial = self.applying.with_suffix(".partial")
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                json.dump(document, file)
+            partial.replace(self.applying)
+        except OSError as error:
+            raise SnapshotError(
+                f"{self.device}: cannot save its state to {self.applying}: {error.strerror}; "
+                "nothing was changed"
+            ) from None
+
+    def keep(self) -> None:
+        """All steps are done: this is the state to roll back to."""
+        self.applying.replace(self.done)
+
+    def forget_applying(self) -> None:
+        """All steps are undone: the snapshot before stays the one to roll back to."""
+        self.applying.unlink(missing_ok=True)
+
+    def forget_all(self) -> None:
+        """The NIC is rolled back, there is nothing to go back to."""
+        self.applying.unlink(missing_ok=True)
+        self.done.unlink(missing_ok=True)
+
+    def interrupted(self, instance: str) -> bool:
+        """True when an apply on this very NIC was killed in the middle."""
+        found = self._read(self.applying)
+        return found is not None and found.instance == instance
+
+    def latest(self, instance: str) -> Snapshot:
+        """The snapshot to roll back to.
+
+        Raises:
+            SnapshotError: There is none, or it is of an earlier NIC of the same name.
+        """
+        found = self._read(self.applying) or self._read(self.done)
+        if found is None:
+            raise SnapshotError(
+                f"{self.device}: no snapshot in {self.folder}; nothing was applied since the last "
+                "rollback, or another --state-dir was used"
+            )
+        if found.instance != instance:
+            raise SnapshotError(
+                f"{self.device}: the snapshot in {found.path} of {found.saved_at} is of an earlier "
+                "software NIC of that name, whose settings ended with it; nothing to roll back"
+            )
+        return found
+
+    def _read(self, path: Path) -> Snapshot | None:
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if document["format"] != _FORMAT:
+                raise ValueError(f"format {document['format']}")
+            return Snapshot(
+                path=path,
+                device=document["device"],
+                instance=document["instance"],
+                saved_at=document["saved_at"],
+                state=state_from_json(document["state"]),
+            )
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SnapshotError(f"{self.device}: cannot read {path}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise SnapshotError(
+                f"{self.device}: {path} is damaged ({error!r}); remove it to go on without it"
+            ) from None
+
+
+@contextmanager
+def locked(device: str) -> Iterator[None]:
+    """Holds the only right to change ``device``, in whatever folder its snapshots are.
+
+    Raises:
+        Locked: Another nicprog has it.
+    """
+    path = run_dir() / f"{device}.lock"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Locked(f"{device}: cannot open the lock file {path}: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Locked(
+                f"{device}: another nicprog is changing it (lock {path}); try again when it is done"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
