@@ -62,7 +62,7 @@ class InsertRule:
     name = "insert_rule"
 
     def __str__(self) -> str:
-        return f"insert rule {self.rule.location}: {rule_text(self.rule)}"
+        return f"insert {self.rule.label}: {rule_text(self.rule)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class DeleteRule:
     name = "delete_rule"
 
     def __str__(self) -> str:
-        return f"delete rule {self.location}"
+        return f"delete the rule at location {self.location}"
 
 
 Action = SetChannels | SetTable | ResetTable | SetKey | InsertRule | DeleteRule

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carries out a plan, reads it back, and undoes it when anything goes wrong; rolls back to a snapshot."""
+"""Carries out a plan, reads it back, undoes it when anything goes wrong; rolls back."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def apply(nic: Backend, plan: Plan, *, state_dir: str | Path | None = None) -> R
     Raises:
         StalePlan: The NIC is not as it was when the plan was made; nothing was changed.
         Locked: Another nicprog is changing it; nothing was changed.
-        SnapshotError: The state before cannot be saved, or an earlier apply was killed in the middle;
-            nothing was changed.
-        ApplyError: A step failed, a signal came, or the NIC does not hold what was written. The steps
-            done were undone, unless its ``undone`` is False.
+        SnapshotError: The state before cannot be saved; nothing was changed.
+        ApplyError: A step failed, a signal came, or the NIC does not hold what was written: the
+            steps done were undone, unless its ``undone`` is False. Or an earlier apply was killed
+            in the middle and nothing was changed.
     """
     store = Store(nic.device, Path(state_dir) if state_dir else None)
     with locked(nic.device):
@@ -177,8 +177,8 @@ def _prove(nic: Backend, wanted: NicState) -> None:
     if wrong:
         first = wrong[0]
         raise NicprogError(
-            f"the NIC holds {first.found or 'nothing'} for {first.what}, {first.wanted or 'nothing'} "
-            f"was written ({len(wrong)} differences)"
+            f"{first.what}: the NIC holds {first.found or 'nothing'}, "
+            f"{first.wanted or 'nothing'} was written ({len(wrong)} differences)"
         )
 
 

@@ -52,8 +52,8 @@ def _print_json(document: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nicprog",
-        description="Program NICs from a spec: plan, apply, verify, roll back. This version programs "
-        "software NICs.",
+        description="Program NICs from a spec: plan, apply, verify, roll back. "
+        "This version programs software NICs.",
         epilog="Exit status: 0 done, 1 it is not so or failed, 2 usage or bad spec.",
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")

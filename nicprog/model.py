@@ -11,7 +11,7 @@ from itertools import chain, pairwise
 from typing import Final
 
 SYMMETRIC_KEY_WORD = bytes.fromhex("6d5a")
-"""Repeated over the whole key, both directions of a connection hash alike (and only 16 bits vary)."""
+"""Repeated over the whole key, both directions of a connection hash alike; 16 bits of it vary."""
 
 LOCATION_MAX = 0xFFFF_FFFC
 """Greater locations are the special ones of ``linux/ethtool.h``."""
@@ -127,9 +127,8 @@ class Match:
 
     def covers(self, other: Match) -> bool:
         """True when every packet that ``other`` takes is taken by this too."""
-        return (
-            self.flow.version == other.flow.version
-            and all(a.covers(b) for a, b in zip(self.fields(), other.fields(), strict=True))
+        return self.flow.version == other.flow.version and all(
+            a.covers(b) for a, b in zip(self.fields(), other.fields(), strict=True)
         )
 
 
@@ -221,7 +220,7 @@ class RssTable:
 
 
 def largest_remainder(weights: Mapping[int, int], seats: int) -> dict[int, int]:
-    """Divides ``seats`` in proportion to ``weights``; what is left goes to the largest remainders."""
+    """Divides ``seats`` in proportion to ``weights``, the rest to the largest remainders."""
     total = sum(weights.values())
     if not weights or min(weights.values()) < 0 or total == 0:
         raise ValueError("weights must not be negative and at least one must be above 0")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a NIC holds to what it should hold, as steps in an order that is safe at every one of them.
+"""From what a NIC holds to what it should hold, in steps that are safe in their order.
 
 The order, and why it is safe, is in docs/design/004-nicprog.md. Pure: nothing here talks to a NIC.
 """
@@ -22,6 +22,7 @@ from nicprog.actions import (
 from nicprog.errors import Refused
 from nicprog.model import Capabilities, FlowRule, NicState, RssTable
 from nicprog.rules import shadowed
+from nicprog.text import rule_text
 
 
 class Disruption(Enum):
@@ -112,8 +113,8 @@ def check(wanted: NicState, can: Capabilities) -> None:
     masks = {rule.match.mask_key() for rule in wanted.rules}
     if can.masks_max is not None and len(masks) > can.masks_max:
         raise Refused(
-            f"the rules look at {len(masks)} different sets of bits, the NIC can at "
-            f"{can.masks_max}; port ranges that are powers of two and aligned need the fewest"
+            f"the rules have {len(masks)} different masks, the NIC can hold {can.masks_max}; "
+            f"port ranges that are powers of two and aligned need the fewest"
         )
 
 
@@ -146,7 +147,7 @@ def _key(now: NicState, wanted: NicState) -> Iterator[Step]:
 
 
 def _table(now: NicState, wanted: NicState) -> Iterator[Step]:
-    """A table that equals the default one is set by a reset, so that it follows the queues again."""
+    """A table that equals the default one is set by a reset: then it follows the queues."""
     old, new = now.channels.combined, wanted.channels.combined
     was_default, is_default = now.table.is_default(old), wanted.table.is_default(new)
     before = _default(new, now) if was_default and new > old else now.table
@@ -183,8 +184,8 @@ def _moves(before: RssTable, after: RssTable) -> str:
 def _rules(now: NicState, wanted: NicState, can: Capabilities) -> list[Step]:
     """First what is new, best location first; then what has to go, best location last.
 
-    So a packet goes where the old rules say until it goes where the new ones say. Only when both sets
-    together look at more sets of bits than the NIC can, the old go first.
+    So a packet goes where the old rules say until it goes where the new ones say. Only when both
+    sets together have more different masks than the NIC can hold, the old go first.
     """
     old = {rule.location: rule for rule in now.rules}
     new = {rule.location: rule for rule in wanted.rules}
@@ -205,9 +206,7 @@ def _inserted(rule: FlowRule, old: FlowRule | None, idle: set[int]) -> Step:
     return Step(
         do=InsertRule(rule=rule),
         undo=DeleteRule(location=rule.location) if old is None else InsertRule(rule=old),
-        reason=f"location {rule.location} is free"
-        if old is None
-        else (f"location {rule.location} holds another rule"),
+        reason="not there" if old is None else (f"another is there: {rule_text(old)}"),
         disruption=Disruption.NONE
         if old is None and rule.location in idle
         else Disruption.REORDERS,

@@ -62,8 +62,8 @@ def locate(
 ) -> list[FlowRule]:
     """Gives each of ``wanted`` a free location, in ascending order.
 
-    What is on the NIC already stays where it is as far as the order allows, so that a rule added to or
-    taken from a spec does not rewrite the others.
+    What is on the NIC already stays where it is as far as the order allows, so that a rule added
+    to or taken from a spec does not rewrite the others.
 
     Args:
         wanted: In order of precedence.

@@ -69,8 +69,9 @@ def state(device: str, can: Capabilities, item: NicState) -> None:
     )
     _line(f"key: {item.key.hex()}")
     rows = [(str(rule.location), rule_text(rule)) for rule in item.rules]
-    title = f"rules: {len(rows)} of {can.locations} locations"
-    _table(title, ("location", "rule"), rows, numbers=("location",))
+    _line(f"rules: {len(rows)} of {can.locations} locations")
+    if rows:
+        _table("", ("location", "rule"), rows, numbers=("location",))
 
 
 def counters(device: str, item: Counters) -> None:

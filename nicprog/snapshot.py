@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a NIC held before it was changed, on disk until the next change or a rollback.
 
-While an apply is under way its snapshot has the name DEVICE.applying.json, afterwards DEVICE.snapshot.json.
-So a process that is killed in the middle leaves the first, and rollback takes that one when it is there.
+While an apply is under way its snapshot is called DEVICE.applying.json, afterwards
+DEVICE.snapshot.json. So a process that is killed in the middle leaves the first, and rollback takes
+that one when it is there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The wanted state of one NIC as a user writes it, in TOML or in Python.
 
-What is left out stays as it is on the NIC. The schema with examples is in docs/reference/nicprog-spec.md.
+What is left out stays as it is on the NIC. Schema and examples: docs/reference/nicprog-spec.md.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from nicprog.errors import FieldError, NicprogError, SpecError
+from nicprog.errors import FieldError, SpecError
 from nicprog.model import Channels
 from nicprog.spec import Reserve, RssSpec, RuleSpec, Spec, check
 from nicprog.toml_source import Path as ValuePath
@@ -20,13 +20,13 @@ def load(path: str | Path) -> Spec:
     """Reads a spec file.
 
     Raises:
-        SpecError: The file is wrong; the text begins with file, line and column.
-        NicprogError: The file cannot be read.
+        SpecError: The file cannot be read, or is wrong; then the text begins with file, line and
+            column.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise NicprogError(f"cannot read {path}: {error.strerror}") from None
+        raise SpecError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: is not UTF-8 (byte {error.start}); TOML must be") from None
     return parse(text, str(path))
@@ -53,8 +53,8 @@ _TYPES: Final[dict[str, dict[str, tuple[type | str, ...]]]] = {
             "key": (str,)},
     "rule": {"name": (str,), "protocol": (str, int), "family": (str,), "src": (str,), "dst": (str,),
              "src_port": (int, str), "dst_port": (int, str), "dscp": (int,), "tos": (str,),
-             "vlan": (int,), "vlan_tci": (str,), "l4_proto": (str,), "queue": (int,), "drop": (bool,),
-             "location": (int,)},
+             "vlan": (int,), "vlan_tci": (str,), "l4_proto": (str,), "queue": (int,),
+             "drop": (bool,),             "location": (int,)},
     "reserve": {"queue": (int,), "port": (int, str), "protocol": (str,), "name": (str,)},
 }  # fmt: skip
 _WORDS: Final = {str: "a string", int: "an integer", bool: "true or false", dict: "a table",

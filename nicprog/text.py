@@ -37,8 +37,7 @@ def _spec_fields(match: Match) -> dict[str, int | str]:
     for key in ("src_port", "dst_port"):
         item = getattr(match, key)
         if item != ANY:
-            exact = item.mask == 0xFFFF and match.flow.protocol != "any"
-            found[key] = item.value if exact else _masked(item)
+            found[key] = _masked(item) if match.flow.protocol == "any" else _ports(item)
     if match.tos.mask == 0xFC:
         found["dscp"] = match.tos.value >> 2
     elif match.tos != ANY:
@@ -48,6 +47,16 @@ def _spec_fields(match: Match) -> dict[str, int | str]:
     elif match.vlan_tci != ANY:
         found["vlan_tci"] = _masked(match.vlan_tci)
     return found
+
+
+def _ports(item: Masked) -> int | str:
+    """A port, a range where the mask is that of an aligned block, else value and mask."""
+    open_bits = 0xFFFF & ~item.mask
+    if item.mask == 0xFFFF:
+        return item.value
+    if not open_bits & (open_bits + 1):  # only low bits are open
+        return f"{item.value}-{item.value | open_bits}"
+    return _masked(item)
 
 
 def _masked(item: Masked) -> str:

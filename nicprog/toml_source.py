@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A TOML text that can tell where each of its values stands.
 
-``tomllib`` gives positions for syntax errors only. For the others the text itself is asked: of all beginnings
-of the text that are complete TOML, the shortest one that holds the value ends where the value ends. Nothing
-here knows TOML's grammar, so nothing can disagree with ``tomllib`` about it.
+``tomllib`` gives positions for syntax errors only. For the others the text itself is asked: of all
+beginnings of it that are complete TOML, the shortest one that holds the value ends where the value
+ends. Nothing here knows TOML's grammar, so nothing can disagree with ``tomllib`` about it.
 """
 
 from __future__ import annotations

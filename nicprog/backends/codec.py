@@ -22,9 +22,8 @@ _FLOW_TYPES: Final = {
 }
 _FLOWS: Final = {number: flow for flow, number in _FLOW_TYPES.items()}
 
-# A flow's 52 octets in network order. None of its fields is read by a name of C that differs between
-# TCP, UDP and other IP: source, destination, two ports or the first four octets, TOS, and for other IPv4
-# the version and protocol.
+# A flow's 52 octets, the same for all flows of one IP version: source, destination, two ports or
+# the first four octets after the IP header, TOS, and, where not TCP or UDP, version and protocol.
 _LAYOUT_4: Final = struct.Struct(">4s4sHHBBB37x")
 _LAYOUT_6: Final = struct.Struct(">16s16sHHBB14x")
 

@@ -27,7 +27,7 @@ MICROSOFT_KEY: Final = bytes.fromhex(
     "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa"
 )
 
-# What a driver does not tell: the key it starts with, and how many sets of bits its rules can look at.
+# What a driver does not tell: the key it starts with, and how many different masks rules can have.
 _UNTOLD: Final[dict[str, dict[str, Any]]] = {
     "qs_soft": {"default_key": MICROSOFT_KEY, "masks_max": 16},
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A NIC in memory with the checks of the kernel's ethtool core, for dry runs of plans and for tests."""
+"""A NIC in memory with the checks of the kernel's ethtool core."""
 
 from __future__ import annotations
 

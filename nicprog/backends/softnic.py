@@ -59,7 +59,7 @@ def open_softnic(device: str) -> EthtoolNic:
         raise DeviceError(_why_not_there(device)) from None
     except PermissionError:
         raise DeviceError(
-            f"{device}: no right to use {path}; run as the user who owns the software NIC, or as root"
+            f"{device}: no right to use {path}; run as the owner of the software NIC, or as root"
         ) from None
     except OSError as error:
         raise DeviceError(f"{device}: cannot connect to {path}: {error.strerror}") from None
@@ -140,7 +140,7 @@ class SocketTransport:
         self._socket.close()
 
     def _discard(self, command: int, answers: int) -> None:
-        """Takes the answers that nobody waits for any more, so that the next one fits its request."""
+        """Takes the answers that nobody waits for, so that the next one fits its request."""
         for _ in range(answers):
             try:
                 self._receive(command)
