@@ -54,7 +54,7 @@ _TYPES: Final[dict[str, dict[str, tuple[type | str, ...]]]] = {
     "rule": {"name": (str,), "protocol": (str, int), "family": (str,), "src": (str,), "dst": (str,),
              "src_port": (int, str), "dst_port": (int, str), "dscp": (int,), "tos": (str,),
              "vlan": (int,), "vlan_tci": (str,), "l4_proto": (str,), "queue": (int,),
-             "drop": (bool,),             "location": (int,)},
+             "drop": (bool,), "location": (int,)},
     "reserve": {"queue": (int,), "port": (int, str), "protocol": (str,), "name": (str,)},
 }  # fmt: skip
 _WORDS: Final = {str: "a string", int: "an integer", bool: "true or false", dict: "a table",
