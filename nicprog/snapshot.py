@@ -130,7 +130,7 @@ class Store:
                 saved_at=document["saved_at"],
                 state=state_from_json(document["state"]),
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise SnapshotError(f"{self.device}: cannot read {path}: {error.strerror}") from None

@@ -44,7 +44,7 @@ class Source:
         except tomllib.TOMLDecodeError as error:
             found = _POSITION.fullmatch(str(error))
             message = found[1] if found else str(error)
-            lines = self.text.splitlines() or [""]
+            lines = self._lines()
             line, column = len(lines), len(lines[-1]) + 1
             if found and found[2]:
                 line, column = int(found[2]), int(found[3])
@@ -65,7 +65,7 @@ class Source:
             path = path[:-1]
         if not path:
             return 1, 1
-        lines = self.text.split("\n")
+        lines = self._lines()
         low, high = 0, len(lines)  # the first `low` lines do not hold it, the first `high` do
         while high - low > 1:
             middle = (low + high) // 2
@@ -75,6 +75,9 @@ class Source:
                 low = middle
         start = _statement_start(lines, high)
         return start + 1, _column(lines[start], path)
+
+    def _lines(self) -> list[str]:
+        return self.text.replace("\r\n", "\n").split("\n")  # as tomllib counts them
 
 
 def _holds(values: Any, path: Path) -> bool:

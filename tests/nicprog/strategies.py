@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""States of a small NIC, for hypothesis: few values, so that rules overlap, collide and shadow."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from nicprog.model import (
+    ANY,
+    Capabilities,
+    Channels,
+    Flow,
+    FlowRule,
+    Masked,
+    Match,
+    NicState,
+    RssTable,
+)
+
+
+def capabilities(*, table_size: int = 8, masks_max: int | None = None) -> Capabilities:
+    return Capabilities(
+        driver="qs_soft",
+        bus="memory",
+        queues_max=6,
+        table_size=table_size,
+        key_bytes=40,
+        locations=12,
+        masks_max=masks_max,
+    )
+
+
+_PORTS = st.sampled_from(
+    [ANY, Masked(value=80, mask=0xFFFF), Masked(value=81, mask=0xFFFF), Masked(value=80, mask=0xFFF0)]
+)
+
+
+@st.composite
+def matches(draw: st.DrawFn) -> Match:
+    flow = draw(st.sampled_from(list(Flow)))
+    top = flow.address_bits - 8
+    address = st.sampled_from([ANY, Masked(value=10 << top, mask=255 << top)])
+    is_any = flow.protocol == "any"
+    return Match(
+        flow=flow,
+        src=draw(address),
+        dst_port=ANY if is_any else draw(_PORTS),
+        tos=draw(st.sampled_from([ANY, Masked(value=0xB8, mask=0xFC)])),
+        vlan_tci=draw(st.sampled_from([ANY, Masked(value=5, mask=0xFFF)])),
+        l4_proto=draw(st.sampled_from([ANY, Masked(value=47, mask=0xFF)])) if is_any else ANY,
+    )
+
+
+@st.composite
+def states(draw: st.DrawFn, table_size: int = 8) -> NicState:
+    queues = draw(st.integers(1, 6))
+    queue = st.integers(0, queues - 1)
+    some = draw(st.lists(queue, min_size=8, max_size=8))
+    default = [i % queues for i in range(8)]
+    entries = draw(st.sampled_from([some, default]))
+    locations = sorted(draw(st.sets(st.integers(0, 11), max_size=6)))
+    return NicState(
+        channels=Channels(combined=queues),
+        table=RssTable(entries=_spread(entries, default, queues, table_size)),
+        key=bytes([draw(st.integers(0, 3))]) * 40,
+        rules=tuple(
+            FlowRule(location=at, match=draw(matches()), queue=draw(st.none() | queue))
+            for at in locations
+        ),
+    )
+
+
+def _spread(entries: list[int], default: list[int], queues: int, size: int) -> tuple[int, ...]:
+    if entries == default:
+        return RssTable.default(queues, size).entries
+    return tuple(entries) * (size // 8)
