@@ -232,13 +232,19 @@ class Server:
         Raises:
             QStackError: As `start`; or what ended the application thread.
         """
-        self.start()
+        with self:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until Ctrl-C, or until the application thread has ended.
+
+        Raises:
+            Exception: What ended the application thread.
+        """
         try:
             self._ended.wait()
         except KeyboardInterrupt:
-            pass
-        finally:
-            self.stop()
+            return
         if self._failure is not None:
             raise self._failure
 

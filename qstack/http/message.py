@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Request:
         headers: Names in lower case, in order; both as Latin-1 text.
         body: The body, or b"" when it went to ``sink``.
         sink: Where the body went, or None.
-        priority: Class of the connection, 0 to 7.
+        connection: Where it came from: a `qstack.Connection`, or what `Session` was given.
     """
 
     method: str
@@ -66,7 +66,7 @@ class Request:
     headers: list[tuple[str, str]]
     body: bytes = b""
     sink: BodySink | None = None
-    priority: int = 0
+    connection: Any = None
     keep_alive: bool = False
 
     @property

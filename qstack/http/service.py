@@ -23,7 +23,7 @@ class HttpHandler:
 
     def on_open(self, conn: Connection) -> None:
         """Begin a session."""
-        conn.state = Session(conn, self._service, conn.priority)
+        conn.state = Session(conn, self._service)
 
     def __call__(self, conn: Connection, /) -> None:
         """Feed the session."""

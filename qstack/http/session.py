@@ -104,10 +104,9 @@ class _Streaming:
 class Session:
     """One connection's requests and responses. Call its methods from one thread."""
 
-    def __init__(self, transport: Transport, service: Service, priority: int = 0) -> None:
+    def __init__(self, transport: Transport, service: Service) -> None:
         self._transport = transport
         self._service = service
-        self._priority = priority
         self._parser = httptools.HttpRequestParser(self)
         self._out: list[bytes] = []
         self._requests: deque[Request] = deque()
@@ -209,7 +208,7 @@ class Session:
             target=self._target.decode("latin-1"),
             version=self._parser.get_http_version(),
             headers=self._headers,
-            priority=self._priority,
+            connection=self._transport,
         )
         status = self._check_head(request)
         if status:

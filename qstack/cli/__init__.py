@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``qstack``. Exit status: 0 done, 1 it is not so, 2 usage."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from .. import __version__
+from ..errors import ConfigError, QStackError
+from ..lab import LabError
+from . import bench, doctor, serve
+
+_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="qstack")
+def _group() -> None:
+    """QStack: a TCP stack in user space for front-end servers."""
+
+
+for _verb in (serve.serve, doctor.doctor, bench.bench):
+    _group.add_command(_verb)
+
+
+def main() -> None:
+    """Run the command line and end the process."""
+    logging.basicConfig(format="qstack: %(levelname)s: %(message)s", level=logging.WARNING)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        result = _group.main(prog_name="qstack", standalone_mode=False)
+    except click.ClickException as e:
+        e.show()
+        return e.exit_code
+    except ConfigError as e:
+        click.echo(f"qstack: {e}", err=True)
+        return 2
+    except (QStackError, LabError) as e:
+        click.echo(f"qstack: {e}", err=True)
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    return result if isinstance(result, int) else 0
