@@ -11,7 +11,7 @@ import click
 from .. import __version__
 from ..errors import ConfigError, QStackError
 from ..lab import LabError
-from . import bench, doctor, serve
+from . import bench, demo, doctor, serve
 
 _INTERRUPTED = 130
 
@@ -22,7 +22,7 @@ def _group() -> None:
     """QStack: a TCP stack in user space for front-end servers."""
 
 
-for _verb in (serve.serve, doctor.doctor, bench.bench):
+for _verb in (serve.serve, demo.demo, doctor.doctor, bench.bench):
     _group.add_command(_verb)
 
 

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m qstack``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demonstration: an urgent port beside a flooded one, on QStack and on kernel TCP."""
+
+from .run import DemoOptions, run
+
+__all__ = ["DemoOptions", "run"]
