@@ -279,13 +279,19 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
     return true;
 }
 
+/* Is our FIN acknowledged, and so nothing left to send but ACKs? */
+static bool all_acknowledged(const struct qs_block *c)
+{
+    return c->state == QS_TCP_FIN_WAIT_2 || c->state == QS_TCP_TIME_WAIT;
+}
+
 static bool choose(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
 {
     if (!qs_tcp_synchronized(c)) {
         bool again = c->flags & QS_CF_REXMIT_ONE;
         if (again || qs_seq_eq(c->snd_nxt, c->snd_una))
             return send_syn(e, c, f, now);
-    } else {
+    } else if (!all_acknowledged(c)) {
         if (c->flags & QS_CF_REXMIT_ONE && send_again(e, c, f, now))
             return true;
         if (c->flags & QS_CF_PROBE && send_probe(e, c, f, now))
