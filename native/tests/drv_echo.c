@@ -4,8 +4,8 @@
  *   echo     answers ARP and ND, sends TCP and UDP frames back where they came from
  *   bridge   carries every frame between two devices, the second in another network namespace
  *
- * Prints one JSON document when it is ready and one with counters at SIGTERM or SIGINT. When the device
- * cannot be opened: {"error": code, "text": words} and exit status 1. */
+ * Prints one JSON document when it is ready and one with counters at SIGTERM or SIGINT. When the
+ * device cannot be opened: {"error": code, "text": words} and exit status 1. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <getopt.h>

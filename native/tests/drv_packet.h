@@ -27,7 +27,8 @@ bool drv_checksum_ok(const uint8_t *frame, const struct drv_l4 *l4);
 /* Writes the checksum; with `partial` only the pseudo header's, and describes the rest in `f`. */
 void drv_put_checksum(struct qs_frame *f, const struct drv_l4 *l4, bool partial);
 
-/* Answers an ARP request or a neighbour solicitation for `self` into `out`; false when it is none. */
+/* Answers an ARP request or a neighbour solicitation for `self` into `out`; false when it is none.
+ */
 bool drv_answer_neighbour(const struct drv_self *self, const struct qs_frame *in,
                           struct qs_frame *out);
 

@@ -269,6 +269,13 @@ void rig_in(struct rig *r, double ms, const struct seg *s)
     rig_frame(r, ms, &f);
 }
 
+static void strip(char *flags, char which)
+{
+    char *at = strchr(flags, which);
+    if (at)
+        memmove(at, at + 1, strlen(at));
+}
+
 /* The oldest segment that left, with relative numbers. */
 static bool take_segment(struct rig *r)
 {
@@ -283,6 +290,8 @@ static bool take_segment(struct rig *r)
     frame_parse_tcp(f, &r->last);
     qs_addr own = rig_addr(r), peer = rig_peer(r);
     REQUIRE(memcmp(&r->last.src, &own, 16) == 0 && memcmp(&r->last.dst, &peer, 16) == 0);
+    if (r->last.len == 0) /* PSH on nothing says nothing */
+        strip(r->last.flags, 'P');
     r->last.seq -= r->iss;
     if (strchr(r->last.flags, '.'))
         r->last.ack -= RIG_ISN;

@@ -18,7 +18,8 @@ static uint32_t number_of(const struct impair_frame *f)
     return number;
 }
 
-/* Sends N frames a microsecond apart under `text`; `order` gets the numbers in which they come out. */
+/* Sends N frames a microsecond apart under `text`; `order` gets the numbers in which they come out.
+ */
 static size_t pass(const char *text, uint64_t seed, struct impair_wire *w, uint32_t *order)
 {
     struct impair_spec spec;
