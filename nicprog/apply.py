@@ -12,7 +12,7 @@ from nicprog.errors import ApplyError, NicprogError, Refused, StalePlan
 from nicprog.model import NicState
 from nicprog.plan import Plan, Step, diff
 from nicprog.signals import Pending, held
-from nicprog.snapshot import Snapshot, Store, locked
+from nicprog.snapshot import Store, locked
 from nicprog.text import rule_text
 
 
@@ -63,7 +63,7 @@ def apply(nic: Backend, plan: Plan, *, state_dir: str | Path | None = None) -> R
             in the middle and nothing was changed.
     """
     store = Store(nic.device, Path(state_dir) if state_dir else None)
-    with locked(nic.device):
+    with locked(nic.device), held() as pending:
         if store.interrupted(nic.instance):
             raise ApplyError(
                 f"{nic.device}: an earlier apply was killed in the middle; run "
@@ -74,7 +74,7 @@ def apply(nic: Backend, plan: Plan, *, state_dir: str | Path | None = None) -> R
             raise StalePlan(f"{nic.device}: changed since the plan was made; plan again")
         if not plan.steps:
             return Result(device=nic.device, steps=(), snapshot=None)
-        _carry_out(nic, plan, store)
+        _carry_out(nic, plan, store, pending)
     return Result(device=nic.device, steps=plan.steps, snapshot=store.done)
 
 
@@ -87,14 +87,15 @@ def rollback(nic: Backend, *, state_dir: str | Path | None = None) -> Result:
         ApplyError: As for :func:`apply`; the snapshot stays.
     """
     store = Store(nic.device, Path(state_dir) if state_dir else None)
-    with locked(nic.device):
+    with locked(nic.device), held() as pending:
         snapshot = store.latest(nic.instance)
         now = nic.read()
         try:
             steps = diff(now, snapshot.state, nic.capabilities())
         except Refused as error:
             raise Refused(f"{nic.device}: cannot hold what {snapshot.path} says: {error}") from None
-        _run(nic, Plan(device=nic.device, now=now, wanted=snapshot.state, steps=steps), snapshot)
+        plan = Plan(device=nic.device, now=now, wanted=snapshot.state, steps=steps)
+        _run(nic, plan, pending, f"; the snapshot {snapshot.path} stays")
         store.forget_all()
     return Result(device=nic.device, steps=steps, snapshot=None)
 
@@ -125,10 +126,10 @@ def differences(wanted: NicState, found: NicState) -> tuple[Difference, ...]:
     return tuple(result)
 
 
-def _carry_out(nic: Backend, plan: Plan, store: Store) -> None:
+def _carry_out(nic: Backend, plan: Plan, store: Store, pending: Pending) -> None:
     store.begin(nic.instance, plan.now)
     try:
-        _run(nic, plan, None)
+        _run(nic, plan, pending)
     except ApplyError as error:
         if error.undone:
             store.forget_applying()
@@ -136,29 +137,26 @@ def _carry_out(nic: Backend, plan: Plan, store: Store) -> None:
     store.keep()
 
 
-def _run(nic: Backend, plan: Plan, snapshot: Snapshot | None) -> None:
+def _run(nic: Backend, plan: Plan, pending: Pending, hint: str = "") -> None:
     """All steps and the proof, or none of them."""
-    kept = f"; the snapshot {snapshot.path} stays" if snapshot else ""
     done: list[Step] = []
-    with held() as pending:
-        try:
-            for step in plan.steps:
-                _stop_if(pending)
-                nic.run(step.do)
-                done.append(step)
+    try:
+        for step in plan.steps:
             _stop_if(pending)
-            _prove(nic, plan.wanted)
-        except Exception as error:  # whatever it is, the NIC must not stay half changed
-            failed = f"{nic.device}: {_where(plan.steps, len(done))} failed: {error}"
-            left = _undo(nic, done, plan.now)
-            if left is None:
-                text = f"{failed}; {_undone(len(done))}{kept}"
-                raise ApplyError(text, undone=True) from error
-            text = (
-                f"{failed}; undoing failed too: {left}; if the NIC is still there, "
-                f"'nicprog rollback {nic.device}' restores it"
-            )
-            raise ApplyError(text, undone=False) from error
+            nic.run(step.do)
+            done.append(step)
+        _stop_if(pending)
+        _prove(nic, plan.wanted)
+    except Exception as error:  # whatever it is, the NIC must not stay half changed
+        failed = f"{nic.device}: {_where(plan.steps, len(done))} failed: {error}"
+        left = _undo(nic, done, plan.now)
+        if left is None:
+            raise ApplyError(f"{failed}; {_undone(len(done))}{hint}", undone=True) from error
+        text = (
+            f"{failed}; undoing failed too: {left}; if the NIC is still there, "
+            f"'nicprog rollback {nic.device}' restores it"
+        )
+        raise ApplyError(text, undone=False) from error
 
 
 def _where(steps: Sequence[Step], done: int) -> str:
@@ -169,6 +167,7 @@ def _where(steps: Sequence[Step], done: int) -> str:
 
 def _stop_if(pending: Pending) -> None:
     if pending.signal is not None:
+        pending.heeded = True
         raise NicprogError(f"interrupted by {pending.signal.name}")
 
 

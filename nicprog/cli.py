@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print_json({"error": {"kind": error.kind, "message": str(error)}})
         return error.exit_status
     except KeyboardInterrupt:
-        print("nicprog: interrupted; nothing was changed", file=sys.stderr)
+        print("nicprog: interrupted", file=sys.stderr)
         return 1
     try:
         if options.json:

@@ -14,10 +14,16 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Pending:
-    """What arrived while signals were held."""
+    """What arrived while signals were held.
+
+    Attributes:
+        signal: The first that arrived, or None.
+        heeded: Set by whoever acts on it; else it acts as usual afterwards.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.heeded = False
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         """Handler: keeps the first signal."""
@@ -40,3 +46,5 @@ def held() -> Iterator[Pending]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        if pending.signal is not None and not pending.heeded:
+            signal.raise_signal(pending.signal)

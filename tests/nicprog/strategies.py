@@ -30,7 +30,12 @@ def capabilities(*, table_size: int = 8, masks_max: int | None = None) -> Capabi
 
 
 _PORTS = st.sampled_from(
-    [ANY, Masked(value=80, mask=0xFFFF), Masked(value=81, mask=0xFFFF), Masked(value=80, mask=0xFFF0)]
+    [
+        ANY,
+        Masked(value=80, mask=0xFFFF),
+        Masked(value=81, mask=0xFFFF),
+        Masked(value=80, mask=0xFFF0),
+    ]
 )
 
 

@@ -124,6 +124,22 @@ def test_a_signal_lets_the_step_end_and_undoes_all(step: int) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_signal_that_comes_too_late_acts_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    nic = FaultyNic(NOW)
+    plan = nicprog.plan(nic, SPEC)
+    keep = Store.keep
+
+    def interrupted_keep(store: Store) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        keep(store)
+
+    monkeypatch.setattr(Store, "keep", interrupted_keep)
+    with pytest.raises(KeyboardInterrupt):
+        nicprog.apply(nic, plan)
+    assert nic.read() == plan.wanted
+    nicprog.rollback(nic)
+
+
 @pytest.mark.parametrize("step", steps_of_the_plan())
 def test_a_killed_apply_is_rolled_back_by_the_next_run(step: int) -> None:
     nic = FaultyNic(NOW)

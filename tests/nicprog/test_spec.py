@@ -133,7 +133,7 @@ port = 8443
         ),
         (
             HEAD + '[rss]\nkey = "6d5"\n',
-            "spec:3:1: key '6d5' is neither hexadecimal nor \"symmetric\" or \"default\"",
+            'spec:3:1: key \'6d5\' is neither hexadecimal nor "symmetric" or "default"',
         ),
         (RULE, "spec:3:3: rule 'a' needs exactly one of queue = N and drop = true"),
         (
