@@ -23,7 +23,11 @@ def _write_counters() -> None:
     """Write the table of counters from their one list, QS_COUNTER_LIST."""
     header = (_ROOT / "native/include/qstack/qs_stats.h").read_text()
     rows = re.findall(r'^ +X\(\w+, (\w+), "(.*?)"\)', header, re.MULTILINE)
-    lines = ["| counter | counts |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in rows)]
+    lines = [
+        "| counter | counts |",
+        "|---|---|",
+        *(f"| `{name}` | {text} |" for name, text in rows),
+    ]
     out = _ROOT / "build/docs-generated/counters.md"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(lines) + "\n")

@@ -162,7 +162,7 @@ def _in_child(probe: Callable[[], dict[str, Any]], *, own_network: bool) -> dict
                 result = probe()
         except QStackError as e:
             result = {"why_not": str(e)}
-        except Exception as e:  # noqa: BLE001  whatever it is, it is the finding
+        except Exception as e:
             result = {"why_not": f"{type(e).__name__}: {e}"}
         os.write(writer, json.dumps(result).encode())
         os._exit(0)
@@ -253,7 +253,8 @@ def examine(device: str | None = None) -> dict[str, Any]:
         device: Report on this network device only; None: on all.
 
     Returns:
-        ``system`` facts, ``findings``, ``drivers`` (each with ``ok``, and ``mode`` or ``why_not``) and ``devices``.
+        ``system`` facts, ``findings``, ``drivers`` (each with ``ok``, and
+        ``mode`` or ``why_not``) and ``devices``.
     """
     system = os.uname()
     findings = [_capabilities(), _tun(), _bpf(), _memory_lock(), _huge_pages()]

@@ -34,7 +34,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
 
-from pyroute2 import IPRoute, netns  # type: ignore[import-untyped]
+from pyroute2 import IPRoute, netns
 
 T = TypeVar("T")
 
@@ -486,7 +486,8 @@ def _recorded(
     try:
         yield
     finally:
-        # A forked copy of the process may come by here too. remove() may have been called, and keep().
+        # A forked copy of the process may come by here too; remove() or keep() may have been
+        # called.
         if os.getpid() == owner and (entry := _read(path)):
             entry[1].close()
             if not entry[0].kept:

@@ -14,7 +14,8 @@ from .errors import NotSupportedError
 def find(name: str) -> str:
     """Return the path of a native program such as ``qs-bench-engine``.
 
-    It is looked for beside the extension module, in the build tree of an editable installation, and in PATH.
+    It is looked for beside the extension module, in the build tree of an editable installation,
+    and in PATH.
 
     Raises:
         NotSupportedError: It is nowhere.

@@ -111,7 +111,7 @@ class Server:
         nic: str | None = None,
         *,
         config: StackConfig | None = None,
-        **settings: Any,  # noqa: ANN401  checked by StackConfig
+        **settings: Any,
     ) -> None:
         """Take the settings; the device is opened by `start`.
 
@@ -259,7 +259,8 @@ class Server:
         """Return figures.
 
         Returns:
-            ``queues``: counters of each by name; ``workers``; ``listeners`` by port; ``connections``
+            ``queues``: counters of each by name; ``workers``; ``listeners`` by port;
+            ``connections``
         """
         stack = self._running_stack()
         return {

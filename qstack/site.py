@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The site that ``qstack serve`` and ``qstack demo`` answer with, over QStack or over kernel TCP."""
+"""The site that ``qstack serve`` and ``qstack demo`` answer with, on QStack or on kernel TCP."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* qs-bench-engine: what the stack alone costs, as one JSON document. How it is taken and what it leaves
- * out: docs/design/005-measuring.md. The Python package runs it as `qstack bench engine`. */
+/* qs-bench-engine: what the stack alone costs, as one JSON document. How it is taken and what it
+ * leaves out: docs/design/005-measuring.md. The Python package runs it as `qstack bench engine`. */
 #include <getopt.h>
 #include <sched.h>
 #include <stdio.h>

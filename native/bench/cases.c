@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 
-/* Turns without an answer after which something is broken: far more than any timer of the engine needs. */
+/* Turns without an answer after which something is broken: far more than any timer of the engine
+ * needs. */
 #define IDLE_TURNS_MAX 1000000u
 /* Turns of a stream that are looked at together: the window may be closed in one of them. */
 #define STREAM_TURNS 16u
@@ -149,8 +150,9 @@ uint64_t bench_requests_once(uint32_t n_conns, uint64_t n_requests)
 
 struct bench_round bench_connects(uint64_t n)
 {
-    /* TIME-WAIT of 50 ms: the server has to use its 65,536 blocks again and again while about 30,000 of
-     * them wait, which takes a tenth of the memory and virtual time that a minute would. */
+    /* TIME-WAIT of 50 ms: the server has to use its 65,536 blocks again and again while about
+     * 30,000 of them wait, which takes a tenth of the memory and virtual time that a minute would.
+     */
     struct bench_opts opts = {
         .app = BENCH_CLOSE, .conns_max = 65536, .chunks_max = 65536, .time_wait = QS_MS(50)};
     static struct bench_world w;
@@ -221,7 +223,8 @@ struct bench_round bench_bulk(enum bench_app app, uint32_t offloads, uint64_t n_
     return bench_median(rounds, BENCH_ROUNDS);
 }
 
-/* Bytes of a server engine that was made for `n` connections and holds as many, all idle after a request. */
+/* Bytes of a server engine that was made for `n` connections and holds as many, all idle after a
+ * request. */
 static struct bench_idle idle_engine(uint32_t n)
 {
     static struct bench_world w;
@@ -236,7 +239,8 @@ static struct bench_idle idle_engine(uint32_t n)
     order_open(&o, n);
     for (uint64_t done = 0; done < n;) {
         done += request_burst(&w, &o).units;
-        w.now.ns += 500000000u; /* the client's delayed ACKs: as in a server, few replies wait at once */
+        w.now.ns +=
+            500000000u; /* the client's delayed ACKs: as in a server, few replies wait at once */
         bench_settle(&w);
     }
     if (bench_counter(w.server.engine, QS_COUNT_CONNS) != n ||

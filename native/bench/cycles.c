@@ -6,9 +6,9 @@
 
 #include "world.h"
 
-/* A burst that took four times the middle one and 50 us more did not run all that time: the thread was
- * put off its core, or the hypervisor did so with the core. No burst of an engine comes near it: 64
- * requests take less than 50 us. */
+/* A burst that took four times the middle one and 50 us more did not run all that time: the thread
+ * was put off its core, or the hypervisor did so with the core. No burst of an engine comes near
+ * it: 64 requests take less than 50 us. */
 #define INTERRUPTED_TIMES 4u
 #define INTERRUPTED_SECONDS 50e-6
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* qs-impair IF_A IF_B [--seed N] [--both SPEC] [--a-to-b SPEC] [--b-to-a SPEC]
  *
- * A bridge between two interfaces that loses, delays, reorders, duplicates and corrupts, for kernels without
- * netem. SPEC is key=value,..., keys and units as in impair_model.h. Prints {"ready": true} when frames
- * pass, and counters of both directions when it ends: at SIGINT or SIGTERM, or when an interface goes.
+ * A bridge between two interfaces that loses, delays, reorders, duplicates and corrupts, for
+ * kernels without netem. SPEC is key=value,..., keys and units as in impair_model.h. Prints
+ * {"ready": true} when frames pass, and counters of both directions when it ends: at SIGINT or
+ * SIGTERM, or when an interface goes.
  *
- * Frames must be as on a wire: neither longer than the MTU nor with a checksum left to a device, so segmentation
- * and TX checksum offload have to be off at both far ends. Such frames are counted. */
+ * Frames must be as on a wire: neither longer than the MTU nor with a checksum left to a device, so
+ * segmentation and TX checksum offload have to be off at both far ends. Such frames are counted. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What an imperfect wire does to the frames of one direction. A function of specification, seed, frames and
- * times: each frame takes the same number of random draws, so frame k meets the same fate in every run,
- * whatever its timing. */
+/* What an imperfect wire does to the frames of one direction. A function of specification, seed,
+ * frames and times: each frame takes the same number of random draws, so frame k meets the same
+ * fate in every run, whatever its timing. */
 #ifndef IMPAIR_MODEL_H
 #define IMPAIR_MODEL_H
 
@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Chances are in [0, 1]. Name in a specification, field, factor from the specification's unit, most. */
+/* Chances are in [0, 1]. Name in a specification, field, factor from the specification's unit,
+ * most. */
 #define IMPAIR_KEYS(X)                                                                             \
     X(loss, 0.01, 100)          /* percent: independent losses */                                  \
     X(burst_enter, 0.01, 100)   /* percent: Gilbert-Elliott, good -> bad */                        \
@@ -32,8 +33,9 @@ struct impair_spec {
 
 #define IMPAIR_COUNTERS(X)                                                                         \
     X(frames_in)                                                                                   \
-    X(frames_out) X(lost) X(duplicated) X(reordered) X(corrupted) X(queue_dropped) X(send_failed)  \
-        X(oversize) X(unfinished_checksum)
+    X(frames_out)                                                                                  \
+    X(lost) X(duplicated) X(reordered) X(corrupted) X(queue_dropped) X(send_failed) X(oversize)    \
+        X(unfinished_checksum)
 
 struct impair_counters {
 #define FIELD(name) uint64_t name;

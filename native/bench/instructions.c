@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Instructions by callgrind: the machine may have no hardware counters. The program runs itself under
- * valgrind with one case, and only what happens inside bench_measured_step() is counted. */
+/* Instructions by callgrind: the machine may have no hardware counters. The program runs itself
+ * under valgrind with one case, and only what happens inside bench_measured_step() is counted. */
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -14,7 +14,8 @@
 
 extern char **environ;
 
-/* Ends the child's chatter in /dev/null; what it counted is in `out_file`, what it did on standard output. */
+/* Ends the child's chatter in /dev/null; what it counted is in `out_file`, what it did on standard
+ * output. */
 static int run(char *const argv[], char *output, size_t output_size)
 {
     int pipe_fd[2], status = -1;

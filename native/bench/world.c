@@ -82,8 +82,8 @@ static void side_open(struct bench_side *s, const struct bench_opts *o, uint8_t 
     e.chunks_max = o->chunks_max;
     e.offloads = o->offloads;
     e.time_wait = o->time_wait;
-    /* The client never sends a bare ACK for a reply: its next request carries it, as long as that one
-     * comes within this time. RFC 9293 section 3.8.6.3 allows up to 500 ms. */
+    /* The client never sends a bare ACK for a reply: its next request carries it, as long as that
+     * one comes within this time. RFC 9293 section 3.8.6.3 allows up to 500 ms. */
     e.delayed_ack = QS_MS(400);
     e.mac[0] = 2;
     e.mac[5] = id;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two engines joined by an in-memory link in one thread and in virtual time: what the measurements of
- * `qs-bench-engine` drive. The link neither loses nor reorders. */
+/* Two engines joined by an in-memory link in one thread and in virtual time: what the measurements
+ * of `qs-bench-engine` drive. The link neither loses nor reorders. */
 #ifndef QS_BENCH_WORLD_H
 #define QS_BENCH_WORLD_H
 
@@ -9,7 +9,8 @@
 
 /* Frames of one turn, as drivers hand them over. */
 #define BENCH_BURST 64u
-/* Buffers of each direction, used in turn as a device's ring uses them: a frame is not always in L1. */
+/* Buffers of each direction, used in turn as a device's ring uses them: a frame is not always in
+ * L1. */
 #define BENCH_RING 512u
 #define BENCH_FRAME_BYTES 2048u
 #define BENCH_MESSAGE_BYTES 64u
@@ -73,8 +74,8 @@ __attribute__((noreturn, format(printf, 1, 2))) void bench_die(const char *forma
 void bench_world_open(struct bench_world *w, const struct bench_opts *o);
 void bench_world_close(struct bench_world *w);
 
-/* Starts an active open of the client for slot `idx`, from an address and port that no other of the last
- * 480,000 numbers had. */
+/* Starts an active open of the client for slot `idx`, from an address and port that no other of the
+ * last 480,000 numbers had. */
 void bench_open(struct bench_world *w, uint32_t idx, uint64_t number);
 
 /* Opens `n` connections and waits until all are established. */
@@ -83,11 +84,12 @@ void bench_connect(struct bench_world *w, uint32_t n);
 /* Client writes one request on slot `idx`. */
 void bench_request(struct bench_world *w, uint32_t idx);
 
-/* Client's turn: what the server sent is taken, the application reacts, frames for the server come out. */
+/* Client's turn: what the server sent is taken, the application reacts, frames for the server come
+ * out. */
 void bench_client_turn(struct bench_world *w);
 
-/* Server's turn, for set-up; bench_measured_step() is the same code under a name of its own, so that a
- * profiler can count it alone. Both return the frames written. */
+/* Server's turn, for set-up; bench_measured_step() is the same code under a name of its own, so
+ * that a profiler can count it alone. Both return the frames written. */
 size_t bench_server_step(struct bench_world *w);
 size_t bench_measured_step(struct bench_world *w);
 

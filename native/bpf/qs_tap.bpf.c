@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The software NIC on a multi-queue TAP: two programs over the same memory.
- * qs_tap_steer (TUNSETSTEERINGEBPF) returns the queue. It cannot drop, and the kernel does not call it on a device
- * with one queue. qs_tap_filter (TUNSETFILTEREBPF) runs after it on every frame and drops what a rule drops; it
- * looks only when there are such rules, or when steering was not called. */
+ * qs_tap_steer (TUNSETSTEERINGEBPF) returns the queue. It cannot drop, and the kernel does not call
+ * it on a device with one queue. qs_tap_filter (TUNSETFILTEREBPF) runs after it on every frame and
+ * drops what a rule drops; it looks only when there are such rules, or when steering was not
+ * called. */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* XDP: TCP frames to claimed addresses and ports go to an AF_XDP socket, everything else to the kernel.
- * qs_xdp_nic hands them to the socket of the hardware queue they arrived on. qs_xdp_soft lets the software NIC
- * choose among sockets bound to one queue, and drops what its rules drop, claimed or not.
- * Fragments, extension headers and what cannot be parsed are never claimed. A claimed frame whose queue has no
- * socket is dropped: the kernel would answer it with a reset. */
+/* XDP: TCP frames to claimed addresses and ports go to an AF_XDP socket, everything else to the
+ * kernel. qs_xdp_nic hands them to the socket of the hardware queue they arrived on. qs_xdp_soft
+ * lets the software NIC choose among sockets bound to one queue, and drops what its rules drop,
+ * claimed or not. Fragments, extension headers and what cannot be parsed are never claimed. A
+ * claimed frame whose queue has no socket is dropped: the kernel would answer it with a reset. */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>

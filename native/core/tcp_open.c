@@ -74,7 +74,7 @@ void qs_tcp_take_syn(struct qs_engine *e, struct qs_block *c, const struct qs_se
     uint32_t own = qs_tcp_own_mss(e, c);
     if (mss > own)
         mss = own;
-    /* RFC 6691: the MSS option never counts options, what is sent does. */
+    /* RFC 9293 section 3.7.1: the MSS option never counts options, what is sent does. */
     c->mss = (uint16_t)(mss - (c->flags & QS_CF_TS ? QS_TCP_TS_BYTES : 0));
     c->snd_wnd = c->snd_wnd_max = s->wnd; /* never scaled in a SYN */
     c->snd_wl1 = s->seq;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target of the two walks over attacker-made lists: TCP options and IPv6 extension headers. Each input
- * meets a fresh engine, and a walk of our own says what has to come of it. First byte: what and how. */
+/* Fuzz target of the two walks over attacker-made lists: TCP options and IPv6 extension headers.
+ * Each input meets a fresh engine, and a walk of our own says what has to come of it. First byte:
+ * what and how. */
 #include <string.h>
 
 #include "bytes.h"
@@ -99,7 +100,8 @@ static void try_syn(struct fuzz_world *w, struct fuzz_peer *p, const uint8_t *op
 /* After the SYN's options: what the engine sends keeps to them. */
 static void try_sending(struct fuzz_world *w, struct fuzz_peer *p, const struct offer *offer)
 {
-    /* TSval of our SYN is unknown here; an ACK without payload and the same time is never too old. */
+    /* TSval of our SYN is unknown here; an ACK without payload and the same time is never too old.
+     */
     struct fuzz_segment s = {.flags = WIRE_ACK, .window = 0xffff};
     (void)fuzz_send(w, p, &s);
     fuzz_events(w);
@@ -162,7 +164,8 @@ static bool is_harmless(const struct wire_ext *e)
     return true;
 }
 
-/* RFC 8200 section 4.2: the two top bits of an unknown option's type ask for the packet to be discarded. */
+/* RFC 8200 section 4.2: the two top bits of an unknown option's type ask for the packet to be
+ * discarded. */
 static bool asks_discard(const struct wire_ext *e)
 {
     for (size_t at = 0; at < e->len;) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target of the whole engine: an input is a list of operations. First two bytes: choices (world.h). Then
- * for each operation one byte that names it and what it takes. Peers and frames are right unless the
- * input says otherwise, so that short inputs reach deep states. */
+/* Fuzz target of the whole engine: an input is a list of operations. First two bytes: choices
+ * (world.h). Then for each operation one byte that names it and what it takes. Peers and frames are
+ * right unless the input says otherwise, so that short inputs reach deep states. */
 #include <stdlib.h>
 #include <string.h>
 

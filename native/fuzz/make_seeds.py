@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the first inputs of the fuzz targets: `python3 make_seeds.py corpus`.
 
-Each is a short story in the operations of fuzz_rx.c or the lists of fuzz_options.c; libFuzzer takes it from
-there. Files that it found have names of their own and are left alone.
+Each is a short story in the operations of fuzz_rx.c or the lists of fuzz_options.c; libFuzzer
+takes it from there. Files that it found have names of their own and are left alone.
 """
 
 import sys

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The other main of a fuzz target: runs every file that it is given, or every file of a directory, once. Any
- * compiler builds it, so that what fuzzing found stays a test. */
+/* The other main of a fuzz target: runs every file that it is given, or every file of a directory,
+ * once. Any compiler builds it, so that what fuzzing found stays a test. */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Frames as the RFCs describe them, written without a look at native/core: builds what the fuzz targets feed
- * to an engine and judges what comes out of it. */
+/* Frames as the RFCs describe them, written without a look at native/core: builds what the fuzz
+ * targets feed to an engine and judges what comes out of it. */
 #ifndef QS_FUZZ_WIRE_H
 #define QS_FUZZ_WIRE_H
 
@@ -55,8 +55,8 @@ bool wire_is_v4(const qs_addr *a);
 /* Sum of RFC 1071 over `len` bytes on top of `sum`, folded, not complemented. */
 uint16_t wire_sum(const uint8_t *data, size_t len, uint16_t sum);
 
-/* Each writes a whole frame with right lengths and checksums to `out` (WIRE_FRAME_MAX bytes) and returns its
- * length. `ext` may be NULL and is ignored with IPv4. */
+/* Each writes a whole frame with right lengths and checksums to `out` (WIRE_FRAME_MAX bytes) and
+ * returns its length. `ext` may be NULL and is ignored with IPv4. */
 size_t wire_build_ip(uint8_t *out, const struct wire_ends *ends, uint8_t proto,
                      const struct wire_ext *ext, const uint8_t *l4, size_t l4_len);
 size_t wire_build_tcp(uint8_t *out, const struct wire_ends *ends, const struct wire_tcp *t,
@@ -71,8 +71,8 @@ const char *wire_parse(const uint8_t *frame, size_t len, struct wire_seen *seen)
 const char *wire_judge(const struct qs_frame *f, const struct wire_rules *r,
                        struct wire_seen *seen);
 
-/* Walks extension headers by RFC 8200 section 4 and 4302. @return the protocol that is reached exactly at the
- * end of `e`, or -1 when the chain is broken, ends early or reaches further. */
+/* Walks extension headers by RFC 8200 section 4 and 4302. @return the protocol that is reached
+ * exactly at the end of `e`, or -1 when the chain is broken, ends early or reaches further. */
 int wire_ext_end(const struct wire_ext *e);
 
 /* Looks for option `kind`. @return its first byte, or NULL. Stops at what is malformed. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One engine, peers that speak to it, an application that holds its handles, and what must hold at every
- * moment. Whatever does not hold ends the program by abort(). */
+/* One engine, peers that speak to it, an application that holds its handles, and what must hold at
+ * every moment. Whatever does not hold ends the program by abort(). */
 #ifndef QS_FUZZ_WORLD_H
 #define QS_FUZZ_WORLD_H
 
@@ -86,7 +86,8 @@ unsigned fuzz_send(struct fuzz_world *w, struct fuzz_peer *p, const struct fuzz_
 /* Handshake of passive peer `peer` with its default options. */
 void fuzz_handshake(struct fuzz_world *w, uint32_t peer);
 
-/* Feeds a copy of one frame, in a block of exactly its size so that a sanitizer sees every step past it.
+/* Feeds a copy of one frame, in a block of exactly its size so that a sanitizer sees every step
+ * past it.
  * @return how many of QS_COUNT_DROP_* it added: 0 or 1. */
 unsigned fuzz_rx(struct fuzz_world *w, const uint8_t *frame, size_t len, uint16_t flags);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What every driver offers: frames of one queue in bursts, without a copy where the device allows.
- * A queue is used by one thread at a time; the calls on the whole device (open, close, claim) come from
- * the control thread. */
+ * A queue is used by one thread at a time; the calls on the whole device (open, close, claim) come
+ * from the control thread. */
 #ifndef QS_IO_DRIVER_H
 #define QS_IO_DRIVER_H
 
@@ -52,8 +52,8 @@ struct qs_driver_ops {
     size_t (*rx)(struct qs_driver *d, uint32_t queue, struct qs_frame *frames, size_t n);
     void (*rx_done)(struct qs_driver *d, uint32_t queue, struct qs_frame *frames, size_t n);
 
-    /* Lends up to `n` buffers to fill. tx_commit() sends the first `used` of them and takes the others
-     * back; both always come in pairs. Fewer lent than asked: the device is full for now. */
+    /* Lends up to `n` buffers to fill. tx_commit() sends the first `used` of them and takes the
+     * others back; both always come in pairs. Fewer lent than asked: the device is full for now. */
     size_t (*tx_reserve)(struct qs_driver *d, uint32_t queue, struct qs_frame *frames, size_t n);
     void (*tx_commit)(struct qs_driver *d, uint32_t queue, struct qs_frame *frames, size_t lent,
                       size_t used);
@@ -67,8 +67,8 @@ struct qs_driver_ops {
     /* Counters of one queue; may be NULL. */
     void (*stats)(const struct qs_driver *d, uint32_t queue, struct qs_driver_stats *out);
 
-    /* Takes `port` (host byte order; any local address if `addr` is all zero) from the kernel, or gives
-     * it back. Drivers that own every frame do nothing. */
+    /* Takes `port` (host byte order; any local address if `addr` is all zero) from the kernel, or
+     * gives it back. Drivers that own every frame do nothing. */
     qs_err (*claim)(struct qs_driver *d, const qs_addr *addr, uint16_t port, struct qs_diag *diag);
     void (*unclaim)(struct qs_driver *d, const qs_addr *addr, uint16_t port);
 };

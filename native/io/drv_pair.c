@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Driver `pair`: a wire in memory between two ends, in one process or two, that needs no rights.
  *
- * The sending queue does what wire and NIC would do: it draws the faults, asks the receiver's software NIC for
- * the queue and puts the frame, where it lies, on that queue's ring. So a frame is never copied, and a receiving queue
- * only reads. A side that has nobody at the other end sends into nothing, like a NIC without a link.
+ * The sending queue does what wire and NIC would do: it draws the faults, asks the receiver's
+ * software NIC for the queue and puts the frame, where it lies, on that queue's ring. So a frame is
+ * never copied, and a receiving queue only reads. A side that has nobody at the other end sends
+ * into nothing, like a NIC without a link.
  *
- * Invariants: a queue is used by one thread at a time; it changes to another wire (qs_pair_link.current) only
- * while no frame is lent, so all that lies between rx and rx_done, reserve and commit belongs to one wire. */
+ * Invariants: a queue is used by one thread at a time; it changes to another wire
+ * (qs_pair_link.current) only while no frame is lent, so all that lies between rx and rx_done,
+ * reserve and commit belongs to one wire. */
 #include "io/driver.h"
 
 #include "io/clock.h"
@@ -235,8 +237,8 @@ static void publish(struct pair *p, struct pair_queue *q)
         if (n == 0)
             continue;
         qs_softnic_count_queue(q->wire->peer_nic, rx, n, tx->burst_bytes[rx]);
-        /* In one order with the receiver's store to `asleep` and load of `sent`: either it sees the frames
-         * or we see that it sleeps. */
+        /* In one order with the receiver's store to `asleep` and load of `sent`: either it sees the
+         * frames or we see that it sleeps. */
         atomic_store(&qs_wire_path(q->wire, p->side, q->index, rx)->sent, tx->sent[rx]);
         struct qs_wire_sleeper *sleeper = qs_wire_sleeper(q->wire, 1 - p->side, rx);
         if (atomic_load(&sleeper->asleep) && atomic_exchange(&sleeper->asleep, 0u)) {

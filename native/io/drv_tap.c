@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A multi-queue TAP that this process makes and that goes with it. Each frame is one read() or write()
- * with a virtio_net_hdr before it, which carries checksum and segmentation offload both ways.
+/* A multi-queue TAP that this process makes and that goes with it. Each frame is one read() or
+ * write() with a virtio_net_hdr before it, which carries checksum and segmentation offload both
+ * ways.
  *
- * Which queue a frame takes: with CAP_BPF the steering program of the software NIC decides; without it
- * (a user namespace) the kernel sends a flow to the queue that last wrote one of its frames. */
+ * Which queue a frame takes: with CAP_BPF the steering program of the software NIC decides; without
+ * it (a user namespace) the kernel sends a flow to the queue that last wrote one of its frames. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
@@ -36,7 +37,8 @@
 #define GSO_FRAME_BYTES_MAX (ETH_BYTES + 65535u)
 /* The IP header starts a cache line, the virtio header lies before the frame. */
 #define FRAME_OFFSET (64u - ETH_BYTES)
-/* Whole pages and a bit: equal places in different buffers must not fall into the same cache sets. */
+/* Whole pages and a bit: equal places in different buffers must not fall into the same cache sets.
+ */
 #define BUF_BYTES (17u * 4096u + 256u)
 _Static_assert(FRAME_OFFSET >= VNET_BYTES && FRAME_OFFSET + FRAME_BYTES_MAX <= BUF_BYTES,
                "a buffer holds the largest frame and its header");
@@ -327,7 +329,8 @@ static size_t tap_rx(struct qs_driver *d, uint32_t queue, struct qs_frame *frame
         uint8_t *data = q->rx_mem + q->rx_lent * BUF_BYTES + FRAME_OFFSET;
         ssize_t bytes = read(q->fd, data - VNET_BYTES, FRAME_BYTES_MAX + VNET_BYTES);
         if (bytes < 0) {
-            /* EFAULT, EINVAL: a frame that does not fit its description; the kernel has dropped it. */
+            /* EFAULT, EINVAL: a frame that does not fit its description; the kernel has dropped it.
+             */
             q->stats.rx_bad += errno != EAGAIN && errno != EINTR && errno != EBADFD;
             break;
         }

@@ -2,11 +2,12 @@
 /* AF_XDP. Claimed frames come here, all others go on to the kernel, which also resolves neighbours.
  *
  * On a NIC: one socket and one UMEM for each hardware queue; zero-copy if the driver has it.
- * On veth, which has no RSS and steers by the sender's socket: all sockets sit on hardware queue 0 and
- * share one UMEM; the software NIC in the XDP program chooses the socket of each frame.
+ * On veth, which has no RSS and steers by the sender's socket: all sockets sit on hardware queue 0
+ * and share one UMEM; the software NIC in the XDP program chooses the socket of each frame.
  *
- * Received frames longer than a chunk come in several and are joined in a buffer of the queue; frames to
- * send lie in one piece over adjacent chunks and are described by several descriptors (xsk_umem.h). */
+ * Received frames longer than a chunk come in several and are joined in a buffer of the queue;
+ * frames to send lie in one piece over adjacent chunks and are described by several descriptors
+ * (xsk_umem.h). */
 #include <errno.h>
 #include <net/if.h>
 #include <poll.h>
@@ -105,7 +106,8 @@ static qs_err check_device(const struct xsk *x, const struct qs_driver_opts *o,
     return QS_OK;
 }
 
-/* Sizes for `n` sockets on one UMEM: no socket can take what the others need, however slow it is. */
+/* Sizes for `n` sockets on one UMEM: no socket can take what the others need, however slow it is.
+ */
 static struct xsk_sizes choose_sizes(uint32_t frame_bytes_max, uint32_t n)
 {
     struct xsk_sizes sizes = {.chunk_bytes = 2048};
@@ -265,14 +267,14 @@ static void set_caps(struct xsk *x)
     snprintf(caps->mode, sizeof caps->mode, "%s", mode);
     memcpy(caps->mac, x->iface.mac, sizeof caps->mac);
     caps->told_neighbours = true;
-    /* When the kernel copies it completes checksums for any device. A zero-copy driver that does not
-     * know the request would send the frame as it is, so there it is done in software. */
+    /* When the kernel copies it completes checksums for any device. A zero-copy driver that does
+     * not know the request would send the frame as it is, so there it is done in software. */
     if (metadata && copy)
         caps->offloads = QS_OFFLOAD_TX_CSUM;
 }
 
-/* Sockets first, program last: until then a claimed frame finds no socket and is dropped. The kernel
- * would answer it with a reset. */
+/* Sockets first, program last: until then a claimed frame finds no socket and is dropped. The
+ * kernel would answer it with a reset. */
 static void xsk_close(struct qs_driver *d)
 {
     struct xsk *x = (struct xsk *)d;
@@ -360,8 +362,8 @@ static uint32_t join_pieces(const struct xsk *x, struct xsk_queue *q, uint32_t n
     return bytes;
 }
 
-/* Describes the frame of `n` descriptors at the head of the ring and keeps its chunks. The numbers are the
- * kernel's, but a wrong one must not become a wild pointer. */
+/* Describes the frame of `n` descriptors at the head of the ring and keeps its chunks. The numbers
+ * are the kernel's, but a wrong one must not become a wild pointer. */
 static bool take_frame(const struct xsk *x, struct xsk_queue *q, uint32_t n, uint8_t *scratch,
                        struct qs_frame *f)
 {

@@ -22,7 +22,8 @@ struct qs_iface {
     /* Addresses that work now; global ones first. What is beyond QS_IFACE_ADDRS_MAX is left out. */
     struct qs_iface_addr addrs[QS_IFACE_ADDRS_MAX];
     uint32_t n_addrs;
-    /* Next hop of the default route through this interface with the lowest metric, or any (all zero). */
+    /* Next hop of the default route through this interface with the lowest metric, or any (all
+     * zero). */
     qs_addr gateway4, gateway6;
 };
 
@@ -30,12 +31,12 @@ struct qs_iface {
  * QS_ERR_SYS. */
 QS_MUST_CHECK qs_err qs_iface_read(struct qs_iface *out, const char *ifname, struct qs_diag *diag);
 
-/* Sets the MTU (bytes, 0 leaves it) and brings the link up. QS_ERR_ARG for an MTU that the device does
- * not take, QS_ERR_PERM, QS_ERR_SYS. */
+/* Sets the MTU (bytes, 0 leaves it) and brings the link up. QS_ERR_ARG for an MTU that the device
+ * does not take, QS_ERR_PERM, QS_ERR_SYS. */
 QS_MUST_CHECK qs_err qs_iface_up(const char *ifname, uint32_t mtu, struct qs_diag *diag);
 
-/* Gives the interface an address in CIDR form, "10.0.0.1/24" or "fd00::1/64", which works at once: no
- * duplicate address detection. QS_ERR_ARG, QS_ERR_PERM, QS_ERR_SYS. */
+/* Gives the interface an address in CIDR form, "10.0.0.1/24" or "fd00::1/64", which works at once:
+ * no duplicate address detection. QS_ERR_ARG, QS_ERR_PERM, QS_ERR_SYS. */
 QS_MUST_CHECK qs_err qs_iface_addr_add(const char *ifname, const char *cidr, struct qs_diag *diag);
 
 /* Parses "10.0.0.1/24", "fd00::1/64"; without a slash the prefix is the whole address. */

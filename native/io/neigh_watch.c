@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two sockets: changes come on one that never blocks, dumps and requests go over another, so that an
- * answer is never mixed up with a change. A change that arrives during a dump is reported after it and
- * is the newer one. */
+/* Two sockets: changes come on one that never blocks, dumps and requests go over another, so that
+ * an answer is never mixed up with a change. A change that arrives during a dump is reported after
+ * it and is the newer one. */
 #include "io/neigh_watch.h"
 
 #include <errno.h>

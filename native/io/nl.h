@@ -17,22 +17,23 @@ struct qs_nl {
     unsigned int seq;
 };
 
-/* Opens a socket that listens to the multicast `groups` (a mask of RTMGRP_*, 0 for none). @return 0 or
- * -errno. */
+/* Opens a socket that listens to the multicast `groups` (a mask of RTMGRP_*, 0 for none). @return 0
+ * or -errno. */
 QS_MUST_CHECK int qs_nl_open(struct qs_nl *nl, unsigned int groups);
 void qs_nl_close(struct qs_nl *nl);
 
 /* Begins a request in `buf` of QS_NL_REQUEST_BYTES. */
 struct nlmsghdr *qs_nl_request(void *buf, uint16_t type, uint16_t flags);
 
-/* Sends `request` and hands each answer to `fn` until the kernel says that it is done. @return 0 or the
- * kernel's -errno. */
+/* Sends `request` and hands each answer to `fn` until the kernel says that it is done. @return 0 or
+ * the kernel's -errno. */
 QS_MUST_CHECK int qs_nl_run(struct qs_nl *nl, struct nlmsghdr *request, mnl_cb_t fn, void *ctx);
 
 /* The same on a socket of its own. */
 QS_MUST_CHECK int qs_nl_once(struct nlmsghdr *request, mnl_cb_t fn, void *ctx);
 
-/* Sorts the attributes after a header of `header_bytes` into `table`, by type; NULL where there is none. */
+/* Sorts the attributes after a header of `header_bytes` into `table`, by type; NULL where there is
+ * none. */
 void qs_nl_attrs(const struct nlmsghdr *msg, size_t header_bytes, const struct nlattr **table,
                  size_t n);
 

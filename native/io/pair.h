@@ -5,8 +5,8 @@
 
 #include "io/driver.h"
 
-/* What happens to the frames that one side sends. Each sending queue draws from its own generator, so a run
- * with the same seed, frames and queues meets the same faults. */
+/* What happens to the frames that one side sends. Each sending queue draws from its own generator,
+ * so a run with the same seed, frames and queues meets the same faults. */
 struct qs_pair_faults {
     uint64_t seed;
     uint32_t loss_ppm; /* of a million frames, each by itself */
@@ -21,8 +21,8 @@ struct qs_pair_fault_counts {
     uint64_t lost, duplicated, reordered, corrupted;
 };
 
-/* Replaces the faults of the frames that this side sends; NULL: none. May be called while traffic runs.
- * QS_ERR_ARG when a rate is above a million, QS_ERR_NOMEM. */
+/* Replaces the faults of the frames that this side sends; NULL: none. May be called while traffic
+ * runs. QS_ERR_ARG when a rate is above a million, QS_ERR_NOMEM. */
 QS_MUST_CHECK qs_err qs_pair_faults_set(struct qs_driver *d, const struct qs_pair_faults *f);
 
 /* How many of this side's frames met which fault, over all queues, since it was opened. */

@@ -22,8 +22,8 @@ struct qs_pair_fate {
 struct qs_pair_fate qs_pair_dice_roll(struct qs_pair_dice *dice, const struct qs_pair_faults *f,
                                       uint32_t queue, qs_time now);
 
-/* Completes a partial checksum of the frame in place, as the device would before the wire, and flips one bit
- * that `dice` chooses. */
+/* Completes a partial checksum of the frame in place, as the device would before the wire, and
+ * flips one bit that `dice` chooses. */
 void qs_pair_damage(struct qs_frame *frame, uint64_t dice);
 
 /* Frames on their way to one receiving queue, the earliest first. */

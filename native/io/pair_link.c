@@ -85,7 +85,8 @@ static qs_err judge_hello(const struct qs_pair_link *l, const struct qs_pair_mes
     return 0;
 }
 
-/* Side 0: makes the memory and fills in the answer; `fds` gets what goes with it, the wire's own first. */
+/* Side 0: makes the memory and fills in the answer; `fds` gets what goes with it, the wire's own
+ * first. */
 static qs_err make_wire(struct qs_pair_link *l, const struct qs_pair_message *hello,
                         const struct qs_pair_fds *theirs, struct qs_pair_fds *ours,
                         struct qs_diag *why)

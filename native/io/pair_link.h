@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How the two ends of a wire find each other, and notice that the other one is gone.
  *
- * Side 0 listens on RUNDIR/NAME.wire. Side 1 connects and says how many queues it has; side 0 answers with the
- * memory of the wire. Each hands over the memory of its software NIC and the eventfds that wake its queues. The
- * connection stays open: its end is the end of the wire, and side 0 then takes the next peer, with new memory. */
+ * Side 0 listens on RUNDIR/NAME.wire. Side 1 connects and says how many queues it has; side 0
+ * answers with the memory of the wire. Each hands over the memory of its software NIC and the
+ * eventfds that wake its queues. The connection stays open: its end is the end of the wire, and
+ * side 0 then takes the next peer, with new memory. */
 #ifndef QS_IO_PAIR_LINK_H
 #define QS_IO_PAIR_LINK_H
 
@@ -32,15 +33,16 @@ struct qs_pair_link {
 /* Largest frame, bytes, on a wire for `mtu` with or without offloads. */
 uint32_t qs_pair_frame_bytes_max(uint32_t mtu, bool offload);
 
-/* Side 0: makes the wire's name; QS_ERR_BUSY if it is taken. Side 1: joins; QS_ERR_NODEV if there is no such
- * wire, QS_ERR_BUSY if another has joined, QS_ERR_ARG if MTU or offloads do not fit. Nothing is left behind
- * on error. */
+/* Side 0: makes the wire's name; QS_ERR_BUSY if it is taken. Side 1: joins; QS_ERR_NODEV if there
+ * is no such wire, QS_ERR_BUSY if another has joined, QS_ERR_ARG if MTU or offloads do not fit.
+ * Nothing is left behind on error. */
 QS_MUST_CHECK qs_err qs_pair_link_open(struct qs_pair_link *l, struct qs_diag *diag);
 
 /* After every user has let go of its wire. */
 void qs_pair_link_close(struct qs_pair_link *l);
 
-/* A user changes from `old` (or NULL) to the current wire (or NULL), which stays mapped until it changes again. */
+/* A user changes from `old` (or NULL) to the current wire (or NULL), which stays mapped until it
+ * changes again. */
 struct qs_wire *qs_pair_link_change(struct qs_pair_link *l, struct qs_wire *old);
 
 /* The user lets go of `old` and takes no other. */

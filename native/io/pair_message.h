@@ -15,8 +15,8 @@ struct qs_pair_message {
     char text[sizeof((struct qs_diag *)0)->text];
 };
 
-/* Hello: software NIC, then the eventfds of its queues. Answer: the same after the wire's memory; none with
- * an error. */
+/* Hello: software NIC, then the eventfds of its queues. Answer: the same after the wire's memory;
+ * none with an error. */
 struct qs_pair_fds {
     uint32_t n;
     int fd[2 + QS_N_QUEUES_MAX];
@@ -25,8 +25,8 @@ struct qs_pair_fds {
 /* Sends without waiting; false when it cannot be sent whole. */
 bool qs_pair_send(int sock, struct qs_pair_message *m, const struct qs_pair_fds *fds);
 
-/* Waits up to 2 s. false: nothing came, or something else; `fds` then holds none. The queue count is in
- * range and `text` ends. */
+/* Waits up to 2 s. false: nothing came, or something else; `fds` then holds none. The queue count
+ * is in range and `text` ends. */
 bool qs_pair_receive(int sock, struct qs_pair_message *m, struct qs_pair_fds *fds);
 
 void qs_pair_fds_close(const struct qs_pair_fds *fds);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory that the two ends of a wire share: for each (sending queue, receiving queue) one ring of frame
- * descriptors there and one ring of slots back; and for each sending queue a pool of frame slots.
+/* Memory that the two ends of a wire share: for each (sending queue, receiving queue) one ring of
+ * frame descriptors there and one ring of slots back; and for each sending queue a pool of frame
+ * slots.
  *
- * Each ring has one writer and one reader and as many entries as the pool has slots, so it is never full and
- * only its writer's index is shared. Whatever is read from here may be nonsense that a broken peer wrote:
- * indexes and lengths are checked before use. */
+ * Each ring has one writer and one reader and as many entries as the pool has slots, so it is never
+ * full and only its writer's index is shared. Whatever is read from here may be nonsense that a
+ * broken peer wrote: indexes and lengths are checked before use. */
 #ifndef QS_IO_PAIR_WIRE_H
 #define QS_IO_PAIR_WIRE_H
 
@@ -53,8 +54,8 @@ struct qs_wire {
     uint32_t users;                  /* under the lock of its qs_pair_link */
 };
 
-/* Slot size for frames of up to `frame_bytes`: odd in cache lines, so that slots spread over the cache's
- * sets. */
+/* Slot size for frames of up to `frame_bytes`: odd in cache lines, so that slots spread over the
+ * cache's sets. */
 uint32_t qs_wire_slot_bytes(uint32_t frame_bytes);
 
 /* Makes the memory for a wire: a memfd that cannot change its size. QS_ERR_NOMEM or QS_ERR_SYS. */
@@ -65,11 +66,12 @@ QS_MUST_CHECK qs_err qs_wire_create(int *out_fd, const struct qs_wire_shape *sha
 QS_MUST_CHECK qs_err qs_wire_memfd(int *out_fd, const char *name, size_t bytes,
                                    struct qs_diag *diag);
 
-/* Maps all `bytes` of a sealed memfd, or NULL; refuses one that is shorter or could be cut short. */
+/* Maps all `bytes` of a sealed memfd, or NULL; refuses one that is shorter or could be cut short.
+ */
 void *qs_wire_map(int fd, size_t bytes);
 
-/* Maps a wire; takes the descriptors `peer_events`, one for each queue of the peer, also on error. QS_ERR_NOMEM
- * or QS_ERR_SYS. */
+/* Maps a wire; takes the descriptors `peer_events`, one for each queue of the peer, also on error.
+ * QS_ERR_NOMEM or QS_ERR_SYS. */
 QS_MUST_CHECK qs_err qs_wire_open(struct qs_wire **out, int wire_fd, int peer_nic_fd,
                                   const struct qs_wire_shape *shape, const int *peer_events,
                                   uint32_t n_peer_events);

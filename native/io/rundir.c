@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Making, taking over and removing a name happen under a lock on the directory: of two processes that
- * both find a dead owner's socket, one gets it and the other is told so. */
+/* Making, taking over and removing a name happen under a lock on the directory: of two processes
+ * that both find a dead owner's socket, one gets it and the other is told so. */
 #include "io/rundir.h"
 
 #include "io/diag.h"

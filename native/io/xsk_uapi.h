@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parts of the AF_XDP interface that are newer than the headers of some systems we build on. Values and
- * layouts are the kernel's. */
+/* Parts of the AF_XDP interface that are newer than the headers of some systems we build on. Values
+ * and layouts are the kernel's. */
 #ifndef QS_IO_XSK_UAPI_H
 #define QS_IO_XSK_UAPI_H
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The memory that AF_XDP sockets move frames in, with its fill and completion rings.
  *
- * Chunks for receiving circulate: fill ring, socket, driver, fill ring. The fill ring holds all of them,
- * so giving one back never fails. The rest are units for sending: as many chunks in a row as the
- * largest frame needs, so that a frame lies in one piece for us and in descriptors for the kernel.
+ * Chunks for receiving circulate: fill ring, socket, driver, fill ring. The fill ring holds all of
+ * them, so giving one back never fails. The rest are units for sending: as many chunks in a row as
+ * the largest frame needs, so that a frame lies in one piece for us and in descriptors for the
+ * kernel.
  *
  * On a NIC each queue has its own. On veth all sockets share one, and the kernel's rings have one
  * producer and one consumer: `shared` ones take a spin lock, once per burst. */
@@ -12,7 +13,8 @@
 
 #include "io/xsk_ring.h"
 
-/* Bytes before the frame in a unit for sending: metadata lies there, and the headers start a line. */
+/* Bytes before the frame in a unit for sending: metadata lies there, and the headers start a line.
+ */
 #define XSK_TX_HEADROOM 64u
 /* What the kernel keeps free before a received frame. */
 #define XSK_RX_HEADROOM 256u
@@ -45,7 +47,8 @@ struct xsk_umem {
 QS_MUST_CHECK qs_err xsk_umem_init(struct xsk_umem *u, const struct xsk_sizes *sizes, bool shared);
 void xsk_umem_free(struct xsk_umem *u);
 
-/* Registers the memory at socket `fd`, which gets the fill and completion rings, and fills the former.
+/* Registers the memory at socket `fd`, which gets the fill and completion rings, and fills the
+ * former.
  * @return 0 or -errno. */
 QS_MUST_CHECK int xsk_umem_register(struct xsk_umem *u, int fd);
 
@@ -61,7 +64,8 @@ static inline uint64_t xsk_unit_addr(const struct xsk_umem *u, uint32_t unit)
     return u->tx_base + (uint64_t)unit * u->unit_bytes + XSK_TX_HEADROOM;
 }
 
-/* Makes a ring of `n` entries (a power of two) at `fd` and maps it; `which` is XDP_RX_RING and so on.
+/* Makes a ring of `n` entries (a power of two) at `fd` and maps it; `which` is XDP_RX_RING and so
+ * on.
  * @return 0 or -errno. */
 QS_MUST_CHECK int xsk_ring_map(struct xsk_ring *r, int fd, int which, uint32_t n);
 void xsk_ring_unmap(struct xsk_ring *r);

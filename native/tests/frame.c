@@ -110,7 +110,7 @@ static void options_to_text(const uint8_t *o, uint32_t left, char *text)
         else if (o[0] == 8 && o[1] == 10)
             sprintf(to, "%sts %u:%u", gap, be(o + 2, 4), be(o + 6, 4));
         else
-            REQUIRE(!"an option that the engine should not send");
+            REQUIRE(false && "an option that the engine should not send");
         left -= o[1];
         o += o[1];
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Frames, rules and a plain model of the software NIC for its tests. The generator of frames knows what it put in, so
- * the model shares nothing with the code under test but the layout of a key. */
+/* Frames, rules and a plain model of the software NIC for its tests. The generator of frames knows
+ * what it put in, so the model shares nothing with the code under test but the layout of a key. */
 #ifndef QS_SOFTNIC_TEST_H
 #define QS_SOFTNIC_TEST_H
 

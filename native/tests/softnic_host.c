@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* softnic_host NAME QUEUES: owns a software NIC in memory and serves its control socket until standard input
- * closes, so that the tests of nicprog run against the real thing. Prints "ready". A line "frame QUEUE BYTES"
- * counts a frame, as the packet path does. */
+/* softnic_host NAME QUEUES: owns a software NIC in memory and serves its control socket until
+ * standard input closes, so that the tests of nicprog run against the real thing. Prints "ready". A
+ * line "frame QUEUE BYTES" counts a frame, as the packet path does. */
 #include "io/softnic.h"
 #include "io/softnic_ethtool.h"
 

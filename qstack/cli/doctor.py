@@ -20,8 +20,8 @@ from ..errors import NoDeviceError
 def doctor(device: str | None, as_json: bool) -> int:
     """Show what works here and why the rest does not, by trying it.
 
-    Reports on all network devices, or on DEVICE only. Nothing on this machine is changed: devices are
-    tried in a network namespace that is gone afterwards. Status 1 when no driver works.
+    Reports on all network devices, or on DEVICE only. Nothing on this machine is changed: devices
+    are     tried in a network namespace that is gone afterwards. Status 1 when no driver works.
     """
     from ..doctor import examine
 

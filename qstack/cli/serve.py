@@ -83,11 +83,9 @@ def _report(
     click.echo("Ctrl-C ends it")
 
 
-def _give(settings: dict[str, Any], **given: Any) -> None:  # noqa: ANN401  as StackConfig
+def _give(settings: dict[str, Any], **given: Any) -> None:
     """Add what was given on the command line."""
-    for name, value in given.items():
-        if value not in (None, ()):
-            settings[name] = value
+    settings.update({name: value for name, value in given.items() if value not in (None, ())})
 
 
 def _print_summary(stats: dict[str, Any]) -> None:
@@ -122,8 +120,8 @@ def _print_summary(stats: dict[str, Any]) -> None:
     "addresses",
     metavar="ADDRESS/LENGTH",
     multiple=True,
-    help="The stack's own, one for each IP version. Default: 10.77.0.2/24 and fd77::2/64; with AF_XDP "
-    "those of the device.",
+    help="The stack's own, one for each IP version. Default: 10.77.0.2/24 and fd77::2/64; "
+    "with AF_XDP those of the device.",
 )
 @click.option(
     "--host-address",
@@ -148,7 +146,7 @@ def serve(
     config_path: Path | None,
     namespace: str | None,
     as_json: bool,
-    **given: Any,  # noqa: ANN401  checked by StackConfig
+    **given: Any,
 ) -> int:
     """Serve the files below DIRECTORY over HTTP, until Ctrl-C.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The load of one run: a flood on the low port, a steady probe on the high one, at the same time."""
+"""The load of one run: a flood on the low port and a steady probe on the high one, together."""
 
 from __future__ import annotations
 
@@ -50,8 +50,10 @@ def _document(process: subprocess.Popen[Any], marker: str) -> dict[str, Any]:
 def flood(popen: Popen, host: str, load: Load) -> subprocess.Popen[Any]:
     """Start wrk on the low port."""
     return popen(
-        ["wrk", "-t", "1", "-c", str(load.connections), "-d", f"{load.seconds:.0f}s", "-s", _REPORT]
-        + [f"http://{host}:{LOW_PORT}/"],
+        [
+            *("wrk", "-t", "1", "-c", str(load.connections), "-d", f"{load.seconds:.0f}s"),
+            *("-s", _REPORT, f"http://{host}:{LOW_PORT}/"),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -86,8 +88,10 @@ def measure(
         time.sleep(0.5)
         probe_s = load.seconds - 1
         probe = popen(
-            [sys.executable, "-m", "qstack.demo.prober", host, str(HIGH_PORT)]
-            + [str(load.probe_per_second), str(probe_s)],
+            [
+                *(sys.executable, "-m", "qstack.demo.prober", host, str(HIGH_PORT)),
+                *(str(load.probe_per_second), str(probe_s)),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

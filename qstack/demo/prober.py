@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends requests at a steady rate over one kernel TCP connection and prints their latencies as JSON.
+"""Sends requests at a steady rate over one kernel TCP connection, prints their latencies as JSON.
 
 Open loop: request n is due at start + n / rate whether or not the one before was answered, and its
 latency counts from when it was due. So a server that stalls is charged for every request that the
@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 
-from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
+from hdrh.histogram import HdrHistogram
 
 _SPIN_NS = 100_000
 _LOWEST_NS, _HIGHEST_NS, _DIGITS = 1_000, 60_000_000_000, 3

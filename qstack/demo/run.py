@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import nicprog
@@ -36,7 +36,7 @@ class DemoOptions:
     """
 
     driver: str = "tap"
-    load: Load = Load()
+    load: Load = field(default_factory=Load)
 
 
 def _need(*programs: str) -> None:

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import nicprog
 import pytest
+
+import nicprog
 
 sys.path.insert(0, str(Path(__file__).parent))
 from owner import Owner

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+
 from nicprog.model import (
     ANY,
     Capabilities,

@@ -9,9 +9,11 @@ import signal
 import threading
 from pathlib import Path
 
-import nicprog
 import pytest
 from hypothesis import HealthCheck, given, settings
+from strategies import capabilities, states
+
+import nicprog
 from nicprog.actions import Action
 from nicprog.apply import differences
 from nicprog.backends.memory import MemoryNic
@@ -19,7 +21,6 @@ from nicprog.errors import ApplyError, Locked, RequestError, SnapshotError, Stal
 from nicprog.model import Capabilities, NicState
 from nicprog.snapshot import Store, locked
 from nicprog.text import state_from_json, state_to_json
-from strategies import capabilities, states
 
 CAN = capabilities()
 NOW = nicprog.NicState(
@@ -118,7 +119,7 @@ def test_a_signal_lets_the_step_end_and_undoes_all(step: int) -> None:
     plan = nicprog.plan(nic, SPEC)
     nic.signal_at = step
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(ApplyError, match="failed: interrupted by SIGTERM; .* undone"):
+    with pytest.raises(ApplyError, match=r"failed: interrupted by SIGTERM; .* undone"):
         nicprog.apply(nic, plan)
     assert nic.read() == NOW
     assert signal.getsignal(signal.SIGTERM) is before
@@ -202,7 +203,7 @@ def test_two_at_once_are_refused() -> None:
 def test_without_a_snapshot_nothing_is_changed(tmp_path: Path) -> None:
     nic = FaultyNic(NOW)
     (tmp_path / "file").touch()
-    with pytest.raises(SnapshotError, match="cannot save its state .* nothing was changed"):
+    with pytest.raises(SnapshotError, match=r"cannot save its state .* nothing was changed"):
         nicprog.apply(nic, nicprog.plan(nic, SPEC), state_dir=tmp_path / "file" / "x")
     assert nic.read() == NOW
 

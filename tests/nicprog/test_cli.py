@@ -14,11 +14,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import nicprog
 import pytest
+from owner import Owner
+
+import nicprog
 from nicprog import cli
 from nicprog.actions import DeleteRule
-from owner import Owner
 
 SPEC = """device = "qp0"
 

@@ -8,11 +8,12 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import capabilities, states
+
 from nicprog import parse
 from nicprog.errors import Refused
 from nicprog.model import Capabilities, Channels, NicState, RssTable, largest_remainder
 from nicprog.resolve import resolve
-from strategies import capabilities, states
 
 CAN = capabilities()
 NOW = NicState(channels=Channels(combined=4), table=RssTable.default(4, 8), key=bytes(40))
@@ -122,7 +123,8 @@ RULE = '[[rule]]\nname = "a"\nprotocol = "tcp"\nfamily = "ipv4"\n'
         ),
         (
             "[rss]\ntable = [0, 1, 2]",
-            "spec:3:1: qp0: table has 3 entries, the NIC's has 8; give 8, or a number that divides it",
+            "spec:3:1: qp0: table has 3 entries, the NIC's has 8; "
+            "give 8, or a number that divides it",
         ),
         ('[rss]\nkey = "00"', "spec:3:1: qp0: key has 1 bytes, the NIC takes exactly 40"),
         (

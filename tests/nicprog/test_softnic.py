@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Against the software NIC's own code: what we send is what it takes, and it refuses what we refuse."""
+"""Against the software NIC's own code: it takes what we send, and refuses what we refuse."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import nicprog
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from owner import Owner
+from strategies import matches, states
+
+import nicprog
 from nicprog._ethtool import lib
 from nicprog.actions import (
     DeleteRule,
@@ -28,8 +31,6 @@ from nicprog.backends.ethtool import EthtoolNic
 from nicprog.errors import DeviceError, NicprogError, RequestError
 from nicprog.model import ANY, Channels, Flow, FlowRule, Masked, Match, NicState, RssTable
 from nicprog.plan import diff
-from owner import Owner
-from strategies import matches, states
 
 ON_THE_NIC = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from nicprog import load, parse
 from nicprog.errors import FieldError, SpecError
 from nicprog.model import Channels, Masked

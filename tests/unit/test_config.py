@@ -24,7 +24,9 @@ def test_nic_names(nic: str, parts: tuple[str, str]) -> None:
     assert split_nic(nic) == parts
 
 
-@pytest.mark.parametrize("nic", ["", "tap:", "pair:", "averyveryverylongname", "tap:sixteen-bytes-xx"])
+@pytest.mark.parametrize(
+    "nic", ["", "tap:", "pair:", "averyveryverylongname", "tap:sixteen-bytes-xx"]
+)
 def test_bad_nic_names(nic: str) -> None:
     with pytest.raises(ConfigError):
         split_nic(nic)
@@ -56,7 +58,9 @@ def test_bad_settings_say_what_is_wrong(settings: dict[str, Any], what: str) -> 
 
 
 def test_addresses_by_version() -> None:
-    config = StackConfig(nic="tap:t", addresses=("fd00::2/64", "10.0.0.2/24"), gateways=("fd00::1",))
+    config = StackConfig(
+        nic="tap:t", addresses=("fd00::2/64", "10.0.0.2/24"), gateways=("fd00::1",)
+    )
     assert config.address(4) == "10.0.0.2/24"
     assert config.address(6) == "fd00::2/64"
     assert config.gateway(6) == "fd00::1"

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.fake_transport import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qstack.http import Limits, Request, Response
+from tests.unit.fake_transport import Client
 
 
 def echo(request: Request) -> Response:
@@ -64,7 +64,9 @@ MESSAGES = {
 
 
 @given(st.lists(st.sampled_from(sorted(MESSAGES)), min_size=1, max_size=5), st.data())
-def test_requests_cut_at_any_byte_give_the_same_answers(names: list[str], data: st.DataObject) -> None:
+def test_requests_cut_at_any_byte_give_the_same_answers(
+    names: list[str], data: st.DataObject
+) -> None:
     wire = b"".join(MESSAGES[name][0] for name in names) + CLOSE
     cuts = sorted(data.draw(st.sets(st.integers(1, len(wire) - 1), max_size=12)))
     pieces = [wire[a:b] for a, b in zip([0, *cuts], [*cuts, len(wire)], strict=True)]
@@ -116,7 +118,8 @@ def test_http_1_0_closes_unless_asked() -> None:
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
         (
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: a\r\n"
+            b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
             400,
         ),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),

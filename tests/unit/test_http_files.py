@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.unit.fake_transport import Client
 
 from qstack.http import StaticFiles
+from tests.unit.fake_transport import Client
 
 
 @pytest.fixture
@@ -47,8 +47,17 @@ def test_head_leaves_no_descriptor_open(site: Path) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["/none", "/", "/../secret", "/%2e%2e/secret", "/sub/../../secret", "/link", "/fifo", "/%00"]
-    + ["/" + str(Path("/etc/passwd")), "//etc/passwd"],
+    [
+        "/none",
+        "/",
+        "/../secret",
+        "/%2e%2e/secret",
+        "/sub/../../secret",
+        "/link",
+        "/fifo",
+        "/%00",
+        "//etc/passwd",
+    ],
 )
 def test_what_is_not_a_file_below_the_root_is_404(site: Path, target: str) -> None:
     out = get(site, target)

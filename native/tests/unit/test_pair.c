@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The wire in memory: frames arrive whole, once and where the receiver's software NIC wants them. */
+/* The wire in memory: frames arrive whole, once and where the receiver's software NIC wants them.
+ */
 #include "pair_rig.h"
 
 #include "io/softnic.h"

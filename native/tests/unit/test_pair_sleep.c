@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two threads, or two processes, that sleep on the wire: no wake-up is lost, and none is needed to notice that
- * the other one has died. */
+/* Two threads, or two processes, that sleep on the wire: no wake-up is lost, and none is needed to
+ * notice that the other one has died. */
 #include "pair_rig.h"
 
 #include <pthread.h>
