@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares what a wheel holds with the tree: every Python file, both extensions, and nothing else.
+"""Compares what a wheel holds with the tree: every Python file, both extensions, the
+native programs of the package, and nothing else.
 
 Usage: ``python -m tools.check_wheel WHEEL``
 """
@@ -15,6 +16,7 @@ from tools.tree import ROOT, sources
 
 _EXTENSIONS = ("qstack/_native/_qs", "nicprog/_ethtool/_uapi")
 _ABI3 = ".abi3.so"
+_PROGRAMS = ("qs-bench-engine",)  # installed beside the extension of qstack
 _METADATA = re.compile(r"qstack_net-[^/]+\.dist-info/.+")
 
 
@@ -24,6 +26,7 @@ def expected(root: Path) -> set[str]:
     python = sources(root, packages, (".py", ".pyi", ".typed", ".toml", ".html"))
     files = {path.relative_to(root).as_posix() for path in python}
     files |= {f"{p}/py.typed" for p in packages if (root / p / "py.typed").is_file()}
+    files |= {f"qstack/_native/{name}" for name in _PROGRAMS}
     return files | {name + _ABI3 for name in _EXTENSIONS}
 
 
