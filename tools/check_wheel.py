@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares what a wheel holds with the tree: every Python file, both extensions, the
-native programs of the package, and nothing else.
+"""Compares what a wheel holds with the tree.
 
+Every Python file, both extensions, the native programs of the package, and nothing else.
 Usage: ``python -m tools.check_wheel WHEEL``
 """
 
