@@ -28,7 +28,7 @@ _LAYOUT_4: Final = struct.Struct(">4s4sHHBBB37x")
 _LAYOUT_6: Final = struct.Struct(">16s16sHHBB14x")
 
 
-def new_rxnfc(command: int, **fields: int) -> Any:
+def new_rxnfc(command: int, **fields: Any) -> Any:
     """A zeroed ``struct ethtool_rxnfc`` with some of its fields set."""
     request = ffi.new("struct ethtool_rxnfc *")
     request.cmd = command

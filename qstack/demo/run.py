@@ -3,68 +3,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import nicprog
 
-from ..errors import QStackError
 from ..lab import Lab, tap_lab, veth_lab
 from . import proofs
-from .load import HIGH_CLASS, HIGH_PORT, LOW_PORT, Load, measure
-
-_READY_S = 20.0
-_END_S = 5.0
-
-Progress = Callable[[str, float], None]
-"""Called with what is going on and the part of it that is done, 0 to 1."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DemoOptions:
-    """What to show.
-
-    Attributes:
-        driver: "tap", "xsk" or "pair".
-        load: How much each server is asked.
-    """
-
-    driver: str = "tap"
-    load: Load = field(default_factory=Load)
-
-
-def _need(*programs: str) -> None:
-    missing = [name for name in programs if shutil.which(name) is None]
-    if missing:
-        raise QStackError(
-            f"missing: {', '.join(missing)}; install with 'apt-get install {' '.join(missing)}'"
-        )
-
-
-@contextlib.contextmanager
-def _running(process: subprocess.Popen[Any]) -> Iterator[str]:
-    """Yield the first line that a server prints; end it afterwards."""
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        if not line:
-            _, err = process.communicate(timeout=_END_S)
-            said = (err or "").strip().splitlines()
-            raise QStackError(f"a server did not start: {said[-1] if said else 'no reason given'}")
-        yield line
-    finally:
-        process.terminate()
-        try:
-            process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+from .load import HIGH_CLASS, HIGH_PORT, LOW_PORT, measure
+from .options import DemoOptions, Progress
+from .pair import run_pair
+from .process import need, running
 
 
 def _server(lab: Lab, args: list[str]) -> subprocess.Popen[Any]:
@@ -88,7 +39,7 @@ def _serve_args(lab: Lab) -> list[str]:
 
 def _on_qstack(lab: Lab, options: DemoOptions, progress: Progress) -> dict[str, Any]:
     host = str(lab.server4.ip)
-    with _running(_server(lab, _serve_args(lab))) as line:
+    with running(_server(lab, _serve_args(lab))) as line:
         info = json.loads(line)
         with nicprog.open(lab.server_if) as nic:
             progress("curl, the rule and the RSS table", 0.1)
@@ -115,7 +66,7 @@ def _on_kernel(options: DemoOptions, progress: Progress) -> dict[str, Any]:
     with veth_lab() as lab:
         host = str(lab.server4.ip)
         ports = [str(LOW_PORT), str(HIGH_PORT)]
-        with _running(_server(lab, ["-m", "qstack.demo.kernel_server", host, *ports])):
+        with running(_server(lab, ["-m", "qstack.demo.kernel_server", host, *ports])):
             return measure(
                 lab.client.popen, host, options.load, lambda part: progress("kernel TCP", part)
             )
@@ -132,10 +83,8 @@ def run(options: DemoOptions, progress: Progress) -> dict[str, Any]:
         QStackError, LabError, NicprogError: Something could not be set up; nothing is left behind.
     """
     if options.driver == "pair":
-        from .pair import run_pair
-
         return run_pair(options, progress)
-    _need("wrk", "curl", "ip")
+    need("wrk", "curl", "ip")
     lab = tap_lab() if options.driver == "tap" else veth_lab()
     with lab as here:
         document = _on_qstack(here, options, progress)
