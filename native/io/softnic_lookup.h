@@ -210,34 +210,31 @@ QS_SOFTNIC_STEP uint32_t qs_softnic_find(const struct qs_softnic *nic, uint32_t 
     return 0;
 }
 
+/* Hash of source and destination, the last `bytes` (a constant) of each, and of the ports. */
+QS_SOFTNIC_INLINE uint32_t qs_softnic_toeplitz(const struct qs_softnic_key_bank *bank,
+                                               const struct qs_softnic_key *key, uint32_t bytes)
+{
+    uint32_t hash = 0;
+    QS_SOFTNIC_UNROLL
+    for (uint32_t i = 0; i < bytes; i++)
+        hash ^= QS_SOFTNIC_READ(&bank->table[i][key->src[16 - bytes + i]]) ^
+                QS_SOFTNIC_READ(&bank->table[bytes + i][key->dst[16 - bytes + i]]);
+    if (!(key->present & QS_SOFTNIC_HAS_L4) || (key->proto != 6 && key->proto != 17))
+        return hash;
+    QS_SOFTNIC_UNROLL
+    for (uint32_t i = 0; i < 2; i++)
+        hash ^= QS_SOFTNIC_READ(&bank->table[2 * bytes + i][key->sport[i]]) ^
+                QS_SOFTNIC_READ(&bank->table[2 * bytes + 2 + i][key->dport[i]]);
+    return hash;
+}
+
 /* Toeplitz hash of a key. */
 QS_SOFTNIC_INLINE uint32_t qs_softnic_hash(const struct qs_softnic *nic,
                                            const struct qs_softnic_key *key)
 {
     const struct qs_softnic_key_bank *bank = &nic->banks[QS_SOFTNIC_READ(&nic->active_bank) & 1u];
-    bool with_ports = (key->present & QS_SOFTNIC_HAS_L4) && (key->proto == 6 || key->proto == 17);
-    uint32_t hash = 0;
-    uint32_t done; /* octets of addresses */
-    if (key->family == 4) {
-        done = 8;
-        QS_SOFTNIC_UNROLL
-        for (uint32_t i = 0; i < 4; i++)
-            hash ^= QS_SOFTNIC_READ(&bank->table[i][key->src[12 + i]]) ^
-                    QS_SOFTNIC_READ(&bank->table[4 + i][key->dst[12 + i]]);
-    } else {
-        done = 32;
-        QS_SOFTNIC_UNROLL
-        for (uint32_t i = 0; i < 16; i++)
-            hash ^= QS_SOFTNIC_READ(&bank->table[i][key->src[i]]) ^
-                    QS_SOFTNIC_READ(&bank->table[16 + i][key->dst[i]]);
-    }
-    if (with_ports) {
-        QS_SOFTNIC_UNROLL
-        for (uint32_t i = 0; i < 2; i++)
-            hash ^= QS_SOFTNIC_READ(&bank->table[done + i][key->sport[i]]) ^
-                    QS_SOFTNIC_READ(&bank->table[done + 2 + i][key->dport[i]]);
-    }
-    return hash;
+    return key->family == 4 ? qs_softnic_toeplitz(bank, key, 4)
+                            : qs_softnic_toeplitz(bank, key, 16);
 }
 
 /* Looks once. Returns verdict->queue. */
@@ -307,9 +304,9 @@ QS_SOFTNIC_INLINE void qs_softnic_count_verdict(struct qs_softnic *nic,
         QS_SOFTNIC_ADD(&nic->rule_hits, 1);
         if (verdict->queue == QS_SOFTNIC_DROP)
             QS_SOFTNIC_ADD(&nic->rule_drops, 1);
-    } else if (!verdict->is_ip) {
-        QS_SOFTNIC_ADD(&nic->not_ip, 1);
     }
+    if (!verdict->is_ip)
+        QS_SOFTNIC_ADD(&nic->not_ip, 1);
 }
 
 /* Adds to the counters of a queue; a driver may do it once for a burst. */

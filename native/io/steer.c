@@ -10,6 +10,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <linux/if_link.h>
 #include <net/if.h>
 #include <pthread.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 extern const unsigned char qs_tap_object[], qs_xdp_object[];
@@ -116,21 +118,51 @@ static struct bpf_object *open_object(enum qs_steer_kind kind, char *log, size_t
     return object;
 }
 
+static uint64_t effective_capabilities(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    (void)syscall(SYS_capget, &head, data);
+    return (uint64_t)data[1].effective << 32 | data[0].effective;
+}
+
+/* Writes what this process lacks to load a program of `kind`; empty when it has all rights. Without
+ * CAP_PERFMON the verifier refuses the software NIC's loops and table look-ups, in various words.
+ */
+static void missing_capabilities(enum qs_steer_kind kind, char *names, size_t room)
+{
+    static const struct {
+        uint32_t number;
+        const char *name;
+        bool needed[3]; /* by kind */
+    } rights[] = {{CAP_BPF, "CAP_BPF", {true, true, true}},
+                  {CAP_NET_ADMIN, "CAP_NET_ADMIN", {false, true, true}},
+                  {CAP_PERFMON, "CAP_PERFMON", {true, false, true}}};
+    uint64_t have = effective_capabilities();
+    names[0] = '\0';
+    if (have >> CAP_SYS_ADMIN & 1)
+        have |= 1ull << CAP_BPF | 1ull << CAP_PERFMON;
+    for (size_t i = 0; i < sizeof rights / sizeof rights[0]; i++) {
+        size_t used = strlen(names);
+        if (rights[i].needed[kind] && !(have >> rights[i].number & 1))
+            (void)snprintf(names + used, room - used, "%s%s", used ? ", " : "", rights[i].name);
+    }
+}
+
 static qs_err say_not_loaded(enum qs_steer_kind kind, int error, char *log, struct qs_diag *diag)
 {
-    qs_err code = err_of_errno(error);
-    char line[200];
+    char missing[64], line[200];
+    missing_capabilities(kind, missing, sizeof missing);
     last_line(log, line, sizeof line);
-    if (code == QS_ERR_PERM && !*line)
+    if (*missing) {
         SAY(diag,
-            "the BPF program %s was not loaded: the process lacks CAP_BPF%s; run as root or give "
-            "it "
-            "the capability",
-            prog_name(kind), kind == QS_STEER_TAP ? "" : " or CAP_NET_ADMIN");
-    else
-        SAY(diag, "the BPF program %s was not loaded: %s%s%s", prog_name(kind), strerror(error),
-            *line ? "; the verifier says: " : "", line);
-    return *line && code == QS_ERR_PERM ? QS_ERR_SYS : code;
+            "the BPF program %s was not loaded: the process lacks %s; run as root or give it that",
+            prog_name(kind), missing);
+        return QS_ERR_PERM;
+    }
+    SAY(diag, "the BPF program %s was not loaded: %s%s%s", prog_name(kind), strerror(error),
+        *line ? "; the verifier says: " : "", line);
+    return *line ? QS_ERR_SYS : err_of_errno(error);
 }
 
 static qs_err load_object(struct qs_steer *s, struct qs_diag *diag)

@@ -121,7 +121,9 @@ static void device_and_channels(void)
 }
 
 struct rxfh {
-    struct ethtool_rxfh fixed;
+    uint32_t cmd, rss_context, indir_size, key_size; /* as struct ethtool_rxfh */
+    uint8_t hfunc, zero[3];
+    uint32_t zero2;
     uint32_t table[QS_SOFTNIC_INDIR_SIZE];
     uint8_t key[QS_SOFTNIC_KEY_BYTES];
 };
@@ -129,9 +131,9 @@ _Static_assert(offsetof(struct rxfh, table) == sizeof(struct ethtool_rxfh), "no 
 
 static struct rxfh read_rxfh(void)
 {
-    struct rxfh rxfh = {.fixed = {.cmd = ETHTOOL_GRSSH,
-                                  .indir_size = QS_SOFTNIC_INDIR_SIZE,
-                                  .key_size = QS_SOFTNIC_KEY_BYTES}};
+    struct rxfh rxfh = {.cmd = ETHTOOL_GRSSH,
+                        .indir_size = QS_SOFTNIC_INDIR_SIZE,
+                        .key_size = QS_SOFTNIC_KEY_BYTES};
     get(&rxfh, sizeof rxfh);
     return rxfh;
 }
@@ -168,7 +170,7 @@ static void hash_is_set(void)
 {
     fresh(4);
     struct rxfh rxfh = read_rxfh();
-    rxfh.fixed.cmd = ETHTOOL_SRSSH;
+    rxfh.cmd = ETHTOOL_SRSSH;
     for (uint32_t i = 0; i < QS_SOFTNIC_INDIR_SIZE; i++)
         rxfh.table[i] = i / 64;
     for (uint32_t i = 0; i < 40; i++)
@@ -182,7 +184,7 @@ static void hash_is_set(void)
     refused(&channels, sizeof channels, -EINVAL, "indirection table (3)");
 
     /* no change of the table, a key; key only: it follows the fixed part at once */
-    uint8_t key_only[sizeof rxfh.fixed + 40];
+    uint8_t key_only[sizeof(struct ethtool_rxfh) + 40];
     struct ethtool_rxfh fixed = {
         .cmd = ETHTOOL_SRSSH, .indir_size = ETH_RXFH_INDIR_NO_CHANGE, .key_size = 40};
     memcpy(key_only, &fixed, sizeof fixed);
@@ -205,7 +207,7 @@ static void hash_size_rules(void)
 {
     fresh(4);
     struct rxfh rxfh = read_rxfh();
-    rxfh.fixed.cmd = ETHTOOL_SRSSH;
+    rxfh.cmd = ETHTOOL_SRSSH;
     rxfh.table[200] = 4;
     refused(&rxfh, sizeof rxfh, -EINVAL, "entry 200: queue 4 out of range");
     rxfh.table[200] = 3;
@@ -215,13 +217,13 @@ static void hash_size_rules(void)
     refused(longer, sizeof longer, -EINVAL, "follow from");
     static const uint32_t sizes[] = {1, 128, 255, 257, 512, 0xfffffffe};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        rxfh.fixed.indir_size = sizes[i];
+        rxfh.indir_size = sizes[i];
         refused(&rxfh, sizeof rxfh, -EINVAL, "mismatch with device indir table (256)");
     }
-    rxfh.fixed.indir_size = 256;
+    rxfh.indir_size = 256;
     static const uint32_t key_sizes[] = {1, 39, 41, 52, 0xffffffff};
     for (size_t i = 0; i < sizeof key_sizes / sizeof key_sizes[0]; i++) {
-        rxfh.fixed.key_size = key_sizes[i];
+        rxfh.key_size = key_sizes[i];
         refused(&rxfh, sizeof rxfh, -EINVAL, "mismatch with device key (40)");
     }
     struct ethtool_rxfh fixed = {.cmd = ETHTOOL_SRSSH, .indir_size = ETH_RXFH_INDIR_NO_CHANGE};
