@@ -119,8 +119,33 @@ static void every_verdict_is_old_or_new(void)
     free(nic);
 }
 
+/* What a reader may still hold is not written before the generation tells it so. */
+static void reuse_raises_the_generation(void)
+{
+    uint8_t key[QS_SOFTNIC_KEY_BYTES] = {1};
+    nic = test_new_nic(8);
+    test_vector_frame(&steered, &test_vectors[0], 6);
+    struct qs_softnic_rule rule = matching_rule(0, 1);
+    REQUIRE(qs_softnic_rule_insert(nic, &rule) == 0);
+    CHECK_EQ(nic->generation, 0); /* nothing was retired yet */
+    REQUIRE(qs_softnic_rule_delete(nic, 0) == 0);
+    uint32_t before = nic->generation;
+    REQUIRE(qs_softnic_rule_insert(nic, &rule) == 0); /* into the entry that was freed */
+    CHECK(nic->generation != before);
+    before = nic->generation;
+    rule.queue = 3;
+    REQUIRE(qs_softnic_rule_insert(nic, &rule) == 0); /* replaced */
+    CHECK(nic->generation != before);
+    qs_softnic_set_key(nic, key); /* retires the first bank */
+    before = nic->generation;
+    qs_softnic_set_key(nic, key); /* writes it */
+    CHECK(nic->generation != before);
+    free(nic);
+}
+
 int main(void)
 {
+    RUN(reuse_raises_the_generation);
     RUN(every_verdict_is_old_or_new);
     return TEST_RESULT();
 }

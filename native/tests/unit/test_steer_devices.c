@@ -74,7 +74,7 @@ static void xdp_on_veth(void)
     CHECK_EQ(qs_steer_attach(s, ifindex, &native, &diag), QS_ERR_STATE);
     CHECK_EQ(qs_steer_attach(second, ifindex, &native2, &diag), QS_ERR_BUSY);
     CHECK(!native2);
-    CHECK(strstr(diag.text, "qn-a") != NULL);
+    CHECK(strstr(diag.text, "qn-a has an XDP program already (id ") != NULL);
 
     struct test_frame claimed, other;
     test_vector_frame(&claimed, &test_vectors[0], 6);
