@@ -125,7 +125,8 @@ static void reuse_raises_the_generation(void)
     uint8_t key[QS_SOFTNIC_KEY_BYTES] = {1};
     nic = test_new_nic(8);
     test_vector_frame(&steered, &test_vectors[0], 6);
-    struct qs_softnic_rule rule = matching_rule(0, 1);
+    struct qs_softnic_rule stays = matching_rule(1, 1), rule = matching_rule(0, 1);
+    REQUIRE(qs_softnic_rule_insert(nic, &stays) == 0); /* keeps the group in use */
     REQUIRE(qs_softnic_rule_insert(nic, &rule) == 0);
     CHECK_EQ(nic->generation, 0); /* nothing was retired yet */
     REQUIRE(qs_softnic_rule_delete(nic, 0) == 0);
