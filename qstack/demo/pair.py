@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration without rights: QStack on both ends of a wire in memory, kernel TCP on loopback.
+"""The demonstration without rights: QStack on both ends of a wire in memory, kernel TCP beside it.
 
 The server is the same one in Python; the client is qs-load in a process of its own. There is no
 curl here, since no kernel is at either end: ``curl_ok`` is None.
