@@ -129,7 +129,9 @@ static void enter_recovery(struct qs_engine *e, struct qs_block *c, qs_time now)
     c->recover = c->snd_max;
     c->flags |= QS_CF_RECOVERY | QS_CF_REXMIT_ONE;
     c->flags &= ~QS_CF_RTT_TIMED;
-    e->cc->on_loss(&c->cc, flight(c), c->mss, now);
+    /* What limited transmit let out beyond cwnd does not count: RFC 5681 section 3.2 step 2. */
+    uint32_t out = flight(c) < c->cc.cwnd ? flight(c) : c->cc.cwnd;
+    e->cc->on_loss(&c->cc, out, c->mss, now);
     c->cc.cwnd = c->cc.ssthresh + DUPACKS * c->mss;
     qs_count(e, QS_COUNT_FAST_RETRANSMITS);
 }
