@@ -58,6 +58,17 @@ static void data_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)
     qs_tcp_start_rexmt(e, c, now);
 }
 
+/* The peer took its window back while octets are out: it is probed all the same, RFC 9293
+ * section 3.8.6. */
+static void shut_again(struct qs_engine *e, struct qs_block *c)
+{
+    c->flags &= ~(QS_CF_RECOVERY | QS_CF_REXMIT_ONE | QS_CF_RTT_TIMED);
+    c->flags |= QS_CF_PERSIST;
+    c->recover = c->snd_max;
+    c->snd_nxt = c->snd_una;
+    c->cursor = qs_bytes_find(&e->pool, &c->tx, 0);
+}
+
 static void rexmt_expired(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
     c->t_rexmt.v = 0;
@@ -67,6 +78,9 @@ static void rexmt_expired(struct qs_engine *e, struct qs_block *c, qs_time now)
     }
     if (c->backoff < BACKOFF_MAX)
         c->backoff++;
+    bool out = !qs_seq_eq(c->snd_una, c->snd_max);
+    if (out && c->snd_wnd == 0 && qs_tcp_synchronized(c) && !(c->flags & QS_CF_PERSIST))
+        shut_again(e, c);
     if (!qs_tcp_synchronized(c)) {
         handshake_timeout(e, c, now);
     } else if (stalled_for(c, e->opts.user_timeout, now)) {
@@ -75,7 +89,7 @@ static void rexmt_expired(struct qs_engine *e, struct qs_block *c, qs_time now)
         c->flags |= QS_CF_PROBE;
         qs_block_ready(e, c);
         qs_tcp_start_rexmt(e, c, now);
-    } else if (!qs_seq_eq(c->snd_una, c->snd_max)) {
+    } else if (out) {
         data_timeout(e, c, now);
     }
 }
