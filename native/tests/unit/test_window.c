@@ -110,7 +110,8 @@ static void the_shift_fits_the_buffer(void)
         OUT(20, ".", 1, 0, 2);
         /* What is said is at most a unit more than the buffer, and never beyond 16 bits. */
         uint64_t wnd = (uint64_t)r->last.wnd << row[i].shift;
-        CHECK(wnd + 3000 > row[i].rcvbuf && wnd < (uint64_t)row[i].rcvbuf + (1u << row[i].shift));
+        CHECK(wnd + 3000 + (1u << row[i].shift) > row[i].rcvbuf &&
+              wnd < (uint64_t)row[i].rcvbuf + (1u << row[i].shift));
         rig_free(r);
     }
 }
