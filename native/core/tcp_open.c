@@ -49,7 +49,7 @@ uint16_t qs_tcp_own_mss(const struct qs_engine *e, const struct qs_block *c)
 uint8_t qs_tcp_own_wscale(const struct qs_engine *e)
 {
     uint8_t shift = 0;
-    while (e->opts.rcvbuf_bytes >> shift > UINT16_MAX && shift < 14) /* RFC 7323 section 2.3 */
+    while (e->opts.rcvbuf_bytes >> shift > UINT16_MAX && shift < QS_WSCALE_MAX)
         shift++;
     return shift;
 }

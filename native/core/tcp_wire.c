@@ -9,7 +9,6 @@
 #define OPT_WSCALE 3
 #define OPT_TS 8
 
-#define WSCALE_MAX 14 /* RFC 7323 section 2.3 */
 #define CHECKSUM_AT 16
 
 static void take_option(struct qs_segment *s, uint8_t kind, const uint8_t *body, size_t len)
@@ -21,7 +20,7 @@ static void take_option(struct qs_segment *s, uint8_t kind, const uint8_t *body,
         break;
     case OPT_WSCALE:
         if (len == 1 && (s->flags & QS_SYN))
-            s->wscale = (int8_t)(body[0] > WSCALE_MAX ? WSCALE_MAX : body[0]);
+            s->wscale = (int8_t)(body[0] > QS_WSCALE_MAX ? QS_WSCALE_MAX : body[0]);
         break;
     case OPT_TS:
         if (len == 8) {

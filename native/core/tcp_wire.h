@@ -8,6 +8,7 @@
 
 #define QS_TCP_BYTES 20u
 #define QS_TCP_TS_BYTES 12u /* timestamps with two NOPs in front, RFC 7323 appendix A */
+#define QS_WSCALE_MAX 14    /* RFC 7323 section 2.3 */
 
 #define QS_FIN 0x01u
 #define QS_SYN 0x02u

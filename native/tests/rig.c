@@ -212,6 +212,7 @@ void rig_flush(struct rig *r)
 {
     run_to(r, r->now_ns);
     r->n_queue = 0;
+    REQUIRE(transmit(r) == 0); /* the gauges are published */
 }
 
 struct frame *rig_take(struct rig *r)

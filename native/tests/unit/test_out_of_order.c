@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Octets that arrive ahead of a hole, twice, overlapping, or not at all: RFC 9293 section 3.10.7.4
+ * seventh check, RFC 5681 section 4.2. */
+#include "rig.h"
+
+static void a_hole_is_told_at_once_and_again(void)
+{
+    struct rig *r = rig_new(NULL, false);
+    rig_establish(r, NULL);
+    IN(20, ".", 1001, 1000, 1);
+    OUT(20, ".", 1, 0, 1);
+    IN(21, ".", 2001, 1000, 1);
+    OUT(21, ".", 1, 0, 1);
+    CHECK_EQ(rig_event(r), 0);
+    IN(22, ".", 1, 1000, 1);
+    OUT(22, ".", 1, 0, 3001);
+    CHECK_EQ(rig_event(r), QS_EVENT_READABLE);
+    CHECK_EQ(rig_read(r, 10000), 3000);
+    CHECK_COUNT(OUT_OF_ORDER, 2);
+    rig_flush(r);
+    CHECK_COUNT(CHUNKS, 0);
+    rig_free(r);
+}
+
+static void a_part_of_the_hole_is_acknowledged_at_once(void)
+{
+    struct rig *r = rig_new(NULL, false);
+    rig_establish(r, NULL);
+    IN(20, ".", 101, 100, 1);
+    OUT(20, ".", 1, 0, 1);
+    IN(21, ".", 1, 50, 1);
+    OUT(21, ".", 1, 0, 51);
+    IN(22, ".", 51, 50, 1);
+    OUT(22, ".", 1, 0, 201);
+    CHECK_EQ(rig_read(r, 1000), 200);
+    rig_free(r);
+}
+
+/* Every way in which a second segment can lie to a first one, [101, 201). */
+static void two_that_overlap(void)
+{
+    static const struct {
+        uint32_t seq, len;
+    } row[] = {{101, 100}, {101, 50},  {151, 50},  {120, 30}, {51, 100}, {51, 150}, {51, 300},
+               {151, 100}, {101, 300}, {201, 100}, {1, 300},  {1, 100},  {1, 101},  {200, 2}};
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        struct rig *r = rig_new(NULL, false);
+        rig_establish(r, NULL);
+        rig_in(r, 20, &(struct seg){".", 101, 100, 1});
+        rig_in(r, 21, &(struct seg){".", row[i].seq, row[i].len, 1});
+        rig_in(r, 22, &(struct seg){".", 1, 600, 1}); /* covers all */
+        CHECK_EQ(rig_read(r, 1000), 600);             /* verifies each octet */
+        rig_flush(r);
+        CHECK_COUNT(CHUNKS, 0);
+        rig_free(r);
+    }
+}
+
+#define STREAM 30000u
+
+/* Which octets have been sent, to tell what may be readable. */
+struct model {
+    bool sent[STREAM + 1];
+    uint32_t in_order;
+};
+
+static void note(struct model *m, uint32_t seq, uint32_t len)
+{
+    for (uint32_t i = 0; i < len; i++)
+        m->sent[seq - 1 + i] = true;
+    while (m->in_order < STREAM && m->sent[m->in_order])
+        m->in_order++;
+}
+
+/* Random pieces in random order, overlapping and repeated: what is readable is at any time exactly
+ * the run of octets that were sent from the start on. */
+static void random_segments_against_a_model(void)
+{
+    uint64_t random = qs_test_seed();
+    for (int run = 0; run < 40; run++) {
+        static struct model m;
+        struct rig *r = rig_new(NULL, run & 1);
+        memset(&m, 0, sizeof m);
+        rig_establish(r, NULL);
+        uint32_t taken = 0;
+        for (int i = 0; m.in_order < STREAM && i < 100000; i++) {
+            uint64_t x = qs_test_random(&random);
+            uint32_t reach = x >> 60 ? 6000 : STREAM; /* mostly near, so that it goes on */
+            uint32_t seq = 1 + m.in_order + (uint32_t)(x % reach);
+            seq -= (x >> 20) % 400 < seq ? (uint32_t)(x >> 20) % 400 : 0;
+            uint32_t len = (uint32_t)(x >> 32) % (run % 3 ? 1460 : 40) + 1;
+            if (seq < 1 || seq > STREAM)
+                continue;
+            if (seq + len > STREAM + 1)
+                len = STREAM + 1 - seq;
+            rig_in(r, 20 + i * 0.01, &(struct seg){".", seq, len, 1});
+            if (rig_count(r, QS_COUNT_DROP_NO_CHUNK) == 0)
+                note(&m, seq, len);
+            else
+                break; /* the bound: next test */
+            REQUIRE(rig_info(r).readable_bytes == m.in_order - taken);
+            if (x >> 56 & 1 && m.in_order > taken)
+                taken += (uint32_t)rig_read(r, 3000);
+            rig_flush(r);
+        }
+        rig_free(r);
+    }
+}
+
+/* SegmentSmack: octets with a hole behind each cost a chunk each; the number is bounded, and what
+ * fills the first hole is taken all the same. */
+static void chunks_are_bounded(void)
+{
+    qs_engine_opts o = rig_opts();
+    o.rcvbuf_bytes = 65535;
+    struct rig *r = rig_new(&o, false);
+    rig_establish(r, NULL);
+    for (uint32_t seq = 3; seq < 8003; seq += 2) {
+        rig_in(r, 20, &(struct seg){".", seq, 1, 1});
+        rig_flush(r);
+    }
+    uint64_t held = rig_count(r, QS_COUNT_CHUNKS);
+    CHECK(held >= 32 && held <= 65535 / 512 + 16);
+    CHECK(rig_count(r, QS_COUNT_DROP_NO_CHUNK) > 3000);
+    for (uint32_t seq = 1; seq < 8003; seq += 1000)
+        rig_in(r, 30, &(struct seg){".", seq, 1000, 1});
+    CHECK_EQ(rig_read(r, 10000), 9000);
+    rig_flush(r);
+    CHECK(rig_count(r, QS_COUNT_CHUNKS) <= 1);
+    rig_free(r);
+}
+
+/* One connection cannot take the chunks that others need to take octets in order. */
+static void many_holes_leave_chunks_for_order(void)
+{
+    qs_engine_opts o = rig_opts();
+    o.chunks_max = 64;
+    struct rig *r = rig_new(&o, false);
+    rig_establish(r, NULL);
+    for (uint32_t seq = 3001; seq < 60000; seq += 3000)
+        for (uint32_t k = 0; k < 10; k++)
+            rig_in(r, 20, &(struct seg){".", seq + 2 * k, 1, 1});
+    rig_flush(r);
+    CHECK(rig_count(r, QS_COUNT_CHUNKS) <= 64 - 64 / 8);
+    IN(30, ".", 1, 1400, 1);
+    CHECK_EQ(rig_read(r, 2000), 1400);
+    rig_free(r);
+}
+
+static void fin_ahead_of_a_hole(void)
+{
+    struct rig *r = rig_new(NULL, false);
+    rig_establish(r, NULL);
+    IN(20, "FP.", 101, 100, 1);
+    OUT(20, ".", 1, 0, 1);
+    CHECK_EQ(rig_event(r), 0);
+    CHECK_EQ(rig_state(r), QS_TCP_ESTABLISHED);
+    IN(30, ".", 1, 100, 1);
+    OUT(30, ".", 1, 0, 202);
+    CHECK_EQ(rig_event(r), QS_EVENT_READABLE | QS_EVENT_EOF);
+    CHECK_EQ(rig_state(r), QS_TCP_CLOSE_WAIT);
+    CHECK_EQ(rig_read(r, 1000), 200);
+    CHECK_EQ(rig_read(r, 1000), QS_ERR_EOF);
+    rig_free(r);
+}
+
+static void fin_alone_ahead_of_a_hole(void)
+{
+    struct rig *r = rig_new(NULL, false);
+    rig_establish(r, NULL);
+    IN(20, "F.", 101, 0, 1);
+    OUT(20, ".", 1, 0, 1);
+    IN(30, ".", 1, 100, 1);
+    OUT(30, ".", 1, 0, 102);
+    CHECK_EQ(rig_event(r), QS_EVENT_READABLE | QS_EVENT_EOF);
+    rig_free(r);
+}
+
+/* Octets to the right of the window, and a FIN there, are cut off. */
+static void what_the_window_cuts_off(void)
+{
+    qs_engine_opts o = rig_opts();
+    o.rcvbuf_bytes = 2048;
+    struct rig *r = rig_new(&o, false);
+    rig_establish(r, NULL);
+    IN(20, "FP.", 1, 2100, 1);
+    CHECK_EQ(rig_info(r).readable_bytes, 2048);
+    OUT(20, ".", 1, 0, 2049);
+    CHECK_EQ(r->last.wnd, 0);
+    CHECK_EQ(rig_state(r), QS_TCP_ESTABLISHED);
+    CHECK_EQ(rig_read(r, 3000), 2048);
+    OUT(20, ".", 1, 0, 2049);
+    IN(30, "FP.", 2049, 52, 1);
+    CHECK_EQ(rig_read(r, 3000), 52);
+    CHECK_EQ(rig_read(r, 3000), QS_ERR_EOF);
+    rig_free(r);
+}
+
+/* URGENT/11: the urgent pointer is never looked at, the octets are in line. */
+static void urgent_octets_are_in_line(void)
+{
+    static const uint16_t pointer[] = {0, 1, 5, 10, 11, 1000, 65535};
+    for (size_t i = 0; i < sizeof pointer / sizeof pointer[0]; i++) {
+        static struct frame f;
+        struct rig *r = rig_new(NULL, false);
+        rig_establish(r, NULL);
+        rig_build(r, &f, &(struct seg){"PU.", 1, 10, 1});
+        put(frame_l4(&f) + 18, 2, pointer[i]);
+        frame_fix(&f);
+        rig_frame(r, 20, &f);
+        IN(21, "P.", 11, 10, 1);
+        CHECK_EQ(rig_read(r, 100), 20);
+        rig_free(r);
+    }
+}
+
+int main(void)
+{
+    RUN(a_hole_is_told_at_once_and_again);
+    RUN(a_part_of_the_hole_is_acknowledged_at_once);
+    RUN(two_that_overlap);
+    RUN(random_segments_against_a_model);
+    RUN(chunks_are_bounded);
+    RUN(many_holes_leave_chunks_for_order);
+    RUN(fin_ahead_of_a_hole);
+    RUN(fin_alone_ahead_of_a_hole);
+    RUN(what_the_window_cuts_off);
+    RUN(urgent_octets_are_in_line);
+    return TEST_RESULT();
+}
