@@ -293,6 +293,8 @@ void qs_tcp_retry_write(struct qs_engine *e, struct qs_block *c);
 /* (Re)starts the retransmission timer, or the persist timer with QS_CF_PERSIST, after the present
  * RTO. */
 void qs_tcp_start_rexmt(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* Off; a connection parked on its neighbour looks for it again, which starts the timer anew. */
+void qs_tcp_stop_rexmt(struct qs_engine *e, struct qs_block *c);
 
 /* tcp_rtt.c: RFC 6298. */
 void qs_tcp_rtt_sample(struct qs_block *c, qs_dur rtt);

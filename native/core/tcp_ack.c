@@ -42,7 +42,7 @@ static bool update_window(struct qs_engine *e, struct qs_block *c, const struct 
     if (moved && wnd && c->flags & QS_CF_PERSIST) { /* the window is open again */
         c->flags &= ~(QS_CF_PERSIST | QS_CF_PROBE);
         c->backoff = 0;
-        c->t_rexmt.v = 0;
+        qs_tcp_stop_rexmt(e, c);
     }
     if (moved)
         qs_block_ready(e, c);
@@ -105,7 +105,7 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
 
     if (flight(c) == 0) { /* RFC 6298 rule 5.2 */
         c->stalled.v = 0;
-        c->t_rexmt.v = 0;
+        qs_tcp_stop_rexmt(e, c);
         c->flags &= ~QS_CF_PERSIST;
     } else { /* RFC 6298 rule 5.3 */
         c->stalled = qs_tick_at(s->arrived);

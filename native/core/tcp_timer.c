@@ -12,6 +12,15 @@ void qs_tcp_start_rexmt(struct qs_engine *e, struct qs_block *c, qs_time now)
     qs_block_arm(e, c);
 }
 
+void qs_tcp_stop_rexmt(struct qs_engine *e, struct qs_block *c)
+{
+    c->t_rexmt.v = 0;
+    if (c->in_ready == QS_READY_NEIGH) { /* the timer was to ask for the neighbour again */
+        qs_ready_unlink(e, c);
+        qs_block_ready(e, c);
+    }
+}
+
 static bool stalled_for(const struct qs_block *c, qs_dur limit, qs_time now)
 {
     if (!c->stalled.v)
@@ -71,11 +80,7 @@ static void shut_again(struct qs_engine *e, struct qs_block *c)
 
 static void rexmt_expired(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
-    c->t_rexmt.v = 0;
-    if (c->in_ready == QS_READY_NEIGH) { /* ask for the neighbour again */
-        qs_ready_unlink(e, c);
-        qs_block_ready(e, c);
-    }
+    qs_tcp_stop_rexmt(e, c);
     if (c->backoff < BACKOFF_MAX)
         c->backoff++;
     bool out = !qs_seq_eq(c->snd_una, c->snd_max);
