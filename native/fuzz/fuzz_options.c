@@ -40,8 +40,8 @@ static struct offer walk_options(const uint8_t *o, size_t len)
         if (o[i] == 2 && n == 4) {
             uint16_t value =
                 (uint16_t)((i + 2 < len ? o[i + 2] : 0) << 8 | (i + 3 < len ? o[i + 3] : 0));
-            r.mss = true;
-            r.mss_value = value < r.mss_value ? value : r.mss_value;
+            r.mss |= value != 0; /* zero is none: nothing could be sent */
+            r.mss_value = value && value < r.mss_value ? value : r.mss_value;
         }
         r.wscale |= o[i] == 3 && n == 3;
         r.ts |= o[i] == 8 && n == 10;

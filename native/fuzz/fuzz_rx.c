@@ -185,7 +185,7 @@ static void op_again(struct fuzz_world *w, struct fuzz_input *in)
     p->iss += take32(in);
     p->nxt = p->iss;
     if (p->port >= 40000)
-        p->one_syn = p->other_syn = false;
+        p->one_syn = p->other_syn = p->syn_plain = false;
 }
 
 static void op_segment(struct fuzz_world *w, struct fuzz_input *in)

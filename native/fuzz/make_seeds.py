@@ -94,6 +94,7 @@ def rx_seeds() -> dict[str, bytes]:
         + seg(7, SYN | ACK)
         + op("close", 0)
         + seg(7, FIN | ACK),
+        "active_plain": c + op("open", 0) + op("arp", 2, 6) + seg(6, SYN | ACK, OPTIONS, 0),
         "refused": c + op("open", 0) + op("arp", 2, 6) + seg(6, RST | ACK),
         "silence": c + op("open", 0) + op("deadline") * 12,
         "reorder": c
@@ -207,6 +208,7 @@ def option_seeds() -> dict[str, bytes]:
         "syn6": bytes([v6]) + syn,
         "none": bytes([0]),
         "mss_0": bytes([0, 2, 4, 0, 0]),
+        "mss_0_v6": bytes([v6, 2, 4, 0, 0]),
         "mss_48": bytes([0, 2, 4, 0, 48, 1, 1]) + ts,
         "mss_65535": bytes([v6, 2, 4, 255, 255]),
         "wscale_255": bytes([0, 3, 3, 255, 1]),

@@ -200,13 +200,13 @@ static void saw_tcp(struct fuzz_world *w, const struct wire_seen *s)
             p->engine_iss = t->seq;
             p->engine_nxt = t->seq;
             if (!(t->flags & WIRE_ACK))
-                p->one_syn = p->other_syn = false;
+                p->one_syn = p->other_syn = p->syn_plain = false;
         }
         p->engine_syn = true;
         p->ts = ts != NULL;
         if (t->flags & WIRE_ACK)
             p->syn_acked = t->ack;
-    } else if (p->ts && p->engine_syn && !w->tainted) {
+    } else if (p->ts && p->engine_syn && !p->syn_plain && !w->tainted) {
         /* RFC 7323 section 3.2: once negotiated, in every segment but RST. */
         if (!ts)
             fuzz_fail("a segment to port %u has no timestamp after both SYNs had one", p->port);

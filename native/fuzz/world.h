@@ -26,6 +26,7 @@ struct fuzz_peer {
     bool engine_syn, ts;     /* a SYN of the engine was seen; both sides send timestamps */
     bool one_syn, other_syn; /* SYNs were fed: at `syn_seq`; at another number as well */
     uint32_t syn_seq;
+    bool syn_plain; /* one of them had no timestamp */
 };
 
 struct fuzz_handle {

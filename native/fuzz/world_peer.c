@@ -31,13 +31,16 @@ static size_t default_options(const struct fuzz_world *w, const struct fuzz_peer
     return n + 12;
 }
 
-/* Remembers SYNs: they decide which octet is the first to be read. */
-static void note_syn(struct fuzz_peer *p, uint32_t seq)
+/* Remembers SYNs: they decide which octet is the first to be read, and whether timestamps are on.
+ */
+static void note_syn(struct fuzz_peer *p, const struct wire_tcp *t)
 {
-    if (p->one_syn && p->syn_seq != seq)
+    const uint8_t *ts = wire_option(t, 8);
+    if (p->one_syn && p->syn_seq != t->seq)
         p->other_syn = true;
     p->one_syn = true;
-    p->syn_seq = seq;
+    p->syn_seq = t->seq;
+    p->syn_plain |= !ts || ts[1] != 10;
 }
 
 unsigned fuzz_send(struct fuzz_world *w, struct fuzz_peer *p, const struct fuzz_segment *s)
@@ -58,7 +61,7 @@ unsigned fuzz_send(struct fuzz_world *w, struct fuzz_peer *p, const struct fuzz_
     for (size_t i = 0; i < t.payload_len; i++)
         payload[i] = fuzz_octet(first + (uint32_t)i);
     if (s->flags & WIRE_SYN)
-        note_syn(p, t.seq);
+        note_syn(p, &t);
     if (!s->keep)
         p->nxt = first + (uint32_t)t.payload_len + (s->flags & WIRE_FIN ? 1 : 0);
     size_t len = wire_build_tcp(frame, &p->to_engine, &t, s->ext);
