@@ -17,14 +17,14 @@ enum {
 };
 
 struct offer {
-    bool broken, mss, wscale, ts;
-    uint16_t mss_value; /* smallest offered */
+    bool broken, mss_zero, wscale, ts;
+    uint16_t mss_value; /* largest offered; zero is none, since nothing could be sent */
 };
 
 /* RFC 9293 section 3.1. The builder pads with zeros, which end the list. */
 static struct offer walk_options(const uint8_t *o, size_t len)
 {
-    struct offer r = {.mss_value = 0xffff};
+    struct offer r = {.broken = false};
     for (size_t i = 0; i < len && o[i] != 0;) {
         if (o[i] == 1) {
             i++;
@@ -40,8 +40,8 @@ static struct offer walk_options(const uint8_t *o, size_t len)
         if (o[i] == 2 && n == 4) {
             uint16_t value =
                 (uint16_t)((i + 2 < len ? o[i + 2] : 0) << 8 | (i + 3 < len ? o[i + 3] : 0));
-            r.mss |= value != 0; /* zero is none: nothing could be sent */
-            r.mss_value = value && value < r.mss_value ? value : r.mss_value;
+            r.mss_zero |= value == 0;
+            r.mss_value = value > r.mss_value ? value : r.mss_value;
         }
         r.wscale |= o[i] == 3 && n == 3;
         r.ts |= o[i] == 8 && n == 10;
@@ -111,7 +111,9 @@ static void try_sending(struct fuzz_world *w, struct fuzz_peer *p, const struct 
         return; /* the SYN's timestamp was ahead of ours: PAWS */
     FUZZ_REQUIRE(qs_conn_info(w->engine, h->conn, &info) == 0);
     /* RFC 9293 section 3.7.1: what was offered, or the default; a floor keeps silly values out. */
-    uint32_t most = offer->mss ? offer->mss_value : wire_is_v4(&p->to_engine.src) ? 536 : 1220;
+    uint32_t most = wire_is_v4(&p->to_engine.src) ? 536 : 1220;
+    if (offer->mss_value && !(offer->mss_zero && offer->mss_value < most))
+        most = offer->mss_value;
     FUZZ_REQUIRE(info.mss_octets <= most || info.mss_octets <= 536);
     fuzz_write(w, h, 3000);
     fuzz_tx_all(w);

@@ -109,6 +109,9 @@ static void make_engine(struct fuzz_world *w, const struct fuzz_choice *c)
     FUZZ_REQUIRE(qs_engine_new(&w->engine, &w->opts, &mem) == 0);
     w->rules = (struct wire_rules){c->mtu, c->offloads, w->opts.gso_max_bytes, {0}};
     memcpy(w->rules.mac, w->opts.mac, 6);
+    w->tx_room = c->offloads & QS_OFFLOAD_TSO ? w->opts.gso_max_bytes : c->mtu + 18;
+    for (uint32_t i = 0; i < FUZZ_BURST; i++)
+        FUZZ_REQUIRE((w->tx[i] = malloc(w->tx_room)));
 }
 
 void fuzz_world_open(struct fuzz_world *w, const struct fuzz_choice *c)
@@ -223,11 +226,8 @@ static void saw_tcp(struct fuzz_world *w, const struct wire_seen *s)
 static size_t tx_burst(struct fuzz_world *w, size_t n)
 {
     struct qs_frame frames[FUZZ_BURST];
-    uint32_t room = w->opts.offloads & QS_OFFLOAD_TSO ? w->opts.gso_max_bytes : w->opts.mtu + 18;
-    for (size_t i = 0; i < n; i++) {
-        frames[i] = (struct qs_frame){.data = malloc(room), .room = room, .cookie = i + 77};
-        FUZZ_REQUIRE(frames[i].data);
-    }
+    for (size_t i = 0; i < n; i++)
+        frames[i] = (struct qs_frame){.data = w->tx[i], .room = w->tx_room, .cookie = i + 77};
     uint64_t before[QS_N_COUNTERS], after[QS_N_COUNTERS], bytes = 0;
     qs_engine_counters(w->engine, before, QS_N_COUNTERS);
     size_t sent = qs_engine_tx(w->engine, frames, n, w->now);
@@ -245,8 +245,6 @@ static size_t tx_burst(struct fuzz_world *w, size_t n)
     }
     FUZZ_REQUIRE(after[QS_COUNT_TX_FRAMES] == before[QS_COUNT_TX_FRAMES] + sent);
     FUZZ_REQUIRE(after[QS_COUNT_TX_BYTES] == before[QS_COUNT_TX_BYTES] + bytes);
-    for (size_t i = 0; i < n; i++)
-        free(frames[i].data);
     return sent;
 }
 
@@ -293,5 +291,7 @@ void fuzz_world_close(struct fuzz_world *w)
         w->now = next;
     }
     qs_engine_free(w->engine);
+    for (uint32_t i = 0; i < FUZZ_BURST; i++)
+        free(w->tx[i]);
     FUZZ_REQUIRE(w->allocated == 0);
 }

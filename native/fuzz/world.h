@@ -46,6 +46,8 @@ struct fuzz_world {
     struct wire_rules rules;
     qs_time now;
     size_t allocated;
+    uint8_t *tx[FUZZ_BURST]; /* buffers of `tx_room` bytes each, alone in their blocks */
+    uint32_t tx_room;
     int listeners[2];
     struct fuzz_peer peers[FUZZ_PEERS];
     struct fuzz_handle handles[FUZZ_HANDLES];
