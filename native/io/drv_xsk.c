@@ -6,8 +6,7 @@
  * and share one UMEM; the software NIC in the XDP program chooses the socket of each frame.
  *
  * Received frames longer than a chunk come in several and are joined in a buffer of the queue;
- * frames to send lie in one piece over adjacent chunks and are described by several descriptors
- * (xsk_umem.h). */
+ * frames to send lie over adjacent chunks and are described by several descriptors (xsk_umem.h). */
 #include <errno.h>
 #include <net/if.h>
 #include <poll.h>
@@ -110,11 +109,11 @@ static qs_err check_device(const struct xsk *x, const struct qs_driver_opts *o,
  */
 static struct xsk_sizes choose_sizes(uint32_t frame_bytes_max, uint32_t n)
 {
-    struct xsk_sizes sizes = {.chunk_bytes = 2048};
+    struct xsk_sizes sizes = {.chunk_bytes = 2048, .unit_chunks = 1};
     if (frame_bytes_max + XSK_RX_HEADROOM > sizes.chunk_bytes)
         sizes.chunk_bytes = 4096;
-    sizes.unit_chunks =
-        (XSK_TX_HEADROOM + frame_bytes_max + sizes.chunk_bytes - 1) / sizes.chunk_bytes;
+    while (xsk_unit_room(&sizes) < frame_bytes_max)
+        sizes.unit_chunks++;
     sizes.rx_chunks = n * (RX_RING + BURST) + RX_SPARE;
     sizes.tx_units = n * (TX_RING / sizes.unit_chunks + UNIT_CACHE);
     return sizes;
@@ -470,7 +469,7 @@ static size_t xsk_tx_reserve(struct qs_driver *d, uint32_t queue, struct qs_fram
         uint32_t unit = q->units[--q->n_units];
         frames[i] = (struct qs_frame){
             .data = u->mem + xsk_unit_addr(u, unit),
-            .room = u->unit_bytes - XSK_TX_HEADROOM,
+            .room = xsk_unit_room(&u->sizes),
             .cookie = unit,
         };
     }
@@ -491,6 +490,19 @@ static uint32_t put_metadata(const struct qs_frame *f)
     return XSK_TX_METADATA;
 }
 
+/* The kernel wants room for metadata before every descriptor of its chunk, also before those that
+ * continue a frame. So what lies beyond the first chunk moves up, the last piece first. */
+static void spread_pieces(const struct xsk_umem *u, uint8_t *data, uint32_t len)
+{
+    uint32_t first = u->sizes.chunk_bytes - XSK_TX_HEADROOM;
+    uint32_t piece = u->sizes.chunk_bytes - XSK_TX_GAP;
+    for (uint32_t n = (len - 1 + piece - first) / piece; n > 0; n--) {
+        uint32_t start = first + (n - 1) * piece;
+        uint32_t bytes = len - start < piece ? len - start : piece;
+        memmove(data + start + n * XSK_TX_GAP, data + start, bytes);
+    }
+}
+
 /* One descriptor for each chunk that the frame touches. */
 static void put_frame(struct xsk_queue *q, const struct qs_frame *f)
 {
@@ -498,6 +510,8 @@ static void put_frame(struct xsk_queue *q, const struct qs_frame *f)
     uint32_t options = put_metadata(f), left = f->len, n = 0;
     uint64_t addr = xsk_unit_addr(u, (uint32_t)f->cookie);
     uint32_t room = u->sizes.chunk_bytes - XSK_TX_HEADROOM;
+    if (left > room)
+        spread_pieces(u, f->data, left);
     while (left) {
         uint32_t bytes = left < room ? left : room;
         left -= bytes;
@@ -506,8 +520,8 @@ static void put_frame(struct xsk_queue *q, const struct qs_frame *f)
             .len = bytes,
             .options = options | (left ? XSK_PKT_CONTD : 0),
         };
-        addr += bytes;
-        room = u->sizes.chunk_bytes;
+        addr += bytes + XSK_TX_GAP;
+        room = u->sizes.chunk_bytes - XSK_TX_GAP;
         options = 0;
         n++;
     }

@@ -3,8 +3,8 @@
  *
  * Chunks for receiving circulate: fill ring, socket, driver, fill ring. The fill ring holds all of
  * them, so giving one back never fails. The rest are units for sending: as many chunks in a row as
- * the largest frame needs, so that a frame lies in one piece for us and in descriptors for the
- * kernel.
+ * the largest frame needs, in which it is written in one piece and then given to the kernel chunk
+ * by chunk.
  *
  * On a NIC each queue has its own. On veth all sockets share one, and the kernel's rings have one
  * producer and one consumer: `shared` ones take a spin lock, once per burst. */
@@ -12,10 +12,14 @@
 #define QS_IO_XSK_UMEM_H
 
 #include "io/xsk_ring.h"
+#include "io/xsk_uapi.h"
 
 /* Bytes before the frame in a unit for sending: metadata lies there, and the headers start a line.
  */
 #define XSK_TX_HEADROOM 64u
+/* The same in the chunks after the first: metadata never lies there, but the kernel wants its room.
+ */
+#define XSK_TX_GAP ((uint32_t)sizeof(struct xsk_tx_meta))
 /* What the kernel keeps free before a received frame. */
 #define XSK_RX_HEADROOM 256u
 
@@ -57,6 +61,12 @@ void xsk_umem_refill(struct xsk_umem *u, const uint64_t *addrs, uint32_t n);
 
 /* Collects what was sent and takes up to `n` free units. @return units written to `units`. */
 uint32_t xsk_umem_take_units(struct xsk_umem *u, uint32_t *units, uint32_t n);
+
+/* Bytes of the longest frame that fits a unit. */
+static inline uint32_t xsk_unit_room(const struct xsk_sizes *s)
+{
+    return s->unit_chunks * (s->chunk_bytes - XSK_TX_GAP) - (XSK_TX_HEADROOM - XSK_TX_GAP);
+}
 
 /* First byte for a frame in a unit. */
 static inline uint64_t xsk_unit_addr(const struct xsk_umem *u, uint32_t unit)
