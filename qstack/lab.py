@@ -241,9 +241,14 @@ def _read(path: Path) -> tuple[Record, IO[str]] | None:
     """Reads a record; its file is returned locked if the owner is dead."""
     try:
         file = path.open("r+")
-        alive = not _lock(file)
+    except FileNotFoundError:
+        return None
+    alive = not _lock(file)
+    try:
         content = json.load(file)
-    except (FileNotFoundError, json.JSONDecodeError):
+    except json.JSONDecodeError:
+        # Not one of ours: those appear when they are whole.
+        file.close()
         return None
     record = Record(
         name=path.stem,

@@ -161,6 +161,16 @@ def test_a_forked_copy_does_not_take_the_lab_away() -> None:
         os._exit(0)
 
 
+def test_a_record_that_cannot_be_read_is_left_alone() -> None:
+    with lab.tap_lab():
+        stray = lab.run_dir() / "labs/stray.json"
+        stray.touch()
+        assert lab.sweep() == []
+        with pytest.raises(lab.LabError, match="no lab 'stray'"):
+            lab.remove("stray")
+        assert stray.exists()
+
+
 def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(lab.LabError, match="needs root; run it with sudo"), lab.tap_lab():
