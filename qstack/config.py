@@ -48,6 +48,11 @@ def split_nic(nic: str | None) -> tuple[str, str]:
     return driver, name
 
 
+def _is_int(value: object) -> bool:
+    """Whether it is a number: TOML and JSON give other kinds, and True is an int to Python."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _split_versions(addresses: tuple[str, ...], what: str) -> dict[int, str]:
     """Return at most one address with prefix for each IP version."""
     found: dict[int, str] = {}
@@ -139,7 +144,7 @@ class StackConfig:
 
     def _check_range(self, name: str, low: int, high: int) -> None:
         value = getattr(self, name)
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        if not _is_int(value) or not low <= value <= high:
             raise ConfigError(f"{name} must be {low}..{high}, got {value!r}")
 
     def address(self, version: int) -> str | None:
@@ -171,9 +176,9 @@ class ListenConfig:
     priority: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.port, int) or not 1 <= self.port <= 65_535:
+        if not _is_int(self.port) or not 1 <= self.port <= 65_535:
             raise ConfigError(f"port must be 1..65535, got {self.port!r}")
-        if not isinstance(self.priority, int) or not 0 <= self.priority < PRIORITIES:
+        if not _is_int(self.priority) or not 0 <= self.priority < PRIORITIES:
             raise ConfigError(
                 f"port {self.port}: priority must be 0..{PRIORITIES - 1}, got {self.priority!r}"
             )
