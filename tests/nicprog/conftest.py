@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import nicprog
-
-sys.path.insert(0, str(Path(__file__).parent))
-from owner import Owner
+from tests.nicprog.owner import Owner
 
 
 @pytest.fixture

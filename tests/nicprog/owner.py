@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Self
 
+_BUILD = TemporaryDirectory(prefix="nicprog-tests-")
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (
     "tests/softnic_host.c",
@@ -26,7 +30,7 @@ def program() -> str:
     """Path of the program: ``$QS_SOFTNIC_HOST`` (from a Meson build), else compiled here."""
     if built := os.environ.get("QS_SOFTNIC_HOST"):
         return built
-    output = Path(mkdtemp(prefix="nicprog-tests-")) / "softnic_host"
+    output = Path(_BUILD.name) / "softnic_host"
     native = ROOT / "native"
     subprocess.run(
         [
@@ -75,9 +79,15 @@ class Owner:
         """Ends it in order; may be called again."""
         self._process.communicate(timeout=10)
 
-    def suspend(self, number: int) -> None:
-        """Sends a signal, for an owner that does not answer."""
-        self._process.send_signal(number)
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Does not answer meanwhile."""
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def _say(self) -> str:
         assert self._process.stdout is not None

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from strategies import capabilities, states
 
 import nicprog
 from nicprog.actions import Action
@@ -21,6 +20,7 @@ from nicprog.errors import ApplyError, Locked, RequestError, SnapshotError, Stal
 from nicprog.model import Capabilities, NicState
 from nicprog.snapshot import Store, locked
 from nicprog.text import state_from_json, state_to_json
+from tests.nicprog.strategies import capabilities, states
 
 CAN = capabilities()
 NOW = nicprog.NicState(

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from owner import Owner
 
 import nicprog
 from nicprog import cli
 from nicprog.actions import DeleteRule
+from tests.nicprog.owner import Owner
 
 SPEC = """device = "qp0"
 
@@ -281,9 +281,8 @@ def test_an_interrupted_apply_is_undone(
     while not (run_dir / "qp0.applying.json").exists():
         assert time.monotonic() < deadline
         assert apply.poll() is None
-    owner.suspend(signal.SIGSTOP)
-    apply.send_signal(signal.SIGINT)
-    owner.suspend(signal.SIGCONT)
+    with owner.paused():
+        apply.send_signal(signal.SIGINT)
     stdout, stderr = apply.communicate(timeout=30)
     assert apply.returncode == 1, stdout
     assert "interrupted by SIGINT; " in stderr

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import capabilities, states
 
 from nicprog.actions import DeleteRule, InsertRule, ResetTable, SetChannels, SetTable
 from nicprog.backends.memory import MemoryNic
 from nicprog.errors import Refused
 from nicprog.model import Channels, Flow, FlowRule, Masked, Match, NicState, RssTable
 from nicprog.plan import Disruption, diff
+from tests.nicprog.strategies import capabilities, states
 
 CAN = capabilities()
 KEY = bytes(40)

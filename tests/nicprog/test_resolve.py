@@ -8,12 +8,12 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import capabilities, states
 
 from nicprog import parse
 from nicprog.errors import Refused
 from nicprog.model import Capabilities, Channels, NicState, RssTable, largest_remainder
 from nicprog.resolve import resolve
+from tests.nicprog.strategies import capabilities, states
 
 CAN = capabilities()
 NOW = NicState(channels=Channels(combined=4), table=RssTable.default(4, 8), key=bytes(40))

@@ -8,12 +8,12 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import matches
 
 from nicprog.fields import address, address_text, range_masks
 from nicprog.model import ANY, Flow, FlowRule, Masked, Match
 from nicprog.rules import NoRoom, Wanted, expand, locate, shadowed
 from nicprog.spec import RuleSpec
+from tests.nicprog.strategies import matches
 
 
 @given(st.integers(0, 255), st.integers(0, 255))
