@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Final
 
+from nicprog.actions import DeleteRule, InsertRule
 from nicprog.backends import Backend
-from nicprog.errors import ApplyError, NicprogError, Refused, StalePlan
+from nicprog.errors import ApplyError, NicprogError, Refused, RequestError, StalePlan
 from nicprog.model import NicState
 from nicprog.plan import Plan, Step, diff
 from nicprog.signals import Pending, held
 from nicprog.snapshot import Store, locked
 from nicprog.text import rule_text
+
+_BATCH: Final = 64
+"""Rules under way at once; a signal waits for them, some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,14 +147,13 @@ def _run(nic: Backend, plan: Plan, pending: Pending, hint: str = "") -> None:
     """All steps and the proof, or none of them."""
     done: list[Step] = []
     try:
-        for step in plan.steps:
+        for batch in _batches(plan.steps):
             _stop_if(pending)
-            nic.run(step.do)
-            done.append(step)
+            _run_batch(nic, batch, done)
         _stop_if(pending)
         _prove(nic, plan.wanted)
     except Exception as error:  # whatever it is, the NIC must not stay half changed
-        failed = f"{nic.device}: {_where(plan.steps, len(done))} failed: {error}"
+        failed = f"{nic.device}: {_where(plan.steps, error, len(done))} failed: {error}"
         left = _undo(nic, done, plan.now)
         if left is None:
             raise ApplyError(f"{failed}; {_undone(len(done))}{hint}", undone=True) from error
@@ -159,7 +164,39 @@ def _run(nic: Backend, plan: Plan, pending: Pending, hint: str = "") -> None:
         raise ApplyError(text, undone=False) from error
 
 
-def _where(steps: Sequence[Step], done: int) -> str:
+def _batches(steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
+    """Runs of steps of one kind on rules, which do not depend on each other; others one by one."""
+    for kind, group in groupby(steps, key=lambda step: type(step.do)):
+        run = list(group)
+        size = _BATCH if kind in (InsertRule, DeleteRule) else 1
+        yield from (run[at : at + size] for at in range(0, len(run), size))
+
+
+def _run_batch(nic: Backend, batch: Sequence[Step], done: list[Step]) -> None:
+    """Adds to ``done`` what was done, also when one was refused among those under way with it."""
+    rules = [step.do for step in batch if isinstance(step.do, InsertRule | DeleteRule)]
+    if not rules:
+        nic.run(batch[0].do)
+        done += batch
+        return
+    results = nic.run_rules(rules)
+    done += [step for step, error in zip(batch, results, strict=True) if error is None]
+    for step, error in zip(batch, results, strict=True):
+        if error is not None:
+            raise _StepRefused(step, error)
+
+
+class _StepRefused(NicprogError):
+    """Names the step among those that were under way."""
+
+    def __init__(self, step: Step, error: RequestError) -> None:
+        super().__init__(str(error))
+        self.step = step
+
+
+def _where(steps: Sequence[Step], error: Exception, done: int) -> str:
+    if isinstance(error, _StepRefused):
+        done = next(at for at, step in enumerate(steps) if step is error.step)
     if done == len(steps):
         return "reading it back"
     return f"step {done + 1} of {len(steps)} ({steps[done].do})"

@@ -21,7 +21,6 @@ from nicprog.actions import (
 )
 from nicprog.errors import Refused
 from nicprog.model import Capabilities, FlowRule, NicState, RssTable
-from nicprog.rules import shadowed
 from nicprog.text import rule_text
 
 
@@ -189,27 +188,24 @@ def _rules(now: NicState, wanted: NicState, can: Capabilities) -> list[Step]:
     """
     old = {rule.location: rule for rule in now.rules}
     new = {rule.location: rule for rule in wanted.rules}
-    idle = {rule.location for rule, _ in shadowed(wanted.rules)}
     come = [rule for rule in wanted.rules if old.get(rule.location) != rule]
     go = [rule for rule in reversed(now.rules) if rule.location not in new]
     masks = {rule.match.mask_key() for rule in (*now.rules, *wanted.rules)}
     if can.masks_max is not None and len(masks) > can.masks_max:
         go = [rule for rule in reversed(now.rules) if new.get(rule.location) != rule]
-        return [*map(_deleted, go), *(_inserted(rule, None, idle) for rule in come)]
+        return [*map(_deleted, go), *(_inserted(rule, None) for rule in come)]
     return [
-        *(_inserted(rule, old.get(rule.location), idle) for rule in come),
+        *(_inserted(rule, old.get(rule.location)) for rule in come),
         *map(_deleted, go),
     ]
 
 
-def _inserted(rule: FlowRule, old: FlowRule | None, idle: set[int]) -> Step:
+def _inserted(rule: FlowRule, old: FlowRule | None) -> Step:
     return Step(
         do=InsertRule(rule=rule),
         undo=DeleteRule(location=rule.location) if old is None else InsertRule(rule=old),
-        reason="not there" if old is None else (f"another is there: {rule_text(old)}"),
-        disruption=Disruption.NONE
-        if old is None and rule.location in idle
-        else Disruption.REORDERS,
+        reason="not there" if old is None else f"another is there: {rule_text(old)}",
+        disruption=Disruption.REORDERS,
     )
 
 

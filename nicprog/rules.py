@@ -137,17 +137,30 @@ def shadowed(rules: Iterable[FlowRule]) -> list[tuple[FlowRule, FlowRule]]:
         rules: In order of location.
     """
     found = []
-    groups: dict[tuple[int, tuple[int, ...]], dict[tuple[int, ...], FlowRule]] = {}
+    groups: dict[_Shape, dict[tuple[int, ...], FlowRule]] = {}
+    wider: dict[_Shape, list[_Shape]] = {}  # shapes that may take all of a shape's packets
     for rule in rules:
-        fields, version = rule.match.fields(), rule.match.flow.version
-        for (group_version, masks), first in groups.items():
-            narrower = all(not m & ~f.mask for m, f in zip(masks, fields, strict=True))
-            if not narrower or group_version != version:
-                continue
-            over = first.get(tuple(f.value & m for f, m in zip(fields, masks, strict=True)))
+        fields = rule.match.fields()
+        shape = (rule.match.flow.version, tuple([f.mask for f in fields]))
+        values = tuple([f.value for f in fields])
+        if shape not in groups:
+            groups[shape] = {}
+            for one, other in product(groups, groups):
+                if shape in (one, other) and _is_wider(one, other):
+                    wider.setdefault(other, []).append(one)
+        for one in wider[shape]:
+            over = groups[one].get(tuple([v & m for v, m in zip(values, one[1], strict=True)]))
             if over is not None:
                 found.append((rule, over))
                 break
-        group = groups.setdefault((version, tuple(f.mask for f in fields)), {})
-        group.setdefault(tuple(f.value for f in fields), rule)
+        groups[shape].setdefault(values, rule)
     return found
+
+
+_Shape = tuple[int, tuple[int, ...]]
+"""IP version and masks of the fields."""
+
+
+def _is_wider(one: _Shape, other: _Shape) -> bool:
+    """True when ``one`` looks at no bit that ``other`` does not look at."""
+    return one[0] == other[0] and all(not m & ~n for m, n in zip(one[1], other[1], strict=True))

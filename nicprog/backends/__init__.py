@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from nicprog.actions import Action
+from nicprog.actions import Action, DeleteRule, InsertRule
+from nicprog.errors import RequestError
 from nicprog.model import Capabilities, NicState
 
 
@@ -56,6 +58,16 @@ class Backend(Protocol):
 
         Raises:
             RequestError: The NIC refused it and holds what it held before.
+            DeviceError: The NIC is gone.
+        """
+
+    def run_rules(self, actions: Sequence[InsertRule | DeleteRule]) -> list[RequestError | None]:
+        """Makes several changes to different locations in any order, faster than one by one.
+
+        Returns:
+            For each action None, or why the NIC refused it.
+
+        Raises:
             DeviceError: The NIC is gone.
         """
 

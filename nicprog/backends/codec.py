@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model values to and from the structures of ``linux/ethtool.h``."""
+"""Model values to and from the structures of ``linux/ethtool.h``.
+
+Rules are packed as a whole, since a NIC may hold thousands of them; the offsets are those that the
+C part asserts when it is built.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +25,21 @@ _FLOW_TYPES: Final = {
     Flow.IP6: lib.IPV6_USER_FLOW,
 }
 _FLOWS: Final = {number: flow for flow, number in _FLOW_TYPES.items()}
+_FLOW_EXT: Final[int] = lib.FLOW_EXT
+_DROP: Final[int] = lib.RX_CLS_FLOW_DISC
+_INSERT: Final[int] = lib.ETHTOOL_SRXCLSRLINS
+_IP4: Final[int] = lib.ETH_RX_NFC_IP4
+
+# cmd; then fs: flow_type, h_u, h_ext, m_u, m_ext, ring_cookie, location.
+_RULE: Final = struct.Struct("=I12xI52s20s52s20s4xQI12x")
 
 # A flow's 52 octets, the same for all flows of one IP version: source, destination, two ports or
 # the first four octets after the IP header, TOS, and, where not TCP or UDP, version and protocol.
 _LAYOUT_4: Final = struct.Struct(">4s4sHHBBB37x")
 _LAYOUT_6: Final = struct.Struct(">16s16sHHBB14x")
+
+_EXT: Final = struct.Struct(">10xH8x")  # vlan_tci of struct ethtool_flow_ext
+_NO_EXT: Final = bytes(_EXT.size)
 
 
 def new_rxnfc(command: int, **fields: Any) -> Any:
@@ -56,22 +70,21 @@ def from_bytes(kind: str, data: bytes, device: str) -> Any:
     return structure
 
 
+def at_location(command: int, location: int) -> bytes:
+    """``struct ethtool_rxnfc`` of a command that needs a location only."""
+    return _RULE.pack(command, 0, b"", b"", b"", b"", 0, location)
+
+
 def encode_rule(rule: FlowRule) -> bytes:
     """``struct ethtool_rxnfc`` that inserts ``rule``."""
-    request = new_rxnfc(lib.ETHTOOL_SRXCLSRLINS)
-    flow = request.fs
     match = rule.match
-    flow.flow_type = _FLOW_TYPES[match.flow]
     value, mask = _encode_match(match)
-    ffi.memmove(ffi.addressof(flow, "h_u"), value, len(value))
-    ffi.memmove(ffi.addressof(flow, "m_u"), mask, len(mask))
+    flow_type, value_ext, mask_ext = _FLOW_TYPES[match.flow], _NO_EXT, _NO_EXT
     if match.vlan_tci != ANY:
-        flow.flow_type |= lib.FLOW_EXT
-        flow.h_ext.vlan_tci = _swap16(match.vlan_tci.value)
-        flow.m_ext.vlan_tci = _swap16(match.vlan_tci.mask)
-    flow.ring_cookie = lib.RX_CLS_FLOW_DISC if rule.queue is None else rule.queue
-    flow.location = rule.location
-    return as_bytes(request)
+        flow_type |= _FLOW_EXT
+        value_ext, mask_ext = _EXT.pack(match.vlan_tci.value), _EXT.pack(match.vlan_tci.mask)
+    cookie = _DROP if rule.queue is None else rule.queue
+    return _RULE.pack(_INSERT, flow_type, value, value_ext, mask, mask_ext, cookie, rule.location)
 
 
 def decode_rule(data: bytes, device: str) -> FlowRule:
@@ -80,43 +93,35 @@ def decode_rule(data: bytes, device: str) -> FlowRule:
     Raises:
         NicprogError: The rule matches on, or does, what nicprog cannot express.
     """
-    flow = from_bytes("struct ethtool_rxnfc", data, device).fs
-    kind = flow.flow_type & ~lib.FLOW_EXT
-    where = f"{device}: the rule at location {flow.location}"
-    if kind not in _FLOWS:
-        raise NicprogError(
-            f"{where} has flow type 0x{flow.flow_type:x}, which this version cannot read"
-        )
-    extended = bool(flow.flow_type & lib.FLOW_EXT)
-    match = _decode_match(
-        _FLOWS[kind],
-        bytes(ffi.buffer(ffi.addressof(flow, "h_u"))),
-        bytes(ffi.buffer(ffi.addressof(flow, "m_u"))),
-        _pair(_swap16(flow.h_ext.vlan_tci), _swap16(flow.m_ext.vlan_tci)) if extended else ANY,
-    )
-    drops = flow.ring_cookie == lib.RX_CLS_FLOW_DISC
-    if not drops and flow.ring_cookie >> 32:
-        raise NicprogError(
-            f"{where} has ring cookie 0x{flow.ring_cookie:x}, which is not a plain queue"
-        )
-    rule = FlowRule(
-        location=flow.location, match=match, queue=None if drops else int(flow.ring_cookie)
-    )
-    # What was not understood would be lost by a rollback, so it must not pass silently.
-    if encode_rule(rule)[_FLOW_AT:_FLOW_END] != data[_FLOW_AT:_FLOW_END]:
-        raise NicprogError(f"{where} matches on fields that this version cannot read")
-    return rule
+    if len(data) != _RULE.size:
+        raise NicprogError(f"{device}: answered {len(data)} bytes where a rule has {_RULE.size}")
+    _, flow_type, value, value_ext, mask, mask_ext, cookie, location = _RULE.unpack(data)
+    flow = _FLOWS.get(flow_type & ~_FLOW_EXT)
+    try:
+        if flow is None:
+            raise _Unreadable(f"has flow type 0x{flow_type:x}, which this version cannot read")
+        if cookie != _DROP and cookie >> 32:
+            raise _Unreadable(f"has ring cookie 0x{cookie:x}, which is not a plain queue")
+        match = _decode_match(flow, value, mask, _decode_ext(value_ext, mask_ext))
+        if (match.vlan_tci != ANY) != bool(flow_type & _FLOW_EXT):
+            raise _Unreadable(_MORE)
+    except _Unreadable as error:
+        raise NicprogError(f"{device}: the rule at location {location} {error}") from None
+    return FlowRule(location=location, match=match, queue=None if cookie == _DROP else cookie)
 
 
-_FLOW_AT: Final = ffi.offsetof("struct ethtool_rxnfc", "fs")
-_FLOW_END: Final = _FLOW_AT + ffi.offsetof("struct ethtool_rx_flow_spec", "location") + 4
+_MORE: Final = "matches on fields that this version cannot read"
+
+
+class _Unreadable(Exception):
+    """A rule holds more than nicprog can express, which a rollback would lose."""
 
 
 def _encode_match(match: Match) -> tuple[bytes, bytes]:
     fields = (
         match.src, match.dst, match.src_port, match.dst_port, match.tos, match.l4_proto
     )  # fmt: skip
-    version = lib.ETH_RX_NFC_IP4 if match.flow is Flow.IP4 else 0
+    version = _IP4 if match.flow is Flow.IP4 else 0
     return (
         _pack(match.flow, [f.value for f in fields], version),
         _pack(match.flow, [f.mask for f in fields], 0),
@@ -132,30 +137,38 @@ def _pack(flow: Flow, numbers: list[int], ip_version: int) -> bytes:
     return _LAYOUT_6.pack(*addresses, src_port, dst_port, tos, proto)
 
 
+def _decode_ext(value: bytes, mask: bytes) -> Masked:
+    if value == mask == _NO_EXT:
+        return ANY
+    (value_tci,), (mask_tci,) = _EXT.unpack(value), _EXT.unpack(mask)
+    if (value, mask) != (_EXT.pack(value_tci), _EXT.pack(mask_tci)):
+        raise _Unreadable(_MORE)
+    return _pair(value_tci, mask_tci)
+
+
 def _decode_match(flow: Flow, value: bytes, mask: bytes, vlan_tci: Masked) -> Match:
-    layout = _LAYOUT_4 if flow.version == 4 else _LAYOUT_6
-    src, dst, src_port, dst_port, tos, *_, proto = layout.unpack(value)
-    src_m, dst_m, src_port_m, dst_port_m, tos_m, *_, proto_m = layout.unpack(mask)
+    layout, used = (_LAYOUT_4, 15) if flow.version == 4 else (_LAYOUT_6, 38)
+    src, dst, src_port, dst_port, tos, *version, proto = layout.unpack(value)
+    src_m, dst_m, src_port_m, dst_port_m, tos_m, *version_m, proto_m = layout.unpack(mask)
+    if any(value[used:]) or any(mask[used:]) or any(version_m):
+        raise _Unreadable(_MORE)
+    if any(version) and (flow is not Flow.IP4 or version != [_IP4]):
+        raise _Unreadable(_MORE)
+    if (proto or proto_m) and flow.protocol != "any":
+        raise _Unreadable(_MORE)
     return Match(
         flow=flow,
-        src=_address(src, src_m),
-        dst=_address(dst, dst_m),
+        src=_pair(int.from_bytes(src, "big"), int.from_bytes(src_m, "big")),
+        dst=_pair(int.from_bytes(dst, "big"), int.from_bytes(dst_m, "big")),
         src_port=_pair(src_port, src_port_m),
         dst_port=_pair(dst_port, dst_port_m),
         tos=_pair(tos, tos_m),
         vlan_tci=vlan_tci,
-        l4_proto=_pair(proto, proto_m) if flow.protocol == "any" else ANY,
+        l4_proto=_pair(proto, proto_m),
     )
 
 
-def _address(value: bytes, mask: bytes) -> Masked:
-    return _pair(int.from_bytes(value, "big"), int.from_bytes(mask, "big"))
-
-
 def _pair(value: int, mask: int) -> Masked:
-    """Bits outside the mask mean nothing; decode_rule() notices when there were any."""
-    return Masked(value=value & mask, mask=mask) if mask else ANY
-
-
-def _swap16(number: int) -> int:
-    return int.from_bytes(number.to_bytes(2, "little"), "big")
+    if value & ~mask:
+        raise _Unreadable(_MORE)
+    return Masked(value=value, mask=mask) if mask else ANY

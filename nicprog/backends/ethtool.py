@@ -7,6 +7,8 @@ import errno
 import re
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, Protocol, Self
 
 from nicprog._ethtool import ffi, lib
@@ -33,6 +35,7 @@ _UNTOLD: Final[dict[str, dict[str, Any]]] = {
 }
 _RXFH_BYTES: Final = ffi.sizeof("struct ethtool_rxfh")
 _LIST_ATTEMPTS: Final = 5
+_GET_RULE: Final[int] = lib.ETHTOOL_GRXCLSRULE
 
 
 class Transport(Protocol):
@@ -41,8 +44,8 @@ class Transport(Protocol):
     def ask(self, command: int, payload: bytes) -> bytes:
         """Raises RequestError or DeviceError."""
 
-    def ask_many(self, command: int, payloads: Sequence[bytes]) -> Iterator[bytes]:
-        """The same for several reads of one kind, in order."""
+    def ask_many(self, command: int, payloads: Sequence[bytes]) -> Iterator[bytes | RequestError]:
+        """Answers or refusals of several requests that do not depend on each other, in order."""
 
     def close(self) -> None:
         """Ends the connection."""
@@ -91,12 +94,8 @@ class EthtoolNic:
     def run(self, action: Action) -> None:
         """Makes one change, or none."""
         match action:
-            case InsertRule():
-                self._transport.ask(lib.ETHTOOL_SRXCLSRLINS, codec.encode_rule(action.rule))
-            case DeleteRule():
-                request = codec.new_rxnfc(lib.ETHTOOL_SRXCLSRLDEL)
-                request.fs.location = action.location
-                self._transport.ask(lib.ETHTOOL_SRXCLSRLDEL, codec.as_bytes(request))
+            case InsertRule() | DeleteRule():
+                self._transport.ask(*_rule_request(action))
             case SetTable():
                 table = struct.pack(f"={len(action.entries)}I", *action.entries)
                 self._set_rss(table, indir_size=len(action.entries))
@@ -110,6 +109,14 @@ class EthtoolNic:
                 channels.cmd = lib.ETHTOOL_SCHANNELS
                 channels.combined_count = action.combined
                 self._transport.ask(lib.ETHTOOL_SCHANNELS, codec.as_bytes(channels))
+
+    def run_rules(self, actions: Sequence[InsertRule | DeleteRule]) -> list[RequestError | None]:
+        """Makes several changes to different locations, without waiting for each."""
+        results: list[RequestError | None] = []
+        for command, group in groupby(map(_rule_request, actions), key=itemgetter(0)):
+            answers = self._transport.ask_many(command, [payload for _, payload in group])
+            results += [answer if isinstance(answer, RequestError) else None for answer in answers]
+        return results
 
     def counters(self) -> Counters:
         """Counters at this moment."""
@@ -197,9 +204,9 @@ class EthtoolNic:
         if len(answer) < tail_at + 4 * count:
             raise NicprogError(f"{self.device}: the answer lacks part of the list of rules")
         locations = sorted(struct.unpack_from(f"={count}I", answer, tail_at))
-        requests = [_rule_request(location) for location in locations]
-        answers = self._transport.ask_many(lib.ETHTOOL_GRXCLSRULE, requests)
-        return tuple(codec.decode_rule(answer, self.device) for answer in answers)
+        requests = [codec.at_location(_GET_RULE, location) for location in locations]
+        answers = self._transport.ask_many(_GET_RULE, requests)
+        return tuple(codec.decode_rule(_answered(answer), self.device) for answer in answers)
 
     def _counters(self) -> list[tuple[str, int]]:
         """Names and values; rules may come and go in between, so both must agree in number."""
@@ -229,7 +236,13 @@ class EthtoolNic:
         ]
 
 
-def _rule_request(location: int) -> bytes:
-    request = codec.new_rxnfc(lib.ETHTOOL_GRXCLSRULE)
-    request.fs.location = location
-    return codec.as_bytes(request)
+def _rule_request(action: InsertRule | DeleteRule) -> tuple[int, bytes]:
+    if isinstance(action, InsertRule):
+        return lib.ETHTOOL_SRXCLSRLINS, codec.encode_rule(action.rule)
+    return lib.ETHTOOL_SRXCLSRLDEL, codec.at_location(lib.ETHTOOL_SRXCLSRLDEL, action.location)
+
+
+def _answered(answer: bytes | RequestError) -> bytes:
+    if isinstance(answer, RequestError):
+        raise answer
+    return answer

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import Self
 
 from nicprog.actions import (
@@ -73,6 +74,18 @@ class MemoryNic:
                 if action.location not in self._rules:
                     raise RequestError(f"no rule at {action.location}", errno.ENOENT)
                 del self._rules[action.location]
+
+    def run_rules(self, actions: Sequence[InsertRule | DeleteRule]) -> list[RequestError | None]:
+        """Makes several changes to different locations."""
+        results: list[RequestError | None] = []
+        for action in actions:
+            try:
+                self.run(action)
+            except RequestError as error:
+                results.append(error)
+            else:
+                results.append(None)
+        return results
 
     def counters(self) -> Counters:
         """Nothing passes here."""

@@ -145,7 +145,10 @@ def test_a_rule_as_the_kernel_lays_it_out() -> None:
         (16, 0x12, "has flow type 0x12, which this version cannot read"),  # ETHER_FLOW
         (19, 0x20, "has flow type 0x20000001, which this version cannot read"),  # FLOW_RSS
         (172, 1, "has ring cookie 0x100000003, which is not a plain queue"),  # a VF
-        (140, 1, "matches on fields that this version cannot read"),
+        (82, 1, "matches on fields that this version cannot read"),  # h_ext without FLOW_EXT
+        (33, 1, "matches on fields that this version cannot read"),  # after tcpip4_spec
+        (143, 1, "matches on fields that this version cannot read"),  # the end of m_u
+        (20, 1, "matches on fields that this version cannot read"),  # a value without a mask
     ],
 )
 def test_a_rule_that_cannot_be_expressed_is_not_read_as_another(
