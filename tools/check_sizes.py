@@ -18,7 +18,9 @@ FILE_LINES_MAX = 800
 FUNCTION_LINES_MAX = 80
 
 # What may be larger, with the reason: "path" or "path:function" -> reason.
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "native/fuzz/make_seeds.py:rx_seeds": "one dictionary of seeds, laid out by the formatter",
+}
 
 _FOLDERS = ("native", "qstack", "nicprog", "tools", "tests")
 _C_NAME = re.compile(r"(\w+)\(")

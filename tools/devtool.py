@@ -137,10 +137,22 @@ def stages_of_test(args: argparse.Namespace) -> list[Stage]:
     ]
 
 
+def _c_files() -> list[str]:
+    return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "native").rglob("*.[ch]"))
+
+
+def stages_of_fixing() -> list[Stage]:
+    """Return the stages of ``tools/dev lint --fix``: what tools can put right by themselves."""
+    return [
+        Stage(name="ruff --fix", commands=[[_tool("ruff"), "check", "--fix"]]),
+        Stage(name="ruff format", commands=[[_tool("ruff"), "format"]]),
+        Stage(name="clang-format", commands=[[_tool("clang-format"), "-i", *_c_files()]]),
+    ]
+
+
 def stages_of_lint() -> list[Stage]:
     """Return the stages of ``tools/dev lint``."""
     python = _tool("python")
-    c_files = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "native").rglob("*.[ch]"))
     checks = ("layers", "sizes", "cites", "map")
     return [
         Stage(name="ruff", commands=[[_tool("ruff"), "check"]]),
@@ -148,7 +160,7 @@ def stages_of_lint() -> list[Stage]:
         Stage(name="mypy --strict", commands=[[_tool("mypy")]]),
         Stage(
             name="clang-format",
-            commands=[[_tool("clang-format"), "--dry-run", "-Werror", *c_files]],
+            commands=[[_tool("clang-format"), "--dry-run", "-Werror", *_c_files()]],
         ),
         Stage(name="codespell", commands=[[_tool("codespell")]]),
         *(Stage(name=f"check_{c}", commands=[[python, "-m", f"tools.check_{c}"]]) for c in checks),
@@ -156,7 +168,7 @@ def stages_of_lint() -> list[Stage]:
         Stage(name="clang without a warning", commands=build_commands("clang")),
         Stage(
             name="check_symbols",
-            commands=[[python, "-m", "tools.check_symbols", str(BUILD / "clang")]],
+            commands=[[python, "-m", "tools.check_symbols", str(BUILD / "gcc")]],
         ),
     ]
 
@@ -218,7 +230,8 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("--netns", action="store_true", help="only tests/netns")
     test.add_argument("--quick", action="store_true", help="without tests marked slow")
     test.add_argument("-k", metavar="EXPRESSION", help="only Python tests that match, as in pytest")
-    verbs.add_parser("lint", help="run formatters, type checker, compilers and checks")
+    lint = verbs.add_parser("lint", help="run formatters, type checker, compilers and checks")
+    lint.add_argument("--fix", action="store_true", help="only put right what tools can")
     fuzzing = verbs.add_parser("fuzz", help="run fuzz targets")
     fuzzing.add_argument("--seconds", type=_positive, default=60, help="for each; default 60")
     fuzzing.add_argument("target", nargs="*", metavar="TARGET", help="default: all")
@@ -235,7 +248,7 @@ def main(argv: list[str]) -> int:
     if args.verb == "test":
         return run_stages(stages_of_test(args))
     if args.verb == "lint":
-        return run_stages(stages_of_lint())
+        return run_stages(stages_of_fixing() if args.fix else stages_of_lint())
     if args.verb == "fuzz":
         return fuzz(args)
     return docs()

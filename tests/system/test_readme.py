@@ -16,6 +16,13 @@ import pytest
 from tools.tree import ROOT
 
 _LIMIT_S = 30.0
+_TELL_AND_WAIT = """
+with __import__("contextlib").suppress(KeyboardInterrupt):
+    app.start()
+    print("started", flush=True)
+    app.wait()
+app.stop()
+"""
 
 
 def _example() -> str:
@@ -30,9 +37,8 @@ def _running(
 ) -> Iterator[subprocess.Popen[str]]:
     """Run ``code`` as a program that tells when its server has started; end it by Ctrl-C."""
     program = folder / "example.py"
-    report = "app.start(); print('started', flush=True); app.wait(); app.stop()"
     assert code.count("app.run()") == 1
-    program.write_text(code.replace("app.run()", report))
+    program.write_text(code.replace("app.run()", _TELL_AND_WAIT))
     environment = {**os.environ, "QSTACK_RUN_DIR": str(folder)}
     command = [*prefix, sys.executable, str(program)]
     with subprocess.Popen(
