@@ -34,7 +34,8 @@ struct impair_spec {
 #define IMPAIR_COUNTERS(X)                                                                         \
     X(frames_in)                                                                                   \
     X(frames_out)                                                                                  \
-    X(lost) X(duplicated) X(reordered) X(corrupted) X(queue_dropped) X(send_failed) X(oversize)    \
+    X(lost)                                                                                        \
+    X(duplicated) X(reordered) X(corrupted) X(queue_dropped) X(send_failed) X(oversize)            \
         X(unfinished_checksum)
 
 struct impair_counters {

@@ -47,9 +47,7 @@ def test_100_mib_both_ways(kind: str, mtu: int, upload: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mtu", [1500, 9000])
-def test_100_mib_both_ways_with_loss_and_reordering(
-    mtu: int, upload: Path, tmp_path: Path
-) -> None:
+def test_100_mib_both_ways_with_loss_and_reordering(mtu: int, upload: Path, tmp_path: Path) -> None:
     with open_lab("xsk", mtu, LOSS_AND_REORDERING) as lab, serving(lab) as rig:
         for version in (4, 6):
             check_both_ways(rig, version, upload, tmp_path, 120)
@@ -81,7 +79,9 @@ def test_every_class_is_served_under_its_own(rig: Rig) -> None:
 
 
 def test_garbage_is_answered_and_the_server_goes_on(rig: Rig) -> None:
-    script = f"exec 3<>/dev/tcp/{rig.lab.server4.ip}/8080; printf 'garbage\\r\\n\\r\\n' >&3; cat <&3"
+    script = (
+        f"exec 3<>/dev/tcp/{rig.lab.server4.ip}/8080; printf 'garbage\\r\\n\\r\\n' >&3; cat <&3"
+    )
     done = rig.lab.client.run(["bash", "-c", script], capture_output=True, timeout=10, check=True)
     assert done.stdout.startswith(b"HTTP/1.1 400 ")
     assert rig.curl(rig.url(4, "/")).stdout == HELLO

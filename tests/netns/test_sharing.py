@@ -57,19 +57,22 @@ def attached(namespace: Namespace) -> str:
 
 
 def test_an_unclaimed_port_on_the_same_device_reaches_the_kernel() -> None:
-    with open_lab("xsk") as lab, serving(lab) as rig:
-        with lab.server.popen(
+    with (
+        open_lab("xsk") as lab,
+        serving(lab) as rig,
+        lab.server.popen(
             [sys.executable, "-c", KERNEL_ECHO], stdout=subprocess.PIPE, text=True
-        ) as echo:
-            assert echo.stdout is not None
-            assert echo.stdout.readline() == "ready\n"
-            assert rig.curl(rig.url(4, "/")).stdout
-            for address in (lab.server4.ip, lab.server6.ip):
-                talk_to_the_kernel(lab, str(address))
-                ping = ["ping", "-c2", "-i0.2", "-W2", str(address)]
-                lab.client.run(ping, check=True, stdout=subprocess.DEVNULL)
-            assert rig.curl(rig.url(6, "/")).stdout
-            echo.kill()
+        ) as echo,
+    ):
+        assert echo.stdout is not None
+        assert echo.stdout.readline() == "ready\n"
+        assert rig.curl(rig.url(4, "/")).stdout
+        for address in (lab.server4.ip, lab.server6.ip):
+            talk_to_the_kernel(lab, str(address))
+            ping = ["ping", "-c2", "-i0.2", "-W2", str(address)]
+            lab.client.run(ping, check=True, stdout=subprocess.DEVNULL)
+        assert rig.curl(rig.url(6, "/")).stdout
+        echo.kill()
 
 
 def test_sigkill_leaves_the_veth_usable_and_no_program_attached() -> None:
