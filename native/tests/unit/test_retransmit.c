@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The retransmission timer, RFC 6298, rule by rule. */
+/* The retransmission timer, RFC 6298 section 5 and the sections it builds on. */
 #include "rig.h"
 
 static qs_engine_opts plain_rto(void)
