@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -82,6 +83,21 @@ def test_steering_spreads_flows_as_the_lookup_says(lab: Lab) -> None:
         counts = echo.stop()
     assert all(queue["rx"] > 4 for queue in counts["queues"])
     assert total(counts, "wrong_queue") == 0
+
+
+def test_the_kernel_is_told_where_to_put_the_checksum(lab: Lab) -> None:
+    with Echo(lab.server, *tap_args(lab)), lab.client.entered():
+        spy = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        spy.setsockopt(263, 15, 1)  # SOL_PACKET, PACKET_VNET_HDR
+        spy.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
+        spy.settimeout(5)
+        with spy:
+            spy.bind((lab.server_if, 0x0800))
+            udp(lab, lab.server4.ip, 100)
+            received = spy.recv(65536)
+    flags, gso_type, _, _, start, offset = struct.unpack("<BBHHHH", received[:10])
+    # VIRTIO_NET_HDR_F_NEEDS_CSUM, after Ethernet and IP, where UDP has its checksum
+    assert (flags, gso_type, start, offset) == (1, 0, 14 + 20, 6)
 
 
 def transfer(sender: Lab, receiver: Lab, to: str, n_bytes: int) -> None:
