@@ -87,11 +87,10 @@ def test_exports_carry_the_version_node_of_the_map(prefix: Path) -> None:
     assert "qs_strerror@@QSTACK_0" in names
 
 
-def test_nothing_but_the_library_and_its_benchmark_is_installed(prefix: Path) -> None:
+def test_nothing_but_the_library_is_installed(prefix: Path) -> None:
     files = {p.relative_to(prefix).as_posix() for p in prefix.rglob("*") if not p.is_dir()}
     outside = {name for name in files if not name.startswith("include/qstack/")}
     assert outside == {
-        "bin/qs-bench-engine",
         "lib/libqstack.so",
         "lib/libqstack.so.0",
         "lib/libqstack.so.0.1.0",
