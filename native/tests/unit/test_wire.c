@@ -263,6 +263,24 @@ static void ipv6_extension_headers(void)
     }
 }
 
+/* ::ffff:10.0.0.2 is for inside of a host, not for the wire. */
+static void mapped_addresses_on_the_wire(void)
+{
+    for (uint32_t at = 8; at <= 24; at += 16) {
+        static struct frame f;
+        struct rig *r = rig_new(NULL, true);
+        rig_establish(r, NULL);
+        good(r, &f);
+        uint8_t *a = f.b + FRAME_ETH + at;
+        memset(a, 0, 10);
+        put(a + 10, 2, 0xffff);
+        put(a + 12, 4, 0x0a000002);
+        frame_fix(&f);
+        dropped(r, &f, QS_COUNT_DROP_IP_SOURCE);
+        rig_free(r);
+    }
+}
+
 static void an_extension_header_that_overruns(void)
 {
     for (uint32_t octets = 1; octets < 16; octets++) {
@@ -384,6 +402,7 @@ int main(void)
     RUN(ipv4_options_are_skipped);
     RUN(ipv4_header_longer_than_the_packet);
     RUN(ipv6_extension_headers);
+    RUN(mapped_addresses_on_the_wire);
     RUN(an_extension_header_that_overruns);
     RUN(ethernet);
     RUN(checksum_flag);
