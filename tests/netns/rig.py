@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qstack import programs
 from qstack.lab import Impairment, Lab, tap_lab, veth_lab
+
+if TYPE_CHECKING:
+    import ipaddress
+    from collections.abc import Iterator
 
 QSTACK = (sys.executable, "-c", "from qstack.cli import main; main()")
 
@@ -67,6 +69,7 @@ def serving(lab: Lab, *, queues: int = 4) -> Iterator[Rig]:
         args += [f"--address={lab.server4}", f"--address={lab.server6}"]
         args += [f"--host-address={lab.client4}", f"--host-address={lab.client6}"]
     server = lab.server.popen([*QSTACK, *args], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
     try:
         line = server.stdout.readline()
         assert line, "the server did not start; it says why above"
