@@ -16,7 +16,6 @@ from tools.tree import ROOT, sources
 
 _EXTENSIONS = ("qstack/_native/_qs", "nicprog/_ethtool/_uapi")
 _ABI3 = ".abi3.so"
-_PROGRAMS = ("qs-bench-engine",)  # installed beside the extension of qstack
 _METADATA = re.compile(r"qstack_net-[^/]+\.dist-info/.+")
 
 
@@ -26,7 +25,6 @@ def expected(root: Path) -> set[str]:
     python = sources(root, packages, (".py", ".pyi", ".typed", ".toml", ".html"))
     files = {path.relative_to(root).as_posix() for path in python}
     files |= {f"{p}/py.typed" for p in packages if (root / p / "py.typed").is_file()}
-    files |= {f"qstack/_native/{name}" for name in _PROGRAMS}
     return files | {name + _ABI3 for name in _EXTENSIONS}
 
 

@@ -40,7 +40,6 @@ def test_only_what_users_import_is_expected(tree: Path) -> None:
         "qstack/py.typed",
         "nicprog/__init__.py",
         "qstack/_native/_qs.abi3.so",
-        "qstack/_native/qs-bench-engine",
         "nicprog/_ethtool/_uapi.abi3.so",
     }
 
