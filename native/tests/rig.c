@@ -81,6 +81,10 @@ static void choose_start(struct rig *r, const qs_engine_opts *o)
     r->conn.v = 0;
 }
 
+/* The queue of a rig that is gone serves the next one: it is large, and some programs make rigs by
+ * the thousand. */
+static struct frame *spare_queue;
+
 struct rig *rig_new(const qs_engine_opts *o, bool v6)
 {
     qs_engine_opts plain = rig_opts();
@@ -90,7 +94,8 @@ struct rig *rig_new(const qs_engine_opts *o, bool v6)
     r->mem_before = test_mem_live();
     r->v6 = v6;
     r->wnd = 65535;
-    r->queue = malloc(QUEUE_MAX * sizeof *r->queue);
+    r->queue = spare_queue ? spare_queue : malloc(QUEUE_MAX * sizeof *r->queue);
+    spare_queue = NULL;
     r->left_ns = malloc(QUEUE_MAX * sizeof *r->left_ns);
     REQUIRE(r->queue && r->left_ns);
     choose_start(r, o);
@@ -103,7 +108,8 @@ void rig_free(struct rig *r)
 {
     qs_engine_free(r->e);
     REQUIRE(test_mem_live() == r->mem_before);
-    free(r->queue);
+    free(spare_queue);
+    spare_queue = r->queue;
     free(r->left_ns);
     free(r);
 }
