@@ -2,7 +2,9 @@
 #include "rig.h"
 
 #define QUEUE_MAX 512u
-#define LATE_NS 200000u /* a timer may be one tick of 65.5 us late, and its time is rounded up */
+/* A timer may be a tick of 65.5 us late and its time is rounded up to one; that adds up over
+ * several of them. */
+#define LATE_NS 900000u
 
 static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1}, peer_mac[6] = {2, 0, 0, 0, 0, 2};
 
