@@ -29,6 +29,7 @@
 #define QS_CF_WANT_WRITE (1u << 14) /* a write was cut short */
 #define QS_CF_IN_TABLE (1u << 15)   /* the table finds it */
 #define QS_CF_WSCALE (1u << 16)     /* window scaling is on, RFC 7323 section 2.2 */
+#define QS_CF_SYN_EXPIRED (1u << 17) /* the timer expired for our SYN, RFC 6298 rule 5.7 */
 
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };

@@ -92,6 +92,8 @@ void qs_tcp_established(struct qs_engine *e, struct qs_block *c, const struct qs
         qs_tcp_rtt_sample(c, (qs_dur){(uint64_t)units << 10});
     }
     c->flags &= ~(QS_CF_RTT_TIMED | QS_CF_REXMIT_ONE);
+    if (c->backoff)
+        c->flags |= QS_CF_SYN_EXPIRED;
     c->backoff = 0;
     c->stalled.v = 0;
     c->t_rexmt.v = 0;

@@ -2,6 +2,9 @@
 /* Round-trip time and retransmission timeout, RFC 6298. */
 #include "engine.h"
 
+/* RFC 6298 rule 5.7: before the first measurement, when the timer expired for our SYN. */
+#define RTO_AFTER_SYN QS_S(3)
+
 static uint32_t saturate(uint64_t ns)
 {
     return ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
@@ -25,6 +28,8 @@ void qs_tcp_rtt_sample(struct qs_block *c, qs_dur rtt)
 qs_dur qs_tcp_rto(const struct qs_engine *e, const struct qs_block *c)
 {
     uint64_t rto = e->opts.rto_initial.ns; /* RFC 6298 rule 2.1 */
+    if (c->flags & QS_CF_SYN_EXPIRED && rto < RTO_AFTER_SYN.ns)
+        rto = RTO_AFTER_SYN.ns;
     if (c->srtt_ns) {
         rto = (uint64_t)c->srtt_ns +
               4 * (uint64_t)c->rttvar_ns; /* clock granularity is below rto_min */
