@@ -39,7 +39,7 @@ _OWN_EXAMPLES = {"tools/check_cites.py", "tests/unit/test_check_cites.py"}
 _WRAP = re.compile(r"\n[ \t]*(?:\*|#|//)?[ \t]*")  # a comment that goes on in the next line
 _ANY = re.compile(r"\bRFC[ -]?(\d+)\b", re.IGNORECASE)
 _PLACE = re.compile(
-    r"[\s,;:(]*(§|sec(tion)?s?\b|sect\b|pages?\b|pp?\.|rules?\b|appendix\b|figure\b|algorithm\b)",
+    r"[\s,;:(]*(§|sec(tion)?s?\b|sect\b|pages?\b|pp?\.|rules?\b(?!\s+by\s)|appendix\b|figure\b|algorithm\b)",
     re.IGNORECASE,
 )
 _GOOD = re.compile(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares what a wheel holds with the tree.
 
-Every Python file, both extensions, the native programs of the package, and nothing else.
+Every Python file, what lies beside them, both extensions, and nothing else.
 Usage: ``python -m tools.check_wheel WHEEL``
 """
 
@@ -22,7 +22,7 @@ _METADATA = re.compile(r"qstack_net-[^/]+\.dist-info/.+")
 def expected(root: Path) -> set[str]:
     """Return the paths that a wheel of the tree ``root`` must hold, without its metadata."""
     packages = ("qstack", "nicprog")
-    python = sources(root, packages, (".py", ".pyi", ".typed", ".toml", ".html"))
+    python = sources(root, packages, (".py", ".pyi", ".typed", ".toml", ".html", ".lua"))
     files = {path.relative_to(root).as_posix() for path in python}
     files |= {f"{p}/py.typed" for p in packages if (root / p / "py.typed").is_file()}
     return files | {name + _ABI3 for name in _EXTENSIONS}

@@ -32,6 +32,7 @@ def test_the_project_cites_as_agreed() -> None:
         "RFC 6056 algorithm 3, and RFC 5961 appendix A",
         "the ISN of RFC 6528, and others",
         "RFC 5961.",
+        "RFC 6298, rule by rule",
     ],
 )
 def test_the_agreed_forms_pass(tmp_path: Path, comment: str) -> None:
