@@ -6,6 +6,8 @@
  * never copied, and a receiving queue only reads. A side that has nobody at the other end sends
  * into nothing, like a NIC without a link.
  *
+ * When the peer goes, what it had sent is still received; what is sent to it goes nowhere.
+ *
  * Invariants: a queue is used by one thread at a time; it changes to another wire
  * (qs_pair_link.current) only while no frame is lent, so all that lies between rx and rx_done,
  * reserve and commit belongs to one wire. */
@@ -45,7 +47,8 @@ struct pair_tx {
     uint64_t burst_bytes[QS_N_QUEUES_MAX]; /* of the commit that is going on */
     uint32_t burst_from[QS_N_QUEUES_MAX];
     struct qs_pair_dice dice;
-    uint8_t *scratch; /* where frames for nobody are written */
+    bool to_nobody;   /* what is lent is lost: there is no peer */
+    uint8_t *scratch; /* where such frames are written */
 };
 
 struct pair_rx {
@@ -114,12 +117,19 @@ static void start_on_wire(struct pair_queue *q)
     memset(tx->took_back, 0, sizeof tx->took_back);
     memset(q->rx.taken, 0, sizeof q->rx.taken);
     memset(q->rx.returned, 0, sizeof q->rx.returned);
+    q->rx.next_tx = 0;
     qs_pair_late_clear(&q->rx.late);
 }
 
+static bool is_current(const struct pair *p, const struct pair_queue *q)
+{
+    return atomic_load_explicit(&p->link.current, memory_order_acquire) == q->wire;
+}
+
+/* Changes to the current wire, unless frames of the old one are lent. */
 static void follow_link(struct pair *p, struct pair_queue *q)
 {
-    if (atomic_load_explicit(&p->link.current, memory_order_acquire) == q->wire || q->n_lent > 0)
+    if (is_current(p, q) || q->n_lent > 0)
         return;
     q->wire = qs_pair_link_change(&p->link, q->wire);
     start_on_wire(q);
@@ -155,14 +165,17 @@ static size_t pair_tx_reserve(struct qs_driver *d, uint32_t queue, struct qs_fra
 {
     struct pair *p = pair_of(d);
     struct pair_queue *q = &p->queues[queue];
-    follow_link(p, q);
-    if (q->wire) {
+    struct pair_tx *tx = &q->tx;
+    if (!q->wire)
+        follow_link(p, q);
+    tx->to_nobody = !q->wire || !is_current(p, q);
+    if (!tx->to_nobody) {
         take_back(p, q);
-        n = n < q->tx.n_free ? n : q->tx.n_free;
+        n = n < tx->n_free ? n : tx->n_free;
     }
     for (size_t i = 0; i < n; i++) {
-        uint32_t slot = q->wire ? q->tx.free[--q->tx.n_free] : 0;
-        uint8_t *data = q->wire ? qs_wire_slot(q->wire, p->side, queue, slot) : q->tx.scratch;
+        uint32_t slot = tx->to_nobody ? 0 : tx->free[--tx->n_free];
+        uint8_t *data = tx->to_nobody ? tx->scratch : qs_wire_slot(q->wire, p->side, queue, slot);
         frames[i] = (struct qs_frame){.data = data, .room = p->frame_room, .cookie = slot};
     }
     q->n_lent += (uint32_t)n;
@@ -254,7 +267,7 @@ static void pair_tx_commit(struct qs_driver *d, uint32_t queue, struct qs_frame 
     struct pair *p = pair_of(d);
     struct pair_queue *q = &p->queues[queue];
     q->n_lent -= (uint32_t)lent;
-    if (!q->wire) {
+    if (q->tx.to_nobody) {
         count(&q->stats.tx_lost, used);
         return;
     }
@@ -343,13 +356,9 @@ static void disarm(struct pair *p, struct pair_queue *q)
         (void)!read(q->timer_fd, &expiries, sizeof expiries);
 }
 
-static size_t pair_rx(struct qs_driver *d, uint32_t queue, struct qs_frame *frames, size_t n)
+/* Takes what lies on the queue's wire. */
+static size_t take(struct pair *p, struct pair_queue *q, struct qs_frame *frames, size_t n)
 {
-    struct pair *p = pair_of(d);
-    struct pair_queue *q = &p->queues[queue];
-    if (q->rx.armed)
-        disarm(p, q);
-    follow_link(p, q);
     if (!q->wire)
         return 0;
     uint32_t n_tx = n_peer_queues(p, q->wire);
@@ -361,6 +370,21 @@ static size_t pair_rx(struct qs_driver *d, uint32_t queue, struct qs_frame *fram
     q->rx.next_tx = q->rx.next_tx + 1 < n_tx ? q->rx.next_tx + 1 : 0;
     if (q->rx.late.n > 0)
         got += take_late(p, q, frames + got, n - got);
+    return got;
+}
+
+static size_t pair_rx(struct qs_driver *d, uint32_t queue, struct qs_frame *frames, size_t n)
+{
+    struct pair *p = pair_of(d);
+    struct pair_queue *q = &p->queues[queue];
+    if (q->rx.armed)
+        disarm(p, q);
+    bool is_over = !is_current(p, q); /* asked first: nothing came after that */
+    size_t got = take(p, q, frames, n);
+    if (is_over && got == 0) {
+        follow_link(p, q);
+        got = take(p, q, frames, n);
+    }
     q->n_lent += (uint32_t)got;
     return got;
 }

@@ -236,6 +236,26 @@ static void a_frame_that_is_lent_survives_the_wire(void)
     rig_close(a);
 }
 
+static void what_was_sent_before_the_end_still_arrives(void)
+{
+    struct qs_driver *a = rig_open(0, 1), *b = rig_open(1, 1);
+    struct qs_driver_stats stats;
+    for (uint32_t i = 0; i < 100; i++)
+        REQUIRE(rig_send(b, 0, i, 100, 1));
+    rig_close(b);
+    wait_connected(a, false);
+    CHECK(rig_send(a, 0, 0, 100, 1)); /* nobody is there to send to */
+    a->ops->stats(a, 0, &stats);
+    CHECK_EQ(stats.tx_lost, 1);
+    CHECK_EQ(drain(a, 0), 100);
+    CHECK_EQ(drain(a, 0), 0);
+    b = rig_open(1, 1);
+    REQUIRE(rig_send(b, 0, 1, 100, 1));
+    CHECK_EQ(drain(a, 0), 1);
+    rig_close(b);
+    rig_close(a);
+}
+
 static void expect_refusal(const struct qs_driver_opts *o, qs_err want, const char *word)
 {
     struct qs_driver *d = (struct qs_driver *)1;
@@ -326,6 +346,7 @@ int main(void)
     RUN(without_a_peer_frames_go_nowhere);
     RUN(a_peer_that_goes_makes_room_for_the_next);
     RUN(a_frame_that_is_lent_survives_the_wire);
+    RUN(what_was_sent_before_the_end_still_arrives);
     RUN(what_cannot_be_opened_says_why);
     RUN(a_dead_owners_socket_is_replaced);
     RUN(strangers_on_the_socket_do_no_harm);

@@ -137,6 +137,7 @@ static void a_killed_peer_is_noticed_and_its_place_taken(void)
         CHECK(rig_send(a, 0, i, 100, 1));
     struct qs_driver *b = rig_open(1, 1);
     struct qs_frame f;
+    CHECK_EQ(a->ops->rx(a, 0, &f, 1), 0); /* nothing was left of the old wire */
     CHECK(rig_send(a, 0, 5, 100, 1));
     CHECK_EQ(b->ops->rx(b, 0, &f, 1), 1);
     b->ops->rx_done(b, 0, &f, 1);
