@@ -38,7 +38,7 @@ qs_err qs_app_new(qs_app **out, uint32_t *index, qs_stack *s, size_t ring_bytes)
     a->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (a->event_fd < 0) {
         free(a);
-        return QS_ERR_NOMEM;
+        return QS_ERR_SYS;
     }
     s->apps[s->n_apps++] = a;
     *index = a->idx;
@@ -53,9 +53,22 @@ void qs_app_free(qs_app *a)
     for (uint32_t q = 0; q < QS_N_QUEUES_MAX; q++)
         for (uint32_t p = 0; p < QS_N_PRIO; p++)
             qs_channel_free(a->channels[q][p]);
+    for (uint32_t q = 0; q < QS_N_QUEUES_MAX; q++)
+        qs_links_fini(&a->links[q]);
     a->stack->apps[a->idx] = NULL;
     close(a->event_fd);
     free(a);
+}
+
+static qs_err open_queue(struct qs_app *a, uint32_t q)
+{
+    qs_err err = 0;
+    if (a->classes && !a->links[q].worker)
+        err = qs_links_init(&a->links[q], a->stack->queues[q].conns_max);
+    for (uint8_t p = 0; p < QS_N_PRIO && !err; p++)
+        if (a->classes & 1u << p && !a->channels[q][p])
+            err = qs_channel_new(&a->channels[q][p], &a->links[q], q, p, a->ring_bytes);
+    return err;
 }
 
 qs_err qs_app_open_channels(struct qs_app *a, struct qs_diag *diag)
@@ -64,15 +77,12 @@ qs_err qs_app_open_channels(struct qs_app *a, struct qs_diag *diag)
     for (uint32_t i = 0; i < s->n_listeners; i++)
         if (s->listeners[i].app == a)
             a->classes |= 1u << s->listeners[i].prio;
-    for (uint32_t q = 0; q < s->opts.n_queues; q++)
-        for (uint8_t p = 0; p < QS_N_PRIO; p++) {
-            if (!(a->classes & 1u << p) || a->channels[q][p])
-                continue;
-            qs_err err = qs_channel_new(&a->channels[q][p], q, p, a->ring_bytes);
-            if (err)
-                return qs_fail(diag, err, "application %u: no memory for rings of %zu bytes",
-                               a->idx, a->ring_bytes);
-        }
+    for (uint32_t q = 0; q < s->opts.n_queues; q++) {
+        qs_err err = open_queue(a, q);
+        if (err)
+            return qs_fail(diag, err, "application %u: no memory for rings of %zu bytes", a->idx,
+                           a->ring_bytes);
+    }
     return 0;
 }
 
@@ -87,8 +97,7 @@ static void poke(struct qs_app *a)
 
 void qs_app_nudge(struct qs_app *a)
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&a->sleeping, __ATOMIC_RELAXED))
+    if (__atomic_exchange_n(&a->sleeping, 0, __ATOMIC_ACQ_REL))
         poke(a);
 }
 
@@ -103,20 +112,27 @@ int qs_app_fd(const qs_app *a)
     return a->event_fd;
 }
 
-/* ---- slots ---- */
+/* ---- links ---- */
 
-static struct qs_app_slot *slots_of(const struct qs_app *a, uint32_t queue)
+/* Link of a connection that the application knows, or NULL. */
+static struct qs_app_link *link_of(const struct qs_app *a, qs_conn c)
 {
-    return a->stack->queues[queue].app_slots;
+    uint32_t queue = qs_queue_of(c), slot = qs_slot_of(c);
+    if (!c.v || queue >= QS_N_QUEUES_MAX || slot >= a->links[queue].n_slots)
+        return NULL;
+    const struct qs_links *links = &a->links[queue];
+    struct qs_app_link *l = &links->app[links->of_slot[slot]];
+    return l->conn.v == c.v && !l->given_up && !l->over ? l : NULL;
 }
 
-static struct qs_app_slot *slot_of(const struct qs_app *a, qs_conn c)
+static struct qs_channel *channel_of(const struct qs_app *a, const struct qs_app_link *l)
 {
-    uint32_t queue = qs_queue_of(c), i = qs_slot_of(c);
-    if (queue >= a->stack->opts.n_queues || i >= a->stack->queues[queue].conns_max)
-        return NULL;
-    struct qs_app_slot *slot = &slots_of(a, queue)[i];
-    return c.v && slot->conn.v == c.v ? slot : NULL;
+    return a->channels[qs_queue_of(l->conn)][l->prio];
+}
+
+static uint32_t index_of(const struct qs_channel *ch, const struct qs_app_link *l)
+{
+    return (uint32_t)(l - ch->links->app);
 }
 
 /* ---- commands ---- */
@@ -126,41 +142,55 @@ static void nudge_queue(struct qs_app *a, uint32_t queue)
     qs_worker_nudge(qs_worker_of(a->stack, queue));
 }
 
-static bool put_command(struct qs_channel *ch, enum qs_command command, qs_conn c, size_t spare)
+/* A record with `len` octets to be filled in, or NULL. */
+static struct qs_command_record *begin_command(struct qs_channel *ch, const struct qs_app_link *l,
+                                               enum qs_command command, size_t len)
 {
-    struct qs_command_record *r = qs_ring_reserve(&ch->commands, sizeof *r, spare);
-    if (!r)
-        return false;
-    *r = (struct qs_command_record){.bytes = sizeof *r, .conn = c, .command = command};
-    qs_ring_commit(&ch->commands, sizeof *r);
-    return true;
+    size_t bytes = qs_record_bytes(sizeof(struct qs_command_record), len);
+    size_t spare = command == QS_DO_WRITE ? qs_channel_spare(ch) : 0;
+    struct qs_command_record *r = qs_ring_reserve(&ch->commands, bytes, spare);
+    if (r)
+        *r = (struct qs_command_record){.bytes = (uint32_t)bytes,
+                                        .len = (uint32_t)len,
+                                        .conn = l->conn,
+                                        .link = index_of(ch, l),
+                                        .command = command};
+    return r;
+}
+
+static bool put_command(struct qs_channel *ch, const struct qs_app_link *l, enum qs_command command)
+{
+    struct qs_command_record *r = begin_command(ch, l, command, 0);
+    if (r)
+        qs_ring_commit(&ch->commands, r->bytes);
+    return r != NULL;
 }
 
 /* Puts a call off until the ring has room. */
-static void put_off(struct qs_channel *ch, struct qs_app_slot *slots, qs_conn c,
-                    enum qs_command command)
+static void put_off(struct qs_channel *ch, struct qs_app_link *l, enum qs_command command)
 {
-    uint32_t i = qs_slot_of(c);
-    slots[i].put_off |= (uint8_t)(1u << command);
-    if (!slots[i].listed)
-        QS_SLOT_PUSH(&ch->starved, slots, i);
-    __atomic_store_n(&ch->app_starved, 1, __ATOMIC_SEQ_CST);
+    l->put_off |= (uint8_t)(1u << command);
+    if (!l->listed)
+        QS_LIST_PUSH(&ch->starved, ch->links->app, index_of(ch, l));
+    (void)__atomic_exchange_n(&ch->app_starved, 1, __ATOMIC_ACQ_REL);
+}
+
+/* In the order of the calls: not before what was put off. */
+static void put_or_put_off(struct qs_channel *ch, struct qs_app_link *l, enum qs_command command)
+{
+    if (l->listed || !put_command(ch, l, command))
+        put_off(ch, l, command);
 }
 
 static qs_err call(struct qs_app *a, qs_conn c, enum qs_command command)
 {
-    struct qs_app_slot *slot = slot_of(a, c);
-    if (!slot)
+    struct qs_app_link *l = link_of(a, c);
+    if (!l)
         return QS_ERR_STALE;
-    uint32_t queue = qs_queue_of(c);
-    struct qs_channel *ch = a->channels[queue][slot->prio];
-    slot->closed = true;
-    /* In the order of the calls: not before what was put off. */
-    if (slot->listed || !put_command(ch, command, c, 0))
-        put_off(ch, slots_of(a, queue), c, command);
-    if (command != QS_DO_SHUTDOWN && !slot->listed)
-        slot->conn.v = 0;
-    nudge_queue(a, queue);
+    put_or_put_off(channel_of(a, l), l, command);
+    l->shut = true;
+    l->given_up = command != QS_DO_SHUTDOWN;
+    nudge_queue(a, qs_queue_of(c));
     return 0;
 }
 
@@ -180,86 +210,83 @@ qs_err qs_app_abort(qs_app *a, qs_conn c)
 }
 
 /* Octets that the send buffer of the connection has room for, as far as this side knows. */
-static size_t credit(const struct qs_app *a, const struct qs_app_slot *slot)
+static size_t credit(const struct qs_app *a, const struct qs_app_link *l)
 {
-    uint64_t acked = __atomic_load_n(&slot->acked, __ATOMIC_ACQUIRE);
-    uint64_t out = slot->written - acked;
+    uint64_t acked = __atomic_load_n(&l->acked, __ATOMIC_ACQUIRE);
+    uint64_t out = l->written - acked;
     uint64_t most = a->stack->opts.sndbuf_bytes;
     return out < most ? (size_t)(most - out) : 0;
 }
 
-static size_t put_octets(struct qs_channel *ch, qs_conn c, const uint8_t *buf, size_t len)
+static size_t put_octets(struct qs_channel *ch, struct qs_app_link *l, const uint8_t *buf,
+                         size_t len)
 {
     size_t done = 0;
     while (done < len) {
         size_t n = len - done < WRITE_RUN_MAX ? len - done : WRITE_RUN_MAX;
-        size_t bytes = qs_record_bytes(sizeof(struct qs_command_record), n);
-        struct qs_command_record *r = qs_ring_reserve(&ch->commands, bytes, qs_channel_spare(ch));
+        struct qs_command_record *r = begin_command(ch, l, QS_DO_WRITE, n);
         if (!r)
             break;
-        *r = (struct qs_command_record){
-            .bytes = (uint32_t)bytes, .len = (uint32_t)n, .conn = c, .command = QS_DO_WRITE};
         memcpy(r + 1, buf + done, n);
-        qs_ring_commit(&ch->commands, bytes);
+        qs_ring_commit(&ch->commands, r->bytes);
         done += n;
     }
+    l->written += done;
     return done;
 }
 
 int64_t qs_app_write(qs_app *a, qs_conn c, const void *buf, size_t len)
 {
-    struct qs_app_slot *slot = slot_of(a, c);
-    if (!slot)
+    struct qs_app_link *l = link_of(a, c);
+    if (!l)
         return QS_ERR_STALE;
-    if (slot->closed)
+    if (l->shut)
         return QS_ERR_CLOSED;
-    uint32_t queue = qs_queue_of(c);
-    struct qs_channel *ch = a->channels[queue][slot->prio];
-    size_t room = credit(a, slot), n = 0;
-    bool ring_full = false;
-    if (!slot->listed) {
-        size_t most = len < room ? len : room;
-        n = put_octets(ch, c, buf, most);
-        ring_full = n < most;
-        slot->written += n;
-    }
-    if (n < len && !slot->listed) {
-        if (ring_full || !put_command(ch, QS_DO_WANT_WRITE, c, 0))
-            put_off(ch, slots_of(a, queue), c, QS_DO_WANT_WRITE);
-    }
-    nudge_queue(a, queue);
+    struct qs_channel *ch = channel_of(a, l);
+    size_t room = l->listed ? 0 : credit(a, l);
+    size_t most = len < room ? len : room;
+    size_t n = put_octets(ch, l, buf, most);
+    if (n < most) /* the ring is full: ask when it has room again, not through the spare part */
+        put_off(ch, l, QS_DO_WANT_WRITE);
+    else if (n < len)
+        put_or_put_off(ch, l, QS_DO_WANT_WRITE);
+    nudge_queue(a, qs_queue_of(c));
     return (int64_t)n;
 }
 
 /* ---- what was put off ---- */
 
 /* @return false when the ring is full again. */
-static bool catch_up(struct qs_channel *ch, struct qs_app_slot *slot)
+static bool catch_up(struct qs_channel *ch, struct qs_app_link *l)
 {
     static const enum qs_command order[] = {QS_DO_WANT_WRITE, QS_DO_SHUTDOWN, QS_DO_CLOSE,
                                             QS_DO_ABORT};
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
         uint8_t bit = (uint8_t)(1u << order[i]);
-        if (!(slot->put_off & bit))
+        if (!(l->put_off & bit))
             continue;
-        if (!put_command(ch, order[i], slot->conn, 0))
+        if (!put_command(ch, l, order[i]))
             return false;
-        slot->put_off &= (uint8_t)~bit;
-        if (order[i] == QS_DO_CLOSE || order[i] == QS_DO_ABORT)
-            slot->conn.v = 0;
+        l->put_off &= (uint8_t)~bit;
     }
     return true;
 }
 
 static void catch_up_all(struct qs_app *a, struct qs_channel *ch)
 {
-    if (ch->starved.first == QS_NO_SLOT || qs_ring_room(&ch->commands) < ch->commands.bytes / 2)
+    if (ch->starved.first == QS_NO_LINK)
         return;
-    struct qs_app_slot *slots = slots_of(a, ch->queue);
-    while (ch->starved.first != QS_NO_SLOT && catch_up(ch, &slots[ch->starved.first]))
-        QS_SLOT_POP(&ch->starved, slots);
-    if (ch->starved.first == QS_NO_SLOT)
-        __atomic_store_n(&ch->app_starved, 0, __ATOMIC_SEQ_CST);
+    while (ch->starved.first != QS_NO_LINK && qs_channel_has_room(&ch->commands)) {
+        uint32_t link = ch->starved.first;
+        struct qs_app_link *l = &ch->links->app[link];
+        if (!l->over && !catch_up(ch, l))
+            break;
+        QS_LIST_POP(&ch->starved, ch->links->app);
+        if (l->over)
+            qs_link_return(ch->links, link);
+    }
+    if (ch->starved.first != QS_NO_LINK)
+        (void)__atomic_exchange_n(&ch->app_starved, 1, __ATOMIC_ACQ_REL);
     nudge_queue(a, ch->queue);
 }
 
@@ -270,56 +297,67 @@ static void give_back(struct qs_app *a, struct qs_channel *ch)
     if (ch->held) {
         qs_ring_release(&ch->events, ch->held);
         ch->held = 0;
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        if (__atomic_load_n(&ch->worker_starved, __ATOMIC_RELAXED))
+        if (qs_channel_has_room(&ch->events) &&
+            __atomic_exchange_n(&ch->worker_starved, 0, __ATOMIC_ACQ_REL))
             nudge_queue(a, ch->queue);
     }
     catch_up_all(a, ch);
 }
 
+static void open_link(struct qs_channel *ch, const struct qs_event_record *r)
+{
+    struct qs_app_link *l = &ch->links->app[r->link];
+    struct qs_open_record open;
+    memcpy(&open, r + 1, sizeof open);
+    l->conn = open.conn;
+    l->user = open.user;
+    l->remote = open.remote;
+    l->remote_port = open.remote_port;
+    l->prio = ch->prio;
+    l->written = 0;
+    l->put_off = 0;
+    l->shut = l->given_up = l->over = false;
+    ch->links->of_slot[qs_slot_of(open.conn)] = r->link;
+}
+
 /* Turns a record into an event. @return false when the application gave the connection up
  * meanwhile. */
-static bool take_record(struct qs_app *a, struct qs_channel *ch, const struct qs_event_record *r,
+static bool take_record(struct qs_channel *ch, const struct qs_event_record *r,
                         struct qs_app_event *out)
 {
-    struct qs_app_slot *slot = &slots_of(a, ch->queue)[qs_slot_of(r->conn)];
-    if (r->flags & QS_EVENT_OPEN) {
-        slot->conn = r->conn;
-        slot->user = r->user;
-        slot->written = 0;
-        slot->remote = r->remote;
-        slot->remote_port = r->remote_port;
-        slot->prio = ch->prio;
-        slot->closed = false;
-        slot->put_off = 0; /* calls of the connection before are void */
-    }
-    if (slot->conn.v != r->conn.v || (slot->put_off & (1u << QS_DO_CLOSE | 1u << QS_DO_ABORT)))
-        return false;
+    struct qs_app_link *l = &ch->links->app[r->link];
+    bool opens = r->flags & QS_EVENT_OPEN;
+    if (opens)
+        open_link(ch, r);
     *out = (struct qs_app_event){
-        .conn = r->conn,
-        .user = slot->user,
-        .data = r->len ? (const uint8_t *)(r + 1) : NULL,
-        .len = r->len,
+        .conn = l->conn,
+        .user = l->user,
+        .data = r->len > 0 && !opens ? (const uint8_t *)(r + 1) : NULL,
+        .len = opens ? 0 : r->len,
         .flags = r->flags,
         .listener = r->listener,
         .err = r->err,
         .prio = ch->prio,
     };
-    if (r->flags & QS_EVENT_CLOSED)
-        slot->conn.v = 0;
-    return true;
+    if (r->flags & (QS_EVENT_CLOSED | QS_EVENT_GONE)) {
+        l->over = true;
+        if (!l->listed) /* else catch_up_all() gives it back */
+            qs_link_return(ch->links, r->link);
+    }
+    return !l->given_up;
 }
 
-static size_t take_events(struct qs_app *a, struct qs_channel *ch, struct qs_app_event *events,
-                          size_t n)
+static size_t take_events(struct qs_channel *ch, struct qs_app_event *events, size_t n)
 {
     size_t bytes, done = 0;
-    const uint8_t *at = qs_ring_peek(&ch->events, &bytes);
-    while (done < n && ch->held < bytes) {
-        const struct qs_event_record *r = (const void *)(at + ch->held);
-        if (take_record(a, ch, r, &events[done]))
+    const uint8_t *at = qs_ring_peek(&ch->events, ch->held, &bytes);
+    while (done < n && bytes > 0) {
+        const struct qs_event_record *r = (const void *)at;
+        if (take_record(ch, r, &events[done]))
             done++;
         ch->held += r->bytes;
+        at += r->bytes;
+        bytes -= r->bytes;
     }
     return done;
 }
@@ -333,7 +371,7 @@ static size_t collect(struct qs_app *a, struct qs_app_event *events, size_t n)
             continue;
         size_t done = 0;
         for (uint32_t i = 0; i < queues && done < n; i++)
-            done += take_events(a, a->channels[(first + i) % queues][p], events + done, n - done);
+            done += take_events(a->channels[(first + i) % queues][p], events + done, n - done);
         if (done)
             return done;
     }
@@ -343,27 +381,44 @@ static size_t collect(struct qs_app *a, struct qs_app_event *events, size_t n)
 static void give_back_all(struct qs_app *a)
 {
     for (uint32_t q = 0; q < a->stack->opts.n_queues; q++)
-        for (uint32_t p = 0; p < QS_N_PRIO; p++)
-            if (a->channels[q][p])
-                give_back(a, a->channels[q][p]);
+        for (uint32_t classes = a->classes; classes; classes &= classes - 1)
+            give_back(a, a->channels[q][__builtin_ctz(classes)]);
+}
+
+/* Could a call that was put off be made now? */
+static bool can_catch_up(const struct qs_app *a)
+{
+    for (uint32_t q = 0; q < a->stack->opts.n_queues; q++)
+        for (uint32_t classes = a->classes; classes; classes &= classes - 1) {
+            const struct qs_channel *ch = a->channels[q][__builtin_ctz(classes)];
+            if (ch->starved.first != QS_NO_LINK && qs_channel_has_room(&ch->commands))
+                return true;
+        }
+    return false;
 }
 
 /* From here on workers write to event_fd; what came just before is collected. */
 static size_t arm(struct qs_app *a, struct qs_app_event *events, size_t n)
 {
-    __atomic_store_n(&a->sleeping, 1, __ATOMIC_SEQ_CST);
+    a->armed = true;
+    (void)__atomic_exchange_n(&a->sleeping, 1, __ATOMIC_ACQ_REL);
+    if (can_catch_up(a))
+        give_back_all(a);
     return collect(a, events, n);
 }
 
 static void disarm(struct qs_app *a)
 {
     uint64_t ignored;
-    if (!__atomic_exchange_n(&a->sleeping, 0, __ATOMIC_SEQ_CST))
+    if (!a->armed)
         return;
+    a->armed = false;
+    (void)__atomic_exchange_n(&a->sleeping, 0, __ATOMIC_ACQ_REL);
     ssize_t got = read(a->event_fd, &ignored, sizeof ignored); /* nobody may have written */
     (void)got;
 }
 
+/* Waits up to `timeout` for a worker or qs_app_wake(). */
 static size_t sleep_until_event(struct qs_app *a, struct qs_app_event *events, size_t n,
                                 qs_dur timeout)
 {
@@ -372,8 +427,7 @@ static size_t sleep_until_event(struct qs_app *a, struct qs_app_event *events, s
         struct pollfd p = {.fd = a->event_fd, .events = POLLIN};
         struct timespec limit = {(time_t)(timeout.ns / 1000000000u),
                                  (long)(timeout.ns % 1000000000u)};
-        if (ppoll(&p, 1, &limit, NULL) > 0)
-            found = collect(a, events, n);
+        (void)!ppoll(&p, 1, &limit, NULL); /* a signal ends it too: the caller looks again */
     }
     disarm(a);
     return found;
@@ -384,46 +438,41 @@ int qs_app_wait(qs_app *a, struct qs_app_event *events, size_t n, qs_dur timeout
     if (n == 0 || n > INT32_MAX)
         return QS_ERR_ARG;
     disarm(a);
-    give_back_all(a);
-    qs_time began = qs_clock_now(), now = began;
-    for (;;) {
+    qs_time began = qs_clock_now();
+    for (uint64_t waited = 0;; waited = qs_clock_now().ns - began.ns) {
+        give_back_all(a); /* what was lent out, skipped records, and calls that were put off */
         size_t found = collect(a, events, n);
-        if (__atomic_load_n(&a->woken, __ATOMIC_ACQUIRE) && found == 0) {
-            __atomic_store_n(&a->woken, 0, __ATOMIC_RELEASE);
-            return QS_ERR_AGAIN;
-        }
-        uint64_t waited = now.ns - began.ns;
         if (found)
             return (int)found;
+        if (__atomic_exchange_n(&a->woken, 0, __ATOMIC_ACQ_REL))
+            return QS_ERR_AGAIN;
         if (waited >= timeout.ns)
             return (int)arm(a, events, n); /* qs_app_fd() tells of the next one */
-        give_back_all(a);                  /* skipped records, and calls that were put off */
-        if (waited >= a->stack->opts.poll_idle.ns) {
-            found = sleep_until_event(a, events, n, (qs_dur){timeout.ns - waited});
-            if (found)
-                return (int)found;
-        }
-        now = qs_clock_now();
+        if (waited < a->stack->opts.poll_idle.ns)
+            continue;
+        found = sleep_until_event(a, events, n, (qs_dur){timeout.ns - waited});
+        if (found)
+            return (int)found;
     }
 }
 
 qs_err qs_app_set_user(qs_app *a, qs_conn c, uint64_t user)
 {
-    struct qs_app_slot *slot = slot_of(a, c);
-    if (!slot)
+    struct qs_app_link *l = link_of(a, c);
+    if (!l)
         return QS_ERR_STALE;
-    slot->user = user;
+    l->user = user;
     return 0;
 }
 
 qs_err qs_app_peer(const qs_app *a, qs_conn c, qs_addr *remote, uint16_t *port)
 {
-    const struct qs_app_slot *slot = slot_of(a, c);
+    const struct qs_app_link *l = link_of(a, c);
     memset(remote, 0, sizeof *remote);
     *port = 0;
-    if (!slot)
+    if (!l)
         return QS_ERR_STALE;
-    *remote = slot->remote;
-    *port = slot->remote_port;
+    *remote = l->remote;
+    *port = l->remote_port;
     return 0;
 }

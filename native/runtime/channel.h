@@ -1,11 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What lies between a worker and an application thread of the split layout: for each (application,
- * queue, class) two rings, and for each connection of a queue a slot with its counts. */
+ * queue, class) two rings, and for each connection a link.
+ *
+ * A link is not the engine's block. The engine gives a block to another connection as soon as the
+ * old one is over, of any class and for any application; the application may hear of the old one's
+ * end much later. The link lasts until then: the worker takes a free one when a connection opens,
+ * its last record is CLOSED or GONE, and the application gives the link back when it has read that.
+ */
 #ifndef QS_RUNTIME_CHANNEL_H
 #define QS_RUNTIME_CHANNEL_H
 
 #include "qstack/qs_conn.h"
 #include "runtime/ring.h"
+
+#define QS_NO_LINK UINT32_MAX
+
+/* As a flag of a record: the last one of a connection that the application gave up itself. */
+#define QS_EVENT_GONE (1u << 7)
 
 /* ---- records; each is padded to 8 bytes ---- */
 
@@ -13,13 +24,18 @@
 struct qs_event_record {
     uint32_t bytes; /* of the whole record */
     uint32_t len;   /* octets that follow */
+    uint32_t link;
+    int16_t listener;
+    uint8_t flags; /* QS_EVENT_* */
+    int8_t err;
+};
+
+/* Octets of a record with QS_EVENT_OPEN. */
+struct qs_open_record {
     qs_conn conn;
     uint64_t user; /* the listener's */
     qs_addr remote;
-    int32_t listener;
     uint16_t remote_port;
-    uint8_t flags; /* QS_EVENT_* */
-    int8_t err;
 };
 
 enum qs_command { QS_DO_WRITE, QS_DO_WANT_WRITE, QS_DO_SHUTDOWN, QS_DO_CLOSE, QS_DO_ABORT };
@@ -29,8 +45,8 @@ struct qs_command_record {
     uint32_t bytes;
     uint32_t len; /* octets that follow: QS_DO_WRITE */
     qs_conn conn;
+    uint32_t link;
     uint32_t command; /* enum qs_command */
-    uint32_t reserved;
 };
 
 static inline size_t qs_record_bytes(size_t header, size_t len)
@@ -38,71 +54,137 @@ static inline size_t qs_record_bytes(size_t header, size_t len)
     return (header + len + 7) & ~(size_t)7;
 }
 
-/* ---- slots: one for each block of an engine ---- */
-
-#define QS_NO_SLOT UINT32_MAX
-
-struct qs_handler;
+/* ---- links ---- */
 
 /* Touched by the worker only. */
-struct qs_worker_slot {
-    const struct qs_handler *handler; /* whose connection it is */
-    qs_conn conn;                     /* events below belong to it */
-    uint64_t taken;                   /* octets that the engine took from QS_DO_WRITE */
-    uint32_t next;                    /* in the channel's list of waiting slots */
-    uint8_t waiting;                  /* QS_EVENT_* not in the ring yet */
-    bool listed;
+struct qs_worker_link {
+    qs_conn conn;
+    uint64_t taken;   /* octets that the engine took from QS_DO_WRITE */
+    uint32_t next;    /* in the channel's list of waiting links, or of free ones */
+    int16_t listener; /* number of qs_stack_listen() */
+    uint8_t waiting;  /* QS_EVENT_* not in the ring yet */
     int8_t err;
-    uint8_t told; /* the application knows `conn` */
-    /* The connection before this one, when the application still has to hear of its end. */
-    qs_conn ended;
-    int8_t ended_err;
+    bool listed;
+    bool told;        /* the application knows the connection */
+    bool over;        /* the engine knows it no more */
+    bool wants_write; /* QS_DO_WANT_WRITE was asked */
+    bool shuts_later; /* QS_DO_SHUTDOWN waits until all octets are in the ring */
 };
 
 /* Touched by the application only, but for `acked`. */
-struct qs_app_slot {
-    qs_conn conn; /* 0: the application knows none here */
+struct qs_app_link {
+    qs_conn conn;
     uint64_t user;
     uint64_t written; /* octets handed to QS_DO_WRITE */
     uint64_t acked;   /* of these, as the worker last told; written by the worker */
     qs_addr remote;
+    uint32_t next; /* in the channel's list of links that wait for the ring */
     uint16_t remote_port;
     uint8_t prio;
     uint8_t put_off; /* bits 1 << enum qs_command that found no room in the ring */
-    uint32_t next;   /* in the channel's list of connections that wait for the ring */
     bool listed;
-    bool closed; /* shut down, or given up */
+    bool shut;     /* no more writes */
+    bool given_up; /* closed or aborted: the handle is stale */
+    bool over;     /* the last record was read */
 };
 
-/* First in, first out, linked by slot number. */
-struct qs_slot_list {
+/* Links of one application and one queue. */
+struct qs_links {
+    uint32_t n_max;   /* power of two */
+    uint32_t n_slots; /* blocks of the engine */
+    struct qs_worker_link *worker;
+    struct qs_app_link *app;
+    uint32_t *of_slot; /* application: link of the connection last opened in a block */
+    uint32_t *back;    /* ring of links given back, application to worker */
+
+    /* worker */
+    uint32_t n_used;    /* links from here on were never used */
+    uint32_t free;      /* list of links that the application never heard of */
+    uint32_t back_seen; /* entries of `back` taken */
+
+    _Alignas(64) uint32_t back_given; /* atomic; written by the application */
+};
+
+/* QS_ERR_NOMEM. Twice as many links as connections: as many may be over and not yet read. */
+qs_err qs_links_init(struct qs_links *l, uint32_t conns_max);
+void qs_links_fini(struct qs_links *l);
+
+/* Worker: a link, zeroed, or QS_NO_LINK. */
+uint32_t qs_link_take(struct qs_links *l);
+
+/* Worker: gives back a link that the application never heard of. */
+void qs_link_drop(struct qs_links *l, uint32_t link);
+
+/* Application: gives back a link whose last record was read. */
+void qs_link_return(struct qs_links *l, uint32_t link);
+
+/* First in, first out, linked by number. */
+struct qs_link_list {
     uint32_t first, last;
 };
 
+/* `items` is an array of struct qs_worker_link or struct qs_app_link. */
+#define QS_LIST_PUSH(list, items, i)                                                               \
+    do {                                                                                           \
+        (items)[i].next = QS_NO_LINK;                                                              \
+        (items)[i].listed = true;                                                                  \
+        if ((list)->last == QS_NO_LINK)                                                            \
+            (list)->first = (i);                                                                   \
+        else                                                                                       \
+            (items)[(list)->last].next = (i);                                                      \
+        (list)->last = (i);                                                                        \
+    } while (0)
+
+/* Takes the first one, which exists. */
+#define QS_LIST_POP(list, items)                                                                   \
+    do {                                                                                           \
+        struct qs_link_list *l_ = (list);                                                          \
+        (items)[l_->first].listed = false;                                                         \
+        l_->first = (items)[l_->first].next;                                                       \
+        if (l_->first == QS_NO_LINK)                                                               \
+            l_->last = QS_NO_LINK;                                                                 \
+    } while (0)
+
+/* ---- channels ----
+ *
+ * Who is starved waits for the other side to give room, and who sleeps for something to do. All
+ * these flags are set, taken and cleared by exchange, after the index that the other side looks at
+ * was stored, and the index is looked at again after the flag was set. So of the two exchanges the
+ * second sees what came before the first, and no wake-up is lost. */
+
 struct qs_channel {
-    struct qs_ring events;   /* worker to application   */
-    struct qs_ring commands; /* application to worker   */
+    struct qs_ring events;   /* worker to application */
+    struct qs_ring commands; /* application to worker */
+    struct qs_links *links;
     uint32_t queue;
     uint8_t prio;
 
     /* worker */
-    struct qs_slot_list waiting; /* slots with events that found no room */
+    struct qs_link_list waiting; /* links with events that found no room */
     uint32_t written;            /* octets of the first command that the engine took already */
-    uint32_t worker_starved;     /* atomic: `waiting` is not empty */
+    bool no_chunk;               /* the first command waits for the engine's memory */
+    uint32_t worker_starved;     /* atomic: wake the worker when there is room */
 
     /* application */
     _Alignas(64) size_t held;    /* bytes of `events` lent out by the last qs_app_wait() */
-    struct qs_slot_list starved; /* slots with something put off */
-    uint32_t app_starved;        /* atomic: the application waits for room in `commands` */
+    struct qs_link_list starved; /* links with something put off */
+    uint32_t app_starved;        /* atomic: wake the application when there is room */
 };
 
-qs_err qs_channel_new(struct qs_channel **out, uint32_t queue, uint8_t prio, size_t ring_bytes);
+qs_err qs_channel_new(struct qs_channel **out, struct qs_links *links, uint32_t queue, uint8_t prio,
+                      size_t ring_bytes);
 void qs_channel_free(struct qs_channel *ch);
 
 /* Part of `commands` that writes leave free for the calls that must not fail. */
 static inline size_t qs_channel_spare(const struct qs_channel *ch)
 {
     return ch->commands.bytes / 8;
+}
+
+/* Who found a ring full goes on when this much of it is free: not for each record. */
+static inline bool qs_channel_has_room(const struct qs_ring *r)
+{
+    return qs_ring_free_bytes(r) >= r->bytes / 4;
 }
 
 static inline uint32_t qs_slot_of(qs_conn c)

@@ -4,6 +4,7 @@
  * engines miss. */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -20,6 +21,7 @@ struct qs_neighbours {
     struct qs_neigh_watch *watch;
     pthread_t thread;
     int event_fd;
+    bool stopping;        /* atomic */
     pthread_mutex_t lock; /* of what follows */
     qs_addr wanted[WANTED_MAX];
     uint32_t n_wanted;
@@ -132,7 +134,7 @@ static void *follow(void *arg)
     struct qs_neighbours *nb = arg;
     struct pollfd fds[2] = {{.fd = qs_neigh_watch_fd(nb->watch), .events = POLLIN},
                             {.fd = nb->event_fd, .events = POLLIN}};
-    while (!__atomic_load_n(&nb->stack->stopping, __ATOMIC_ACQUIRE)) {
+    while (!__atomic_load_n(&nb->stopping, __ATOMIC_ACQUIRE)) {
         if (qs_neigh_watch_run(nb->watch) != 0)
             fds[0].fd = -1; /* broken: what is known stays known */
         ask_for_wanted(nb);
@@ -155,7 +157,11 @@ qs_err qs_neighbours_start(struct qs_stack *s, uint32_t ifindex, struct qs_diag 
     qs_err err = nb->event_fd < 0 ? qs_fail(diag, QS_ERR_SYS, "eventfd: %s", strerror(errno)) : 0;
     if (!err)
         err = qs_neigh_watch_open(&nb->watch, ifindex, on_change, nb, diag);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the application's */
     int error = err ? 0 : pthread_create(&nb->thread, NULL, follow, nb);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error)
         err = qs_fail(diag, QS_ERR_SYS, "no thread to follow neighbours: %s", strerror(error));
     if (err) {
@@ -174,6 +180,7 @@ void qs_neighbours_stop(struct qs_stack *s)
     struct qs_neighbours *nb = s->neighbours;
     if (!nb)
         return;
+    __atomic_store_n(&nb->stopping, true, __ATOMIC_RELEASE);
     poke(nb->event_fd);
     pthread_join(nb->thread, NULL);
     s->neighbours = NULL;

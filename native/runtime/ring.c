@@ -57,12 +57,13 @@ void qs_ring_commit(struct qs_ring *r, size_t bytes)
     __atomic_store_n(&r->tail, r->tail + bytes, __ATOMIC_RELEASE);
 }
 
-const uint8_t *qs_ring_peek(struct qs_ring *r, size_t *bytes)
+const uint8_t *qs_ring_peek(struct qs_ring *r, size_t skip, size_t *bytes)
 {
-    if (r->tail_seen == r->head)
+    uint64_t from = r->head + skip;
+    if (r->tail_seen == from)
         r->tail_seen = __atomic_load_n(&r->tail, __ATOMIC_ACQUIRE);
-    *bytes = (size_t)(r->tail_seen - r->head);
-    return r->data + (r->head & (r->bytes - 1));
+    *bytes = (size_t)(r->tail_seen - from);
+    return r->data + (from & (r->bytes - 1));
 }
 
 void qs_ring_release(struct qs_ring *r, size_t bytes)
@@ -74,4 +75,11 @@ bool qs_ring_is_empty(const struct qs_ring *r)
 {
     return __atomic_load_n(&r->tail, __ATOMIC_ACQUIRE) ==
            __atomic_load_n(&r->head, __ATOMIC_ACQUIRE);
+}
+
+size_t qs_ring_free_bytes(const struct qs_ring *r)
+{
+    /* The caller is one of the two sides: its own index stands still. */
+    uint64_t head = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE);
+    return r->bytes - (size_t)(__atomic_load_n(&r->tail, __ATOMIC_ACQUIRE) - head);
 }

@@ -32,13 +32,15 @@ void qs_ring_commit(struct qs_ring *r, size_t bytes);
 /* Producer: bytes that could be reserved. */
 size_t qs_ring_room(struct qs_ring *r);
 
-/* Consumer: everything published and not given back, `*bytes` of it. */
-const uint8_t *qs_ring_peek(struct qs_ring *r, size_t *bytes);
+/* Consumer: what was published and not given back, behind the first `skip` bytes of it; `*bytes` of
+ * it. */
+const uint8_t *qs_ring_peek(struct qs_ring *r, size_t skip, size_t *bytes);
 
 /* Consumer: gives the first `bytes` back. */
 void qs_ring_release(struct qs_ring *r, size_t bytes);
 
 /* Either side, for deciding whether to sleep. */
 bool qs_ring_is_empty(const struct qs_ring *r);
+size_t qs_ring_free_bytes(const struct qs_ring *r);
 
 #endif

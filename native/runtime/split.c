@@ -1,265 +1,323 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The worker's end of the channels: events and received octets out, commands in.
  *
- * An event that finds no room waits in its connection's slot, merged with later ones, and the
- * octets wait in the engine, where they close the peer's window. A command is always carried out:
- * writes are within the credit of their connection. Only when the engine has no chunk left does a
- * write stay at the head of its ring. */
+ * An event that finds no room waits in its link, merged with later ones, and the octets wait in the
+ * engine, where they close the peer's window. A command is always carried out: writes are within
+ * the credit of their connection. Only when the engine has no chunk left does a write stay at the
+ * head of its ring.
+ *
+ * Who was given something is woken once, at the end (qs_split_wake). */
 #include <string.h>
 
 #include "runtime/stack.h"
 
 /* Octets of one event record at most: an application gets long runs in pieces. */
 #define RUN_MAX 32768u
-/* Commands of one channel that one turn carries out. */
+/* Shorter pieces of a longer run are not worth a record: wait for more room. */
+#define RUN_MIN 2048u
+/* What one channel may carry out in a turn before other queues have theirs. */
 #define COMMANDS_PER_TURN 256u
+#define COMMAND_BYTES_PER_TURN (256u << 10)
 
-static struct qs_channel *channel_of(const struct qs_queue *q, const struct qs_worker_slot *slot)
+static struct qs_worker_link *link_of(const struct qs_channel *ch, uint32_t link)
 {
-    return slot->handler->app->channels[q->idx][slot->handler->prio];
+    return &ch->links->worker[link];
+}
+
+static void touch(struct qs_queue *q, const struct qs_app *a)
+{
+    q->touched_apps |= 1u << a->idx;
 }
 
 /* ---- events ---- */
 
 /* Tells the application how far the peer has acknowledged. */
-static void publish_acked(struct qs_queue *q, struct qs_worker_slot *slot)
+static void publish_acked(struct qs_queue *q, struct qs_channel *ch, uint32_t link)
 {
+    const struct qs_worker_link *l = link_of(ch, link);
     struct qs_conn_info info;
-    if (qs_conn_info(q->engine, slot->conn, &info) != 0)
-        return;
-    uint64_t *acked = &q->app_slots[qs_slot_of(slot->conn)].acked;
-    __atomic_store_n(acked, slot->taken - info.unacked_bytes, __ATOMIC_RELEASE);
+    if (qs_conn_info(q->engine, l->conn, &info) == 0)
+        __atomic_store_n(&ch->links->app[link].acked, l->taken - info.unacked_bytes,
+                         __ATOMIC_RELEASE);
 }
 
-static struct qs_event_record *begin_record(struct qs_channel *ch, size_t len)
+/* Room for a record with `len` octets, all but those filled in; or NULL. */
+static struct qs_event_record *begin_record(struct qs_channel *ch, uint32_t link, uint8_t flags,
+                                            size_t len)
 {
     struct qs_event_record *r = qs_ring_reserve(&ch->events, qs_record_bytes(sizeof *r, len), 0);
     if (r)
-        memset(r, 0, sizeof *r);
+        *r = (struct qs_event_record){.bytes = (uint32_t)qs_record_bytes(sizeof *r, len),
+                                      .len = (uint32_t)len,
+                                      .link = link,
+                                      .listener = link_of(ch, link)->listener,
+                                      .flags = flags};
     return r;
 }
 
-static void end_record(struct qs_channel *ch, struct qs_event_record *r, size_t len)
+/* @return false when there is no room; so do the following. */
+static bool push_open(struct qs_queue *q, struct qs_channel *ch, uint32_t link, uint64_t user)
 {
-    r->bytes = (uint32_t)qs_record_bytes(sizeof *r, len);
-    r->len = (uint32_t)len;
-    qs_ring_commit(&ch->events, r->bytes);
-}
-
-/* @return false when there is no room. */
-static bool push_open(struct qs_queue *q, struct qs_channel *ch, struct qs_worker_slot *slot)
-{
-    struct qs_event_record *r = begin_record(ch, 0);
+    struct qs_worker_link *l = link_of(ch, link);
+    struct qs_event_record *r =
+        begin_record(ch, link, QS_EVENT_OPEN, sizeof(struct qs_open_record));
     if (!r)
         return false;
     struct qs_conn_info info;
-    if (qs_conn_info(q->engine, slot->conn, &info) != 0)
+    if (qs_conn_info(q->engine, l->conn, &info) != 0)
         memset(&info, 0, sizeof info); /* gone already, as the application will hear */
-    r->conn = slot->conn;
-    r->user = slot->handler->user;
-    r->listener = slot->handler->listener;
-    r->remote = info.remote;
-    r->remote_port = info.remote_port;
-    r->flags = QS_EVENT_OPEN;
-    end_record(ch, r, 0);
-    slot->told = true;
+    const struct qs_open_record open = {
+        .conn = l->conn, .user = user, .remote = info.remote, .remote_port = info.remote_port};
+    memcpy(r + 1, &open, sizeof open);
+    qs_ring_commit(&ch->events, r->bytes);
+    l->told = true;
     return true;
 }
 
-static bool push_plain(struct qs_channel *ch, const struct qs_worker_slot *slot, qs_conn conn,
-                       uint8_t flags, int8_t err)
+static bool push_plain(struct qs_channel *ch, uint32_t link, uint8_t flags)
 {
-    struct qs_event_record *r = begin_record(ch, 0);
+    struct qs_event_record *r = begin_record(ch, link, flags, 0);
     if (!r)
         return false;
-    r->conn = conn;
-    r->listener = slot->handler->listener;
-    r->flags = flags;
-    r->err = err;
-    end_record(ch, r, 0);
+    r->err = link_of(ch, link)->err;
+    qs_ring_commit(&ch->events, r->bytes);
     return true;
 }
 
-/* Copies what can be read. @return false when some was left for want of room. */
-static bool push_octets(struct qs_queue *q, struct qs_channel *ch, struct qs_worker_slot *slot)
+static void copy_spans(uint8_t *to, const struct qs_span *spans, size_t len)
 {
+    for (; len > 0; spans++) {
+        size_t part = spans->len < len ? spans->len : len;
+        memcpy(to, spans->data, part);
+        to += part;
+        len -= part;
+    }
+}
+
+/* Octets that a record may have now. */
+static size_t run_room(struct qs_channel *ch)
+{
+    const size_t overhead = qs_record_bytes(sizeof(struct qs_event_record), 7);
+    size_t room = qs_ring_room(&ch->events);
+    if (room <= overhead)
+        return 0;
+    return room - overhead < RUN_MAX ? room - overhead : RUN_MAX;
+}
+
+/* Copies what can be read. */
+static bool push_octets(struct qs_queue *q, struct qs_channel *ch, uint32_t link)
+{
+    qs_conn conn = link_of(ch, link)->conn;
     struct qs_span spans[16];
     int n;
-    while ((n = qs_conn_peek(q->engine, slot->conn, spans, 16)) > 0) {
-        size_t len = 0;
+    while ((n = qs_conn_peek(q->engine, conn, spans, 16)) > 0) {
+        size_t len = 0, most = run_room(ch);
         for (int i = 0; i < n; i++)
             len += spans[i].len;
-        size_t room = qs_ring_room(&ch->events);
-        size_t most = room > sizeof(struct qs_event_record) + 7
-                          ? room - sizeof(struct qs_event_record) - 7
-                          : 0;
-        if (most > RUN_MAX)
-            most = RUN_MAX;
+        if (len > most && most < RUN_MIN)
+            return false;
         if (len > most)
             len = most;
-        struct qs_event_record *r = len > 0 ? begin_record(ch, len) : NULL;
+        struct qs_event_record *r = begin_record(ch, link, QS_EVENT_READABLE, len);
         if (!r)
             return false;
-        uint8_t *to = (uint8_t *)(r + 1);
-        size_t left = len;
-        for (int i = 0; left > 0; i++) {
-            size_t part = spans[i].len < left ? spans[i].len : left;
-            memcpy(to, spans[i].data, part);
-            to += part;
-            left -= part;
-        }
-        r->conn = slot->conn;
-        r->listener = slot->handler->listener;
-        r->flags = QS_EVENT_READABLE;
-        end_record(ch, r, len);
-        if (qs_conn_consume(q->engine, slot->conn, len) != 0)
-            return true;
+        copy_spans((uint8_t *)(r + 1), spans, len);
+        qs_ring_commit(&ch->events, r->bytes);
+        if (qs_conn_consume(q->engine, conn, len) != 0)
+            break;
     }
     return true;
 }
 
-/* @return false when the ring is full. */
-static bool push_waiting(struct qs_queue *q, struct qs_channel *ch, struct qs_worker_slot *slot)
+static bool push_waiting(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch,
+                         uint32_t link)
 {
-    if (slot->ended.v) {
-        if (!push_plain(ch, slot, slot->ended, QS_EVENT_CLOSED, slot->ended_err))
+    struct qs_worker_link *l = link_of(ch, link);
+    if (l->waiting & QS_EVENT_OPEN) {
+        if (!push_open(q, ch, link, s->listeners[l->listener].user))
             return false;
-        slot->ended.v = 0;
+        l->waiting &= (uint8_t)~QS_EVENT_OPEN;
     }
-    if (slot->waiting & QS_EVENT_OPEN) {
-        if (!push_open(q, ch, slot))
+    if (l->waiting & (QS_EVENT_READABLE | QS_EVENT_WRITABLE))
+        publish_acked(q, ch, link);
+    if (l->waiting & QS_EVENT_READABLE) {
+        if (!push_octets(q, ch, link))
             return false;
-        slot->waiting &= (uint8_t)~QS_EVENT_OPEN;
+        l->waiting &= (uint8_t)~QS_EVENT_READABLE;
     }
-    if (slot->waiting & (QS_EVENT_READABLE | QS_EVENT_WRITABLE) && q->app_slots)
-        publish_acked(q, slot);
-    if (slot->waiting & QS_EVENT_READABLE) {
-        if (!push_octets(q, ch, slot))
-            return false;
-        slot->waiting &= (uint8_t)~QS_EVENT_READABLE;
+    if (l->shuts_later) {
+        l->shuts_later = false;
+        (void)!qs_conn_shutdown(q->engine, l->conn); /* stale: it ended first */
     }
-    if (slot->waiting) {
-        if (!push_plain(ch, slot, slot->conn, slot->waiting, slot->err))
-            return false;
-        slot->waiting = 0;
-    }
+    if (l->waiting && !push_plain(ch, link, l->waiting))
+        return false;
+    l->waiting = 0;
     return true;
 }
 
-/* A new connection has taken the block of the slot's old one. */
-static void begin_slot(struct qs_queue *q, struct qs_worker_slot *slot, qs_conn conn)
+/* Sends what waits in a link now, or when there is room. */
+static void announce(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch, uint32_t link)
 {
-    if (slot->waiting & QS_EVENT_CLOSED && slot->told) {
-        slot->ended = slot->conn;
-        slot->ended_err = slot->err;
+    if (link_of(ch, link)->listed)
+        return;
+    if (ch->waiting.first == QS_NO_LINK && push_waiting(s, q, ch, link))
+        return;
+    QS_LIST_PUSH(&ch->waiting, ch->links->worker, link);
+    (void)__atomic_exchange_n(&ch->worker_starved, 1, __ATOMIC_ACQ_REL);
+}
+
+/* A connection opens: it gets a link, or is refused when its application is too far behind. */
+static uint32_t begin_link(struct qs_queue *q, struct qs_channel *ch, const struct qs_event *ev)
+{
+    uint32_t link = qs_link_take(ch->links);
+    q->slots[qs_slot_of(ev->conn)] = (struct qs_worker_slot){.link = link};
+    if (link == QS_NO_LINK) {
+        (void)qs_conn_abort(q->engine, ev->conn);
+        return link;
     }
-    slot->conn = conn;
-    slot->waiting = 0;
-    slot->err = 0;
-    slot->told = false;
-    slot->taken = 0;
-    __atomic_store_n(&q->app_slots[qs_slot_of(conn)].acked, 0, __ATOMIC_RELEASE);
+    struct qs_worker_link *l = link_of(ch, link);
+    l->conn = ev->conn;
+    l->listener = (int16_t)ev->listener;
+    __atomic_store_n(&ch->links->app[link].acked, 0, __ATOMIC_RELEASE);
+    return link;
 }
 
 void qs_split_event(struct qs_stack *s, struct qs_queue *q, const struct qs_event *ev)
 {
-    (void)s;
-    uint32_t i = qs_slot_of(ev->conn);
-    struct qs_worker_slot *slot = &q->slots[i];
-    struct qs_channel *ch = channel_of(q, slot);
-    if (ev->flags & QS_EVENT_OPEN)
-        begin_slot(q, slot, ev->conn);
-    slot->waiting |= (uint8_t)ev->flags;
-    slot->err = (int8_t)ev->err;
-    if (slot->listed)
+    const struct qs_handler *h = &s->listeners[ev->listener];
+    struct qs_channel *ch = h->app->channels[q->idx][h->prio];
+    uint32_t link =
+        ev->flags & QS_EVENT_OPEN ? begin_link(q, ch, ev) : q->slots[qs_slot_of(ev->conn)].link;
+    if (link == QS_NO_LINK)
         return;
-    if (ch->waiting.first == QS_NO_SLOT && push_waiting(q, ch, slot)) {
-        qs_app_nudge(slot->handler->app);
+    struct qs_worker_link *l = link_of(ch, link);
+    uint8_t flags = (uint8_t)ev->flags;
+    if (!l->wants_write) /* the engine also tells when it took a write in parts */
+        flags &= (uint8_t)~QS_EVENT_WRITABLE;
+    if (flags & QS_EVENT_WRITABLE)
+        l->wants_write = false;
+    if (flags & QS_EVENT_CLOSED) {
+        l->over = true;
+        l->err = (int8_t)ev->err;
+    }
+    l->waiting |= flags;
+    if (l->over && !l->told && l->listed) {
+        /* It came and went while there was no room: push_all_waiting() drops it. */
         return;
     }
-    QS_SLOT_PUSH(&ch->waiting, q->slots, i);
-    __atomic_store_n(&ch->worker_starved, 1, __ATOMIC_SEQ_CST);
-    qs_app_nudge(slot->handler->app);
+    announce(s, q, ch, link);
+    touch(q, h->app);
 }
 
-static bool push_all_waiting(struct qs_queue *q, struct qs_channel *ch)
+static bool push_all_waiting(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch)
 {
-    bool moved = false;
-    while (ch->waiting.first != QS_NO_SLOT) {
-        size_t before = ch->events.tail;
-        bool all = push_waiting(q, ch, &q->slots[ch->waiting.first]);
-        moved |= ch->events.tail != before;
-        if (!all)
+    uint64_t before = ch->events.tail;
+    while (ch->waiting.first != QS_NO_LINK) {
+        uint32_t link = ch->waiting.first;
+        const struct qs_worker_link *l = link_of(ch, link);
+        bool unheard = l->over && !l->told;
+        if (!unheard && !push_waiting(s, q, ch, link))
             break;
-        QS_SLOT_POP(&ch->waiting, q->slots);
+        QS_LIST_POP(&ch->waiting, ch->links->worker);
+        if (unheard)
+            qs_link_drop(ch->links, link);
     }
-    __atomic_store_n(&ch->worker_starved, ch->waiting.first != QS_NO_SLOT, __ATOMIC_SEQ_CST);
-    return moved;
+    if (ch->waiting.first != QS_NO_LINK)
+        (void)__atomic_exchange_n(&ch->worker_starved, 1, __ATOMIC_ACQ_REL);
+    return ch->events.tail != before;
 }
 
 /* ---- commands ---- */
 
 /* @return false when the engine could not take all octets now. */
-static bool carry_out(struct qs_queue *q, struct qs_channel *ch, const struct qs_command_record *r)
+static bool write_octets(struct qs_queue *q, struct qs_channel *ch,
+                         const struct qs_command_record *r)
 {
-    qs_engine *e = q->engine;
-    if (r->command == QS_DO_WRITE) {
-        const uint8_t *data = (const uint8_t *)(r + 1);
-        int64_t n = qs_conn_write(e, r->conn, data + ch->written, r->len - ch->written);
-        if (n == QS_ERR_AGAIN)
-            return false;
-        if (n < 0) { /* the connection is gone: so are its octets */
-            ch->written = 0;
-            return true;
-        }
-        q->slots[qs_slot_of(r->conn)].taken += (uint64_t)n;
+    const uint8_t *data = (const uint8_t *)(r + 1);
+    int64_t n = qs_conn_write(q->engine, r->conn, data + ch->written, r->len - ch->written);
+    if (n == QS_ERR_AGAIN)
+        return false;
+    if (n >= 0) {
+        link_of(ch, r->link)->taken += (uint64_t)n;
         ch->written += (uint32_t)n;
         if (ch->written < r->len)
             return false;
-        ch->written = 0;
-        return true;
-    }
-    qs_err err = 0;
-    switch ((enum qs_command)r->command) {
-    case QS_DO_WANT_WRITE:
-        err = qs_conn_want_write(e, r->conn);
-        break;
-    case QS_DO_SHUTDOWN:
-        err = qs_conn_shutdown(e, r->conn);
-        break;
-    case QS_DO_CLOSE:
-        err = qs_conn_close(e, r->conn);
-        break;
-    case QS_DO_ABORT:
-        err = qs_conn_abort(e, r->conn);
-        break;
-    case QS_DO_WRITE:
-        break;
-    }
-    (void)err; /* stale: the connection ended first, which its application hears or has heard */
+    } /* else the connection is gone: so are its octets */
+    ch->written = 0;
     return true;
 }
 
-static bool run_commands(struct qs_queue *q, struct qs_channel *ch)
+/* FIN after FIN ends a connection at once, with what was not read: first move that on. */
+static void shut(struct qs_queue *q, struct qs_worker_link *l)
+{
+    struct qs_conn_info info;
+    if (qs_conn_info(q->engine, l->conn, &info) != 0)
+        return;
+    if (info.state == QS_TCP_CLOSE_WAIT && info.readable_bytes > 0)
+        l->shuts_later = true;
+    else
+        (void)!qs_conn_shutdown(q->engine, l->conn); /* not stale: it was just asked */
+}
+
+/* The application gave the connection up: nothing is to follow but the sign that nothing follows.
+ */
+static void end_link(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch, uint32_t link)
+{
+    struct qs_worker_link *l = link_of(ch, link);
+    l->over = true;
+    l->shuts_later = false;
+    l->waiting = QS_EVENT_GONE;
+    announce(s, q, ch, link);
+}
+
+/* @return false when it has to be tried again. */
+static bool carry_out(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch,
+                      const struct qs_command_record *r)
+{
+    struct qs_worker_link *l = link_of(ch, r->link);
+    if (l->conn.v != r->conn.v || l->over) { /* it ended first, as its application hears */
+        ch->written = 0;
+        return true;
+    }
+    switch ((enum qs_command)r->command) {
+    case QS_DO_WRITE:
+        return write_octets(q, ch, r);
+    case QS_DO_WANT_WRITE:
+        l->wants_write = qs_conn_want_write(q->engine, l->conn) == 0;
+        break;
+    case QS_DO_SHUTDOWN:
+        shut(q, l);
+        break;
+    case QS_DO_CLOSE:
+        (void)qs_conn_close(q->engine, l->conn);
+        end_link(s, q, ch, r->link);
+        break;
+    case QS_DO_ABORT:
+        (void)qs_conn_abort(q->engine, l->conn);
+        end_link(s, q, ch, r->link);
+        break;
+    }
+    return true;
+}
+
+static bool run_commands(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch)
 {
     size_t bytes, done = 0;
-    const uint8_t *at = qs_ring_peek(&ch->commands, &bytes);
-    for (uint32_t n = 0; done < bytes && n < COMMANDS_PER_TURN; n++) {
+    const uint8_t *at = qs_ring_peek(&ch->commands, 0, &bytes);
+    uint32_t before = ch->written;
+    ch->no_chunk = false;
+    for (uint32_t n = 0; done < bytes && n < COMMANDS_PER_TURN && done < COMMAND_BYTES_PER_TURN;
+         n++) {
         const struct qs_command_record *r = (const void *)(at + done);
-        if (!carry_out(q, ch, r))
+        if (!carry_out(s, q, ch, r)) {
+            ch->no_chunk = true;
             break;
+        }
         done += r->bytes;
     }
     if (done)
         qs_ring_release(&ch->commands, done);
-    return done > 0;
-}
-
-/* The application put calls off because the ring was full. */
-static void wake_starved(struct qs_app *a, struct qs_channel *ch)
-{
-    if (__atomic_load_n(&ch->app_starved, __ATOMIC_ACQUIRE))
-        qs_app_nudge(a);
+    return done > 0 || ch->written != before;
 }
 
 bool qs_split_run(struct qs_stack *s, struct qs_queue *q)
@@ -270,25 +328,42 @@ bool qs_split_run(struct qs_stack *s, struct qs_queue *q)
             struct qs_channel *ch = s->apps[i] ? s->apps[i]->channels[q->idx][p] : NULL;
             if (!ch)
                 continue;
-            if (run_commands(q, ch)) {
+            uint64_t before = ch->events.tail;
+            if (run_commands(s, q, ch)) {
                 moved = true;
-                wake_starved(s->apps[i], ch);
+                if (__atomic_exchange_n(&ch->app_starved, 0, __ATOMIC_ACQ_REL))
+                    touch(q, s->apps[i]);
             }
-            if (ch->waiting.first != QS_NO_SLOT && push_all_waiting(q, ch)) {
-                moved = true;
-                qs_app_nudge(s->apps[i]);
-            }
+            moved |= push_all_waiting(s, q, ch);
+            if (ch->events.tail != before)
+                touch(q, s->apps[i]);
         }
     }
     return moved;
 }
 
+void qs_split_wake(struct qs_stack *s, struct qs_queue *q)
+{
+    uint32_t touched = q->touched_apps;
+    q->touched_apps = 0;
+    for (; touched; touched &= touched - 1) {
+        struct qs_app *a = s->apps[__builtin_ctz(touched)];
+        if (a)
+            qs_app_nudge(a);
+    }
+}
+
 bool qs_split_has_work(const struct qs_stack *s, const struct qs_queue *q)
 {
-    for (uint32_t p = 0; p < QS_N_PRIO; p++)
-        for (uint32_t i = 0; i < s->n_apps; i++) {
+    for (uint32_t i = 0; i < s->n_apps; i++)
+        for (uint32_t p = 0; p < QS_N_PRIO; p++) {
             const struct qs_channel *ch = s->apps[i] ? s->apps[i]->channels[q->idx][p] : NULL;
-            if (ch && !qs_ring_is_empty(&ch->commands))
+            if (!ch)
+                continue;
+            /* Without chunks it is a frame or a timer that helps, and wakes. */
+            if (!ch->no_chunk && !qs_ring_is_empty(&ch->commands))
+                return true;
+            if (ch->waiting.first != QS_NO_LINK && qs_channel_has_room(&ch->events))
                 return true;
         }
     return false;

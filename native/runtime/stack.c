@@ -257,6 +257,30 @@ void qs_stack_listen_init(struct qs_stack_listen *l)
     qs_listen_opts_init(&l->l);
 }
 
+static void unlisten_queues(struct qs_stack *s, uint32_t n_queues, int number)
+{
+    for (uint32_t q = 0; q < n_queues; q++)
+        (void)!qs_engine_unlisten(s->queues[q].engine, number);
+}
+
+/* All engines have the same listeners under the same numbers. @return the number or QS_ERR_*. */
+static int listen_on_queues(struct qs_stack *s, const struct qs_stack_listen *l,
+                            struct qs_diag *diag)
+{
+    int number = 0;
+    for (uint32_t q = 0; q < s->opts.n_queues; q++) {
+        int got = qs_engine_listen(s->queues[q].engine, &l->l);
+        if (got >= 0) {
+            number = got;
+            continue;
+        }
+        unlisten_queues(s, q, number);
+        return qs_fail(diag, got, "%s: cannot listen on port %u in class %u: %s", s->ifname,
+                       l->l.port, l->l.prio, qs_strerror(got));
+    }
+    return number;
+}
+
 int qs_stack_listen(qs_stack *s, const struct qs_stack_listen *l, struct qs_diag *diag)
 {
     if (l->size != sizeof *l)
@@ -270,24 +294,18 @@ int qs_stack_listen(qs_stack *s, const struct qs_stack_listen *l, struct qs_diag
     if (!l->inline_fn && (l->app >= s->n_apps || !s->apps[l->app]))
         return qs_fail(diag, QS_ERR_ARG, "port %u: there is no application thread %u", l->l.port,
                        l->app);
-    int number = (int)s->n_listeners;
-    for (uint32_t q = 0; q < s->opts.n_queues; q++) {
-        int got = qs_engine_listen(s->queues[q].engine, &l->l);
-        if (got < 0)
-            return qs_fail(diag, got, "%s: cannot listen on port %u in class %u: %s", s->ifname,
-                           l->l.port, l->l.prio, qs_strerror(got));
-        number = got;
-    }
+    int number = listen_on_queues(s, l, diag);
+    if (number < 0)
+        return number;
     qs_err err = s->driver->ops->claim(s->driver, &l->l.addr, l->l.port, diag);
-    for (uint32_t q = 0; q < s->opts.n_queues && err; q++)
-        (void)!qs_engine_unlisten(s->queues[q].engine, number);
-    if (err)
+    if (err) {
+        unlisten_queues(s, s->opts.n_queues, number);
         return err;
+    }
     s->listeners[number] = (struct qs_handler){
         .fn = l->inline_fn,
         .ctx = l->inline_ctx,
         .app = l->inline_fn ? NULL : s->apps[l->app],
-        .listener = number,
         .prio = l->l.prio,
         .user = l->l.user,
     };
@@ -317,15 +335,18 @@ static uint32_t answer_queue(const struct qs_stack *s, const qs_addr *local, uin
     return qs_softnic_decide(s->driver->softnic, &key, &v);
 }
 
-/* A local port whose answers come to `queue`, or 0 for any. */
+/* Opens from a local port whose answers come to `queue`, where that can be told. */
 static qs_err open_on_queue(struct qs_stack *s, uint32_t queue, const struct qs_open_opts *o,
                             qs_time now, qs_conn *conn)
 {
     qs_engine *e = s->queues[queue].engine;
     if (!s->driver->softnic || s->opts.n_queues == 1 || o->local_port)
         return qs_conn_open(e, o, now, conn);
+    static const qs_addr any;
     struct qs_open_opts mine = *o;
-    qs_err err = qs_engine_local_for(e, &o->remote, &mine.local);
+    qs_err err = 0;
+    if (memcmp(&o->local, &any, sizeof any) == 0)
+        err = qs_engine_local_for(e, &o->remote, &mine.local);
     if (err)
         return err;
     uint32_t start;
@@ -347,14 +368,11 @@ qs_err qs_stack_open(qs_stack *s, uint32_t queue, const struct qs_open_opts *o, 
 {
     if (queue >= s->opts.n_queues || !fn)
         return QS_ERR_ARG;
-    struct qs_handler *h = qs_handler_for(s, queue, fn, ctx);
-    if (!h)
-        return QS_ERR_NOMEM;
     qs_conn conn;
     qs_err err = open_on_queue(s, queue, o, qs_clock_now(), &conn);
     if (err)
         return err;
-    s->queues[queue].slots[qs_slot_of(conn)].handler = h;
+    s->queues[queue].slots[qs_slot_of(conn)] = (struct qs_worker_slot){.fn = fn, .ctx = ctx};
     struct qs_conn_info info;
     struct qs_diag ignored;
     if (qs_conn_info(s->queues[queue].engine, conn, &info) == 0)
@@ -366,15 +384,18 @@ qs_err qs_stack_open(qs_stack *s, uint32_t queue, const struct qs_open_opts *o, 
 
 /* ---- running ---- */
 
-static qs_err make_app_slots(struct qs_stack *s, struct qs_diag *diag)
+/* A listener whose application thread was freed has nobody to tell. */
+static qs_err check_listeners(const struct qs_stack *s, struct qs_diag *diag)
 {
-    for (uint32_t q = 0; s->n_apps && q < s->opts.n_queues; q++) {
-        struct qs_queue *k = &s->queues[q];
-        if (!k->app_slots)
-            k->app_slots = qs_mem_pages.alloc(NULL, k->conns_max * sizeof *k->app_slots);
-        if (!k->app_slots)
-            return qs_fail(diag, QS_ERR_NOMEM, "%s: no memory for the slots of %u connections",
-                           s->ifname, k->conns_max);
+    for (uint32_t i = 0; i < s->n_listeners; i++) {
+        const struct qs_handler *h = &s->listeners[i];
+        bool served = h->fn != NULL || s->listener_ports[i] == 0;
+        for (uint32_t a = 0; a < s->n_apps && !served; a++)
+            served = s->apps[a] == h->app;
+        if (!served)
+            return qs_fail(diag, QS_ERR_STATE,
+                           "%s: the application thread of port %u was freed; stop is final then",
+                           s->ifname, s->listener_ports[i]);
     }
     return 0;
 }
@@ -383,7 +404,7 @@ qs_err qs_stack_start(qs_stack *s, struct qs_diag *diag)
 {
     if (s->running)
         return qs_fail(diag, QS_ERR_STATE, "%s: the stack runs already", s->ifname);
-    qs_err err = make_app_slots(s, diag);
+    qs_err err = check_listeners(s, diag);
     for (uint32_t i = 0; i < s->n_apps && !err; i++)
         if (s->apps[i])
             err = qs_app_open_channels(s->apps[i], diag);
@@ -431,8 +452,6 @@ void qs_stack_free(qs_stack *s)
         qs_engine_free(k->engine);
         if (k->slots)
             qs_mem_pages.free(NULL, k->slots, k->conns_max * sizeof *k->slots);
-        if (k->app_slots)
-            qs_mem_pages.free(NULL, k->app_slots, k->conns_max * sizeof *k->app_slots);
     }
     for (uint32_t w = 0; s->workers && w < s->opts.n_workers; w++)
         qs_worker_fini(&s->workers[w]);
@@ -441,7 +460,6 @@ void qs_stack_free(qs_stack *s)
         s->driver->ops->unclaim(s->driver, &s->listener_addrs[i], s->listener_ports[i]);
     if (s->driver)
         s->driver->ops->close(s->driver);
-    qs_handlers_free(s);
     free(s);
 }
 

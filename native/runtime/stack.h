@@ -13,14 +13,22 @@
 #define QS_N_APPS_MAX 16u
 #define QS_N_HANDLERS_MAX 256u
 
-/* Who serves the connections of a listener, or of one active open. */
+/* Who serves the connections of a listener. */
 struct qs_handler {
     qs_inline_fn fn; /* NULL: split */
     void *ctx;
     struct qs_app *app;
-    int32_t listener; /* number of qs_stack_listen(), -1 for an active open */
     uint8_t prio;
     uint64_t user;
+};
+
+/* Whose connection a block of the engine holds, beyond what its listener says. */
+struct qs_worker_slot {
+    qs_inline_fn fn; /* of an active open */
+    union {
+        void *ctx;
+        uint32_t link; /* of a split connection, or QS_NO_LINK */
+    };
 };
 
 /* A queue: engine, driver queue, connections' slots. Belongs to one worker at a time. */
@@ -28,9 +36,9 @@ struct qs_queue {
     qs_engine *engine;
     uint32_t idx;
     uint32_t conns_max;
-    struct qs_worker_slot *slots;     /* conns_max */
-    struct qs_app_slot *app_slots;    /* conns_max, NULL without applications */
-    struct qs_handler_node *handlers; /* of active opens, handlers.c */
+    struct qs_worker_slot *slots; /* conns_max */
+    uint32_t touched_apps;        /* bits of applications that were given something */
+    bool device_full;             /* it lent no buffer though the engine may have had a use */
 };
 
 /* One neighbour on its way to engines that did not learn it themselves. */
@@ -56,6 +64,8 @@ struct qs_worker {
     uint32_t idx;
     pthread_t thread;
     bool running;
+    uint64_t cpu_ns_before; /* of threads that were joined */
+    uint64_t cpu_ns_at_end; /* likewise, with the last one; set by it */
     int epoll_fd, event_fd;
     struct qs_mailbox mail;
     _Alignas(64) uint32_t sleeping;            /* atomic: needs event_fd to wake */
@@ -69,7 +79,9 @@ struct qs_app {
     int event_fd;
     uint32_t classes;  /* bit for each class that has channels */
     uint32_t rotation; /* queue that is looked at first */
+    bool armed;        /* its own thread's: workers may have written to event_fd */
     struct qs_channel *channels[QS_N_QUEUES_MAX][QS_N_PRIO];
+    struct qs_links links[QS_N_QUEUES_MAX];
     _Alignas(64) uint32_t sleeping; /* atomic: needs event_fd to wake */
     uint32_t woken;                 /* atomic: qs_app_wake() was called */
 };
@@ -109,12 +121,6 @@ static inline struct qs_worker *qs_worker_of(struct qs_stack *s, uint32_t queue)
     return &s->workers[queue % s->opts.n_workers];
 }
 
-/* ---- handlers.c ---- */
-
-/* Handler for active opens of a queue, or NULL when there is no memory. */
-struct qs_handler *qs_handler_for(struct qs_stack *s, uint32_t queue, qs_inline_fn fn, void *ctx);
-void qs_handlers_free(struct qs_stack *s);
-
 /* ---- neighbours.c ---- */
 
 /* Hands a note to every worker; nobody waits. */
@@ -138,7 +144,10 @@ void qs_split_event(struct qs_stack *s, struct qs_queue *q, const struct qs_even
 /* Moves what waits, both ways, on all channels of a queue. @return true when something moved. */
 bool qs_split_run(struct qs_stack *s, struct qs_queue *q);
 
-/* Is there a command that was not carried out? */
+/* Wakes the applications that were given something. */
+void qs_split_wake(struct qs_stack *s, struct qs_queue *q);
+
+/* Is there something that could be moved now? */
 bool qs_split_has_work(const struct qs_stack *s, const struct qs_queue *q);
 
 /* ---- app.c ---- */
@@ -148,28 +157,5 @@ qs_err qs_app_open_channels(struct qs_app *a, struct qs_diag *diag);
 
 /* Makes a sleeping application look; a running one is left alone. */
 void qs_app_nudge(struct qs_app *a);
-
-/* ---- slot lists ---- */
-
-#define QS_SLOT_PUSH(list, slots, i)                                                               \
-    do {                                                                                           \
-        (slots)[i].next = QS_NO_SLOT;                                                              \
-        (slots)[i].listed = true;                                                                  \
-        if ((list)->last == QS_NO_SLOT)                                                            \
-            (list)->first = (i);                                                                   \
-        else                                                                                       \
-            (slots)[(list)->last].next = (i);                                                      \
-        (list)->last = (i);                                                                        \
-    } while (0)
-
-/* Takes the first one, which exists. */
-#define QS_SLOT_POP(list, slots)                                                                   \
-    do {                                                                                           \
-        struct qs_slot_list *l_ = (list);                                                          \
-        (slots)[l_->first].listed = false;                                                         \
-        l_->first = (slots)[l_->first].next;                                                       \
-        if (l_->first == QS_NO_SLOT)                                                               \
-            l_->last = QS_NO_SLOT;                                                                 \
-    } while (0)
 
 #endif

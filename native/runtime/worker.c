@@ -3,6 +3,7 @@
  * longer, then sleeps until a frame, a command, a letter or a deadline of an engine. */
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -18,8 +19,10 @@
 #define EVENTS 64u
 /* What one queue may take of a turn before the next one has its own. */
 #define TX_BURSTS_PER_TURN 8u
-/* Longest sleep: a lost wake-up would cost this much, not for ever. */
+/* Longest sleep. */
 #define SLEEP_MAX QS_MS(100)
+/* A device that is full is tried again after this; none tells when it has room. */
+#define FULL_RETRY QS_US(200)
 
 static void stat_add(uint64_t *counter, uint64_t n)
 {
@@ -41,17 +44,16 @@ static bool receive(struct qs_driver *d, struct qs_queue *q, qs_time now)
 
 static void serve(struct qs_stack *s, struct qs_queue *q, const struct qs_event *ev, qs_time now)
 {
-    struct qs_worker_slot *slot = &q->slots[qs_slot_of(ev->conn)];
-    if (ev->listener >= 0)
-        slot->handler = &s->listeners[ev->listener];
-    const struct qs_handler *h = slot->handler;
-    if (!h->fn) {
-        qs_split_event(s, q, ev);
+    if (ev->listener < 0) {
+        const struct qs_worker_slot *slot = &q->slots[qs_slot_of(ev->conn)];
+        slot->fn(q->engine, ev, now, slot->ctx);
         return;
     }
-    struct qs_event mine = *ev;
-    mine.listener = h->listener;
-    h->fn(q->engine, &mine, now, h->ctx);
+    const struct qs_handler *h = &s->listeners[ev->listener];
+    if (h->fn)
+        h->fn(q->engine, ev, now, h->ctx);
+    else
+        qs_split_event(s, q, ev);
 }
 
 static bool serve_all(struct qs_stack *s, struct qs_queue *q, qs_time now)
@@ -71,13 +73,17 @@ static bool serve_all(struct qs_stack *s, struct qs_queue *q, qs_time now)
 static bool transmit(struct qs_driver *d, struct qs_queue *q, qs_time now)
 {
     bool any = false;
+    q->device_full = false;
     for (uint32_t i = 0; i < TX_BURSTS_PER_TURN; i++) {
         if (qs_engine_deadline(q->engine).ns > now.ns)
             break;
         struct qs_frame frames[TX_BURST];
         size_t lent = d->ops->tx_reserve(d, q->idx, frames, TX_BURST);
-        if (lent == 0)
+        q->device_full = lent == 0;
+        if (q->device_full) { /* time goes on all the same */
+            (void)qs_engine_tx(q->engine, frames, 0, now);
             break;
+        }
         size_t used = qs_engine_tx(q->engine, frames, lent, now);
         d->ops->tx_commit(d, q->idx, frames, lent, used);
         any |= used > 0;
@@ -97,15 +103,17 @@ static bool run_queue(struct qs_stack *s, struct qs_queue *q, qs_time now)
         busy |= qs_split_run(s, q);
     busy |= transmit(s->driver, q, now);
     /* Timers that ran with the transmission may have made events. */
-    return busy | serve_all(s, q, now);
+    busy |= serve_all(s, q, now);
+    if (q->touched_apps)
+        qs_split_wake(s, q);
+    return busy;
 }
 
 /* ---- sleeping ---- */
 
 void qs_worker_nudge(struct qs_worker *w)
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (!__atomic_load_n(&w->sleeping, __ATOMIC_RELAXED))
+    if (!__atomic_exchange_n(&w->sleeping, 0, __ATOMIC_ACQ_REL))
         return;
     uint64_t one = 1;
     ssize_t written = write(w->event_fd, &one, sizeof one);
@@ -127,12 +135,15 @@ static bool may_sleep(struct qs_worker *w)
     return true;
 }
 
-static qs_time first_deadline(const struct qs_worker *w)
+/* When there is something to do even if nothing happens. */
+static qs_time wake_time(const struct qs_worker *w, qs_time now)
 {
     const struct qs_stack *s = w->stack;
-    qs_time first = QS_NEVER;
+    qs_time first = qs_time_after(now, SLEEP_MAX);
     for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers) {
         qs_time t = qs_engine_deadline(s->queues[q].engine);
+        if (s->queues[q].device_full && t.ns <= now.ns)
+            t = qs_time_after(now, FULL_RETRY);
         if (t.ns < first.ns)
             first = t;
     }
@@ -141,23 +152,20 @@ static qs_time first_deadline(const struct qs_worker *w)
 
 static void sleep_until_work(struct qs_worker *w, qs_time now)
 {
-    qs_time deadline = first_deadline(w);
-    if (deadline.ns <= now.ns)
+    qs_time until = wake_time(w, now);
+    if (until.ns <= now.ns)
         return;
-    uint64_t ns = deadline.ns - now.ns < SLEEP_MAX.ns ? deadline.ns - now.ns : SLEEP_MAX.ns;
-    __atomic_store_n(&w->sleeping, 1, __ATOMIC_SEQ_CST);
+    uint64_t ns = until.ns - now.ns, ignored;
+    (void)__atomic_exchange_n(&w->sleeping, 1, __ATOMIC_ACQ_REL);
     if (may_sleep(w)) {
         struct epoll_event ready[8];
         struct timespec limit = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
         stat_add(&w->stats.sleeps, 1);
-        int n = epoll_pwait2(w->epoll_fd, ready, 8, &limit, NULL);
-        for (int i = 0; i < n; i++) {
-            uint64_t ignored;
-            if (ready[i].data.fd == w->event_fd && read(w->event_fd, &ignored, sizeof ignored) < 0)
-                break;
-        }
+        (void)!epoll_pwait2(w->epoll_fd, ready, 8, &limit, NULL);
     }
-    __atomic_store_n(&w->sleeping, 0, __ATOMIC_SEQ_CST);
+    /* Whoever took the flag has written, or will, and then ends the next sleep at once. */
+    if (!__atomic_exchange_n(&w->sleeping, 0, __ATOMIC_ACQ_REL))
+        (void)!read(w->event_fd, &ignored, sizeof ignored);
 }
 
 /* ---- thread ---- */
@@ -190,6 +198,7 @@ static void *run(void *arg)
         }
         now = after;
     }
+    w->cpu_ns_at_end = w->cpu_ns_before + qs_clock_thread_cpu_ns(pthread_self());
     return NULL;
 }
 
@@ -239,7 +248,11 @@ static void pin(struct qs_worker *w)
 
 qs_err qs_worker_start(struct qs_worker *w, struct qs_diag *diag)
 {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the application's */
     int error = pthread_create(&w->thread, NULL, run, w);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error)
         return qs_fail(diag, QS_ERR_SYS, "worker %u: no thread: %s", w->idx, strerror(error));
     char name[16];
@@ -256,6 +269,7 @@ void qs_worker_join(struct qs_worker *w)
         return;
     qs_worker_nudge(w);
     pthread_join(w->thread, NULL);
+    w->cpu_ns_before = w->cpu_ns_at_end;
     w->running = false;
 }
 
@@ -269,6 +283,6 @@ qs_err qs_stack_worker_stats(const qs_stack *s, uint32_t worker, struct qs_worke
     out->busy_polls = __atomic_load_n(&w->stats.busy_polls, __ATOMIC_RELAXED);
     out->sleeps = __atomic_load_n(&w->stats.sleeps, __ATOMIC_RELAXED);
     out->busy_ns = __atomic_load_n(&w->stats.busy_ns, __ATOMIC_RELAXED);
-    out->cpu_ns = w->running ? qs_clock_thread_cpu_ns(w->thread) : 0;
+    out->cpu_ns = w->cpu_ns_before + (w->running ? qs_clock_thread_cpu_ns(w->thread) : 0);
     return 0;
 }
