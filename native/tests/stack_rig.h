@@ -126,11 +126,9 @@ static inline void rig_add(uint32_t *value)
     (void)__atomic_add_fetch(value, 1, __ATOMIC_ACQ_REL);
 }
 
-/* Nothing is held any more. */
-static inline void rig_check_empty(const qs_stack *s)
+static inline uint32_t rig_get(const uint32_t *value)
 {
-    CHECK(rig_wait_count(s, QS_COUNT_CONNS, 0));
-    CHECK(rig_wait_count(s, QS_COUNT_CHUNKS, 0));
+    return __atomic_load_n(value, __ATOMIC_ACQUIRE);
 }
 
 #endif

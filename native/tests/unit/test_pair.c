@@ -240,6 +240,7 @@ static void what_was_sent_before_the_end_still_arrives(void)
 {
     struct qs_driver *a = rig_open(0, 1), *b = rig_open(1, 1);
     struct qs_driver_stats stats;
+    CHECK_EQ(drain(a, 0), 0); /* the queue has seen the wire */
     for (uint32_t i = 0; i < 100; i++)
         REQUIRE(rig_send(b, 0, i, 100, 1));
     rig_close(b);

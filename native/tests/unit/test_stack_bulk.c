@@ -175,8 +175,8 @@ static void run_plan(const struct plan *p)
     }
     rig_start(client);
     CHECK(rig_wait_value(&n_done, p->n));
-    CHECK_EQ(n_wrong, 0);
-    CHECK_EQ(n_lost, 0);
+    CHECK_EQ(rig_get(&n_wrong), 0);
+    CHECK_EQ(rig_get(&n_lost), 0);
     for (uint32_t i = 0; i < p->n; i++)
         CHECK_EQ(__atomic_load_n(&flows[i].received, __ATOMIC_RELAXED), p->bytes);
     CHECK(rig_wait_count(server, QS_COUNT_CHUNKS, 0));

@@ -65,6 +65,9 @@ struct seen {
 /* What the application does for each ending. */
 static void react(qs_app *app, const struct qs_app_event *ev, enum ending ending, struct seen *s)
 {
+    CHECK_EQ(ev->flags & ~(QS_EVENT_OPEN | QS_EVENT_READABLE | QS_EVENT_WRITABLE | QS_EVENT_EOF |
+                           QS_EVENT_CLOSED),
+             0); /* nothing internal, such as the sign that nothing follows */
     s->octets += ev->len;
     s->eofs += (ev->flags & QS_EVENT_EOF) != 0;
     if (ev->flags & QS_EVENT_CLOSED) {
@@ -106,15 +109,19 @@ static struct seen end_all(enum ending ending)
         int n = qs_app_wait(app, ev, 8, QS_MS(10));
         for (int i = 0; i < n; i++)
             react(app, &ev[i], ending, &s);
-        bool done = __atomic_load_n(&n_peer_done, __ATOMIC_ACQUIRE) == N_EACH;
+        bool done = rig_get(&n_peer_done) == N_EACH;
         quiet = n > 0 || (!done && quiet < 20) ? 0 : quiet + 1;
     }
-    CHECK_EQ(n_peer_done, N_EACH);
+    CHECK_EQ(rig_get(&n_peer_done), N_EACH);
     CHECK(rig_wait_count(server, QS_COUNT_CHUNKS, 0));
     /* Whoever closes first waits out TIME-WAIT. */
     bool server_waits = ending == APP_CLOSES || ending == APP_SHUTS_FIRST;
     CHECK_EQ(rig_count(server, QS_COUNT_CONNS), server_waits ? N_EACH : 0);
     CHECK_EQ(rig_count(server, QS_COUNT_PASSIVE_OPENS), N_EACH);
+    /* A wire without faults: nothing is said twice, and a reset is only what was asked for. */
+    CHECK_EQ(rig_count(server, QS_COUNT_RETRANSMITS) + rig_count(client, QS_COUNT_RETRANSMITS), 0);
+    CHECK_EQ(rig_count(client, QS_COUNT_RESETS_SENT), ending == PEER_ABORTS ? N_EACH : 0);
+    CHECK_EQ(rig_count(server, QS_COUNT_RESETS_SENT), ending == APP_ABORTS ? N_EACH : 0);
     qs_stack_stop(server);
     qs_stack_stop(client);
     qs_app_free(app);
@@ -134,8 +141,8 @@ static void the_peer_closes_first(void)
 static void the_application_closes_first(void)
 {
     struct seen s = end_all(APP_CLOSES);
-    CHECK_EQ(n_peer_octets, 3 * N_EACH);
-    CHECK_EQ(n_peer_eof, N_EACH);
+    CHECK_EQ(rig_get(&n_peer_octets), 3 * N_EACH);
+    CHECK_EQ(rig_get(&n_peer_eof), N_EACH);
     CHECK_EQ(s.octets, 2 * N_EACH);
     CHECK_EQ(s.eofs + s.closed, 0);
 }
@@ -143,8 +150,8 @@ static void the_application_closes_first(void)
 static void the_application_shuts_down_and_still_hears(void)
 {
     struct seen s = end_all(APP_SHUTS_FIRST);
-    CHECK_EQ(n_peer_octets, 3 * N_EACH);
-    CHECK_EQ(n_peer_eof, N_EACH);
+    CHECK_EQ(rig_get(&n_peer_octets), 3 * N_EACH);
+    CHECK_EQ(rig_get(&n_peer_eof), N_EACH);
     CHECK_EQ(s.octets, 7 * N_EACH);
     CHECK_EQ(s.eofs, N_EACH);
 }
@@ -152,7 +159,7 @@ static void the_application_shuts_down_and_still_hears(void)
 static void both_shut_down(void)
 {
     struct seen s = end_all(PEER_SHUTS_FIRST);
-    CHECK_EQ(n_peer_octets, 3 * N_EACH);
+    CHECK_EQ(rig_get(&n_peer_octets), 3 * N_EACH);
     CHECK_EQ(s.octets, 5 * N_EACH);
     CHECK_EQ(s.eofs, N_EACH);
     CHECK_EQ(s.closed, N_EACH); /* exactly once, in order */
@@ -162,7 +169,7 @@ static void both_shut_down(void)
 static void the_application_aborts(void)
 {
     struct seen s = end_all(APP_ABORTS);
-    CHECK_EQ(n_peer_reset, N_EACH);
+    CHECK_EQ(rig_get(&n_peer_reset), N_EACH);
     CHECK_EQ(s.closed, 0);
 }
 

@@ -18,6 +18,8 @@ struct heard {
 struct ears {
     struct heard all[HEARD_MAX];
     uint32_t n;
+    uint32_t less_urgent_first; /* events that came after less urgent ones */
+    uint8_t prio;
 };
 
 static struct heard *ear_for(struct ears *e, qs_conn conn)
@@ -48,9 +50,13 @@ static void listen_to(qs_app *app, struct ears *e, qs_dur quiet)
 {
     struct qs_app_event ev[8];
     int n;
+    e->prio = 7;
     while ((n = qs_app_wait(app, ev, 8, quiet)) > 0)
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
+            e->less_urgent_first += ev[i].prio > e->prio;
+            e->prio = ev[i].prio;
             note(e, &ev[i]);
+        }
 }
 
 /* Client: sends three octets. */
@@ -120,7 +126,9 @@ static void the_end_is_heard_after_others_took_the_block(void)
     hit_and_run(server, RIG_PORT_LOW, app, &ears);
     for (uint32_t i = 0; i < CONNS_MAX; i++)
         hit_and_run(server, RIG_PORT_HIGH, NULL, &ears);
-    listen_to(app, &ears, QS_MS(200));
+    listen_to(app, &ears, QS_MS(200)); /* everything has happened before the first call */
+    CHECK_EQ(ears.less_urgent_first, 0);
+    CHECK_EQ(ears.prio, 0);
     expect_each_heard_once(&ears, RIG_PORT_LOW, 1);
     expect_each_heard_once(&ears, RIG_PORT_HIGH, CONNS_MAX);
     qs_stack_stop(server);

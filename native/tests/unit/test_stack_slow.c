@@ -60,7 +60,7 @@ static void on_ping(qs_engine *e, const struct qs_event *ev, qs_time now, void *
             rig_add(&n_wrong);
         rig_add(&n_pongs);
     }
-    if (__atomic_load_n(&n_pongs, __ATOMIC_ACQUIRE) < PINGS)
+    if (rig_get(&n_pongs) < PINGS)
         CHECK_EQ(qs_conn_write(e, ev->conn, "ping", 4), 4);
     else
         (void)qs_conn_close(e, ev->conn);
@@ -136,8 +136,8 @@ static void who_never_reads_holds_nobody_up(void)
     REQUIRE(rig_connect(client, 0, RIG_PORT_HIGH, 0, on_ping, NULL) == 0);
     rig_start(client);
     CHECK(rig_wait_value(&n_pongs, PINGS)); /* class 7 goes on */
-    CHECK_EQ(n_wrong, 0);
-    CHECK_EQ(__atomic_load_n(&n_ended, __ATOMIC_ACQUIRE), 0);
+    CHECK_EQ(rig_get(&n_wrong), 0);
+    CHECK_EQ(rig_get(&n_ended), 0);
     usleep(300000);
     /* What waits is bounded by the receive buffers, and sending stopped there. */
     uint64_t chunks = rig_count(server, QS_COUNT_CHUNKS);
@@ -181,7 +181,8 @@ static void on_listener(qs_engine *e, const struct qs_event *ev, qs_time now, vo
     }
     while ((n = qs_conn_read(e, ev->conn, buf, sizeof buf)) > 0) {
         for (int64_t i = 0; i < n; i++)
-            n_wrong += buf[i] != octet((uint32_t)heard[ev->user] + (uint32_t)i);
+            if (buf[i] != octet((uint32_t)heard[ev->user] + (uint32_t)i))
+                rig_add(&n_wrong);
         heard[ev->user] += (uint64_t)n;
     }
     if (n == QS_ERR_EOF) {
@@ -244,10 +245,10 @@ static void full_rings_put_calls_off_and_lose_none(void)
         CHECK_EQ(qs_app_write(app, conns[i], "x", 1), i & 1 ? QS_ERR_CLOSED : QS_ERR_STALE);
     }
     rig_start(server);
-    for (int i = 0; i < 1000 && __atomic_load_n(&n_eofs, __ATOMIC_ACQUIRE) < TALKERS; i++)
+    for (int i = 0; i < 1000 && rig_get(&n_eofs) < TALKERS; i++)
         CHECK(qs_app_wait(app, ev, 16, QS_MS(10)) >= 0); /* asleep: the worker has to wake it */
-    CHECK_EQ(n_eofs, TALKERS);
-    CHECK_EQ(n_wrong, 0);
+    CHECK_EQ(rig_get(&n_eofs), TALKERS);
+    CHECK_EQ(rig_get(&n_wrong), 0);
     qs_stack_stop(client);
     uint64_t sum_heard = 0, sum_taken = 0;
     for (uint32_t i = 0; i < TALKERS; i++) {
@@ -299,12 +300,65 @@ static void a_partial_write_is_followed_by_writable(void)
             }
         }
     }
-    for (int i = 0; i < 1000 && __atomic_load_n(&n_eofs, __ATOMIC_ACQUIRE) < 1; i++)
+    for (int i = 0; i < 1000 && rig_get(&n_eofs) < 1; i++)
         CHECK_EQ(qs_app_wait(app, ev, 4, QS_MS(10)), 0);
     qs_stack_stop(client);
     CHECK_EQ(heard[0], total);
-    CHECK_EQ(n_wrong, 0);
+    CHECK_EQ(rig_get(&n_wrong), 0);
     CHECK(n_writable > 10);
+    qs_stack_stop(server);
+    qs_app_free(app);
+    qs_stack_free(client);
+    qs_stack_free(server);
+}
+
+#define LAST_WORDS 200000u /* fits the receive buffer, and not the ring */
+
+static void on_last_words(qs_engine *e, const struct qs_event *ev, qs_time now, void *ctx)
+{
+    (void)now, (void)ctx;
+    static uint8_t buf[LAST_WORDS];
+    if (ev->flags & QS_EVENT_OPEN) {
+        for (uint32_t i = 0; i < LAST_WORDS; i++)
+            buf[i] = octet(i);
+        CHECK_EQ(qs_conn_write(e, ev->conn, buf, LAST_WORDS), LAST_WORDS);
+        CHECK_EQ(qs_conn_shutdown(e, ev->conn), 0);
+        rig_add(&n_open);
+    }
+}
+
+/* The peer has said all; our FIN would end the connection at once, and what was not read with it.
+ */
+static void a_shutdown_before_reading_loses_nothing(void)
+{
+    qs_stack_opts so = rig_stack_opts(0, 1, 1), co = rig_stack_opts(1, 1, 1);
+    qs_stack *server = rig_stack(&so), *client = rig_stack(&co);
+    qs_app *app = rig_app(server, SMALL_RING);
+    struct qs_app_event ev;
+    uint32_t got = 0, n_eof = 0, n_closed = 0, wrong = 0;
+    n_open = 0;
+    rig_listen(server, RIG_PORT_LOW, 0, NULL, NULL, 0);
+    rig_start(server);
+    REQUIRE(rig_connect(client, 0, RIG_PORT_LOW, 0, on_last_words, NULL) == 0);
+    rig_start(client);
+    REQUIRE(qs_app_wait(app, &ev, 1, QS_S(10)) == 1);
+    CHECK_EQ(ev.flags, QS_EVENT_OPEN);
+    CHECK(rig_wait_value(&n_open, 1));
+    CHECK(rig_wait_count(client, QS_COUNT_CHUNKS, 0)); /* all of it is acknowledged */
+    usleep(100000);
+    CHECK_EQ(qs_app_shutdown(app, ev.conn), 0);
+    while (n_closed == 0) {
+        REQUIRE(qs_app_wait(app, &ev, 1, QS_S(10)) == 1);
+        for (uint32_t i = 0; i < ev.len; i++)
+            wrong += ev.data[i] != octet(got + i);
+        got += ev.len;
+        n_eof += (ev.flags & QS_EVENT_EOF) != 0;
+        n_closed += (ev.flags & QS_EVENT_CLOSED) != 0;
+    }
+    CHECK_EQ(got, LAST_WORDS);
+    CHECK_EQ(wrong, 0);
+    CHECK_EQ(n_eof, 1);
+    CHECK_EQ(ev.err, 0);
     qs_stack_stop(server);
     qs_app_free(app);
     qs_stack_free(client);
@@ -314,6 +368,7 @@ static void a_partial_write_is_followed_by_writable(void)
 int main(void)
 {
     rig_begin();
+    RUN(a_shutdown_before_reading_loses_nothing);
     RUN(who_never_reads_holds_nobody_up);
     RUN(full_rings_put_calls_off_and_lose_none);
     RUN(a_partial_write_is_followed_by_writable);
