@@ -6,7 +6,8 @@
  * never copied, and a receiving queue only reads. A side that has nobody at the other end sends
  * into nothing, like a NIC without a link.
  *
- * When the peer goes, what it had sent is still received; what is sent to it goes nowhere.
+ * When the peer goes, what it had sent to a queue in use is still received; what is sent to it goes
+ * nowhere.
  *
  * Invariants: a queue is used by one thread at a time; it changes to another wire
  * (qs_pair_link.current) only while no frame is lent, so all that lies between rx and rx_done,

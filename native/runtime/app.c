@@ -60,29 +60,37 @@ void qs_app_free(qs_app *a)
     free(a);
 }
 
-static qs_err open_queue(struct qs_app *a, uint32_t q)
+static qs_err open_queue(struct qs_app *a, uint32_t q, uint32_t classes)
 {
     qs_err err = 0;
-    if (a->classes && !a->links[q].worker)
+    if (classes && !a->links[q].worker)
         err = qs_links_init(&a->links[q], a->stack->queues[q].conns_max);
     for (uint8_t p = 0; p < QS_N_PRIO && !err; p++)
-        if (a->classes & 1u << p && !a->channels[q][p])
+        if (classes & 1u << p && !a->channels[q][p])
             err = qs_channel_new(&a->channels[q][p], &a->links[q], q, p, a->ring_bytes);
     return err;
+}
+
+/* Classes whose channels are there. The application may be waiting already when they come. */
+static uint32_t classes_of(const struct qs_app *a)
+{
+    return __atomic_load_n(&a->classes, __ATOMIC_ACQUIRE);
 }
 
 qs_err qs_app_open_channels(struct qs_app *a, struct qs_diag *diag)
 {
     struct qs_stack *s = a->stack;
+    uint32_t classes = 0;
     for (uint32_t i = 0; i < s->n_listeners; i++)
         if (s->listeners[i].app == a)
-            a->classes |= 1u << s->listeners[i].prio;
+            classes |= 1u << s->listeners[i].prio;
     for (uint32_t q = 0; q < s->opts.n_queues; q++) {
-        qs_err err = open_queue(a, q);
+        qs_err err = open_queue(a, q, classes);
         if (err)
             return qs_fail(diag, err, "application %u: no memory for rings of %zu bytes", a->idx,
                            a->ring_bytes);
     }
+    __atomic_store_n(&a->classes, classes, __ATOMIC_RELEASE);
     return 0;
 }
 
@@ -118,7 +126,7 @@ int qs_app_fd(const qs_app *a)
 static struct qs_app_link *link_of(const struct qs_app *a, qs_conn c)
 {
     uint32_t queue = qs_queue_of(c), slot = qs_slot_of(c);
-    if (!c.v || queue >= QS_N_QUEUES_MAX || slot >= a->links[queue].n_slots)
+    if (!c.v || !classes_of(a) || queue >= QS_N_QUEUES_MAX || slot >= a->links[queue].n_slots)
         return NULL;
     const struct qs_links *links = &a->links[queue];
     struct qs_app_link *l = &links->app[links->of_slot[slot]];
@@ -365,9 +373,9 @@ static size_t take_events(struct qs_channel *ch, struct qs_app_event *events, si
 /* Events of the most urgent class that has any, from all queues in turn. */
 static size_t collect(struct qs_app *a, struct qs_app_event *events, size_t n)
 {
-    uint32_t queues = a->stack->opts.n_queues, first = a->rotation++;
+    uint32_t queues = a->stack->opts.n_queues, first = a->rotation++, classes = classes_of(a);
     for (uint32_t p = QS_N_PRIO; p-- > 0;) {
-        if (!(a->classes & 1u << p))
+        if (!(classes & 1u << p))
             continue;
         size_t done = 0;
         for (uint32_t i = 0; i < queues && done < n; i++)
@@ -381,7 +389,7 @@ static size_t collect(struct qs_app *a, struct qs_app_event *events, size_t n)
 static void give_back_all(struct qs_app *a)
 {
     for (uint32_t q = 0; q < a->stack->opts.n_queues; q++)
-        for (uint32_t classes = a->classes; classes; classes &= classes - 1)
+        for (uint32_t classes = classes_of(a); classes; classes &= classes - 1)
             give_back(a, a->channels[q][__builtin_ctz(classes)]);
 }
 
@@ -389,7 +397,7 @@ static void give_back_all(struct qs_app *a)
 static bool can_catch_up(const struct qs_app *a)
 {
     for (uint32_t q = 0; q < a->stack->opts.n_queues; q++)
-        for (uint32_t classes = a->classes; classes; classes &= classes - 1) {
+        for (uint32_t classes = classes_of(a); classes; classes &= classes - 1) {
             const struct qs_channel *ch = a->channels[q][__builtin_ctz(classes)];
             if (ch->starved.first != QS_NO_LINK && qs_channel_has_room(&ch->commands))
                 return true;

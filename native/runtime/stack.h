@@ -77,7 +77,7 @@ struct qs_app {
     uint32_t idx;
     size_t ring_bytes;
     int event_fd;
-    uint32_t classes;  /* bit for each class that has channels */
+    uint32_t classes;  /* atomic: bit for each class that has channels */
     uint32_t rotation; /* queue that is looked at first */
     bool armed;        /* its own thread's: workers may have written to event_fd */
     struct qs_channel *channels[QS_N_QUEUES_MAX][QS_N_PRIO];
