@@ -6,12 +6,23 @@
 #include "qstack/qs_base.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 /* CLOCK_MONOTONIC. About 20 ns: read it once for a burst, not for a frame. */
 qs_time qs_clock_now(void);
 
 /* CPU time that `thread` has used so far, ns; 0 when it is gone. */
 uint64_t qs_clock_thread_cpu_ns(pthread_t thread);
+
+/* For who polls and has found nothing for `idle`: lets others on this core run, but not in the
+ * first microseconds, in which an answer from another core comes. Without it two threads that poll
+ * for each other on one core would each use up the other's time. */
+static inline void qs_clock_idle(qs_dur idle)
+{
+    const uint64_t answer_ns = 5000;
+    if (idle.ns > answer_ns)
+        (void)sched_yield();
+}
 
 /* `t` + `d`, stopping short of QS_NEVER. */
 static inline qs_time qs_time_after(qs_time t, qs_dur d)

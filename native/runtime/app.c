@@ -456,8 +456,10 @@ int qs_app_wait(qs_app *a, struct qs_app_event *events, size_t n, qs_dur timeout
             return QS_ERR_AGAIN;
         if (waited >= timeout.ns)
             return (int)arm(a, events, n); /* qs_app_fd() tells of the next one */
-        if (waited < a->stack->opts.poll_idle.ns)
+        if (waited < a->stack->opts.poll_idle.ns) {
+            qs_clock_idle((qs_dur){waited});
             continue;
+        }
         found = sleep_until_event(a, events, n, (qs_dur){timeout.ns - waited});
         if (found)
             return (int)found;

@@ -195,6 +195,8 @@ static void *run(void *arg)
         } else if (after.ns - last_busy.ns >= s->opts.poll_idle.ns) {
             sleep_until_work(w, after);
             after = qs_clock_now();
+        } else {
+            qs_clock_idle((qs_dur){after.ns - last_busy.ns});
         }
         now = after;
     }
