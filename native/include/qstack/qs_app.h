@@ -42,8 +42,9 @@ struct qs_app_event {
 };
 
 /** Takes up to `n` events of the most urgent class that has any, over all queues; waits up to
- * `timeout` when there is none. @return events, 0 after the timeout, or QS_ERR_AGAIN after
- * qs_app_wake(). */
+ * `timeout` when there is none. Calls on a connection do not change events that were returned
+ * already: those of one that was closed since may still be among them.
+ * @return events, 0 after the timeout, or QS_ERR_AGAIN after qs_app_wake(). */
 QS_API QS_MUST_CHECK int qs_app_wait(qs_app *a, struct qs_app_event *events, size_t n,
                                      qs_dur timeout);
 
@@ -69,7 +70,7 @@ QS_API qs_err qs_app_close(qs_app *a, qs_conn c);
 /** Resets the connection. No event follows. @return 0 or QS_ERR_STALE. */
 QS_API qs_err qs_app_abort(qs_app *a, qs_conn c);
 
-/** Sets what later events of `c` carry. @return 0 or QS_ERR_STALE. */
+/** Sets what events of `c` carry from the next qs_app_wait() on. @return 0 or QS_ERR_STALE. */
 QS_API QS_MUST_CHECK qs_err qs_app_set_user(qs_app *a, qs_conn c, uint64_t user);
 
 /** Addresses of a connection, host byte order ports. @return 0 or QS_ERR_STALE. */

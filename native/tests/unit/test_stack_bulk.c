@@ -107,6 +107,7 @@ static void go_on(struct echo *x, struct backlog *b)
     b->len = b->done = 0;
     if (b->ends)
         CHECK_EQ(qs_app_close(x->app, b->conn), 0);
+    b->ends = false; /* the same wait may have returned more events of it */
 }
 
 static void on_app_event(struct echo *x, const struct qs_app_event *ev)
