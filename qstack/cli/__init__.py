@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 
 import click
+
+from nicprog import NicprogError
 
 from .. import __version__
 from ..errors import ConfigError, QStackError
@@ -29,6 +32,7 @@ for _verb in (serve.serve, demo.demo, doctor.doctor, bench.bench):
 def main() -> None:
     """Run the command line and end the process."""
     logging.basicConfig(format="qstack: %(levelname)s: %(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end in order, as with Ctrl-C
     sys.exit(_run())
 
 
@@ -41,7 +45,7 @@ def _run() -> int:
     except ConfigError as e:
         click.echo(f"qstack: {e}", err=True)
         return 2
-    except (QStackError, LabError) as e:
+    except (QStackError, LabError, NicprogError) as e:
         click.echo(f"qstack: {e}", err=True)
         return 1
     except (click.Abort, KeyboardInterrupt):

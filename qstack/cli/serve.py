@@ -6,7 +6,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -179,7 +178,6 @@ def serve(
 def _serve_until_signal(
     server: Server, ports: tuple[ListenConfig, ...], as_json: bool, namespace: str | None
 ) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with server:
         _report(server, ports, as_json, namespace)
         server.wait()

@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections import deque
+from contextlib import ExitStack, closing
 
 from hdrh.histogram import HdrHistogram
 
@@ -39,6 +40,9 @@ class _Probe:
         self._request = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
         self._buffer = b""
         self._due_ns: deque[int] = deque()
+
+    def close(self) -> None:
+        self._socket.close()
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -95,9 +99,20 @@ def probe(host: str, port: int, rate: float, seconds: float) -> dict[str, float]
         OSError: The server cannot be reached, ended a connection, or did not answer in 10 s.
     """
     histogram = HdrHistogram(_LOWEST_NS, _HIGHEST_NS, _DIGITS)
-    probes = [_Probe(host, port) for _ in range(_CONNECTIONS)]
+    with ExitStack() as stack:
+        probes = [stack.enter_context(closing(_Probe(host, port))) for _ in range(_CONNECTIONS)]
+        _run(probes, histogram, rate, int(rate * seconds))
+    return {
+        "requests": histogram.get_total_count(),
+        **{
+            f"p{name}_us": round(histogram.get_value_at_percentile(percent) / 1e3, 1)
+            for name, percent in (("50", 50), ("99", 99), ("999", 99.9))
+        },
+    }
+
+
+def _run(probes: list[_Probe], histogram: HdrHistogram, rate: float, count: int) -> None:
     start_ns = time.monotonic_ns() + 10_000_000
-    count = int(rate * seconds)
     for n in range(count):
         due_ns = start_ns + int(n * 1e9 / rate)
         _receive_until(probes, histogram, due_ns)
@@ -107,13 +122,6 @@ def probe(host: str, port: int, rate: float, seconds: float) -> dict[str, float]
         if time.monotonic_ns() > give_up_ns:
             raise QStackError("requests were not answered within 10 s")
         _receive_until(probes, histogram, time.monotonic_ns() + 1_000_000)
-    return {
-        "requests": histogram.get_total_count(),
-        **{
-            f"p{name}_us": round(histogram.get_value_at_percentile(percent) / 1e3, 1)
-            for name, percent in (("50", 50), ("99", 99), ("999", 99.9))
-        },
-    }
 
 
 def _become_urgent() -> bool:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import time
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 import nicprog
@@ -62,25 +63,63 @@ def curl_answered(client: Namespace, hosts: list[str]) -> Proof:
     return Proof(holds=all(bodies.values()), figures={"urls": bodies})
 
 
-def _where(client: Namespace, host: str, port: int, connections: int) -> list[tuple[int, int]]:
-    """Queue and class that the server saw, for each of some new connections."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """What the server saw of a connection, and where the NIC's key and table should have put it."""
+
+    queue: int
+    priority: int
+    table_queue: int
+
+
+def _toeplitz(key: bytes, data: bytes) -> int:
+    bits, top = int.from_bytes(key, "big"), 8 * len(key) - 32
+    value = 0
+    for i in range(8 * len(data)):
+        if data[i // 8] >> (7 - i % 8) & 1:
+            value ^= bits >> (top - i) & 0xFFFF_FFFF
+    return value
+
+
+def table_queue(state: nicprog.NicState, peer: tuple[str, int], own: tuple[str, int]) -> int:
+    """Queue that RSS gives to frames from ``peer``: Toeplitz over addresses and ports, table."""
+    (peer_ip, peer_port), (own_ip, own_port) = peer, own
+    data = ip_address(peer_ip).packed + ip_address(own_ip).packed
+    data += peer_port.to_bytes(2, "big") + own_port.to_bytes(2, "big")
+    return state.table.entries[_toeplitz(state.key, data) % len(state.table.entries)]
+
+
+def _where(nic: nicprog.Backend, client: Namespace, own: tuple[str, int], n: int) -> list[_Seen]:
+    """Open ``n`` connections and ask the server about each."""
+    state = nic.read()
     seen = []
-    for _ in range(connections):
-        document = json.loads(curl(client, f"http://{host}:{port}/where") or b"{}")
-        seen.append((document.get("queue", -1), document.get("priority", -1)))
+    for _ in range(n):
+        body = curl(client, f"http://{own[0]}:{own[1]}/where")
+        if not body:
+            return []
+        document = json.loads(body)
+        address, port = document["peer"]
+        seen.append(
+            _Seen(
+                queue=document["queue"],
+                priority=document["priority"],
+                table_queue=table_queue(state, (address, port), own),
+            )
+        )
     return seen
 
 
 def rule_holds(nic: nicprog.Backend, client: Namespace, host: str) -> Proof:
-    """The high port comes to its queue and only there; nothing else does."""
+    """The high port comes to its queue and only there; all else where the table says."""
     before = packets(nic)
-    high = _where(client, host, HIGH_PORT, _HIGH_CONNECTIONS)
+    high = _where(nic, client, (host, HIGH_PORT), _HIGH_CONNECTIONS)
     during_high = _delta(before, packets(nic))
-    low = _where(client, host, LOW_PORT, _LOW_CONNECTIONS)
+    low = _where(nic, client, (host, LOW_PORT), _LOW_CONNECTIONS)
     during_low = _delta(before, packets(nic))[HIGH_QUEUE] - during_high[HIGH_QUEUE]
     holds = (
-        set(high) == {(HIGH_QUEUE, HIGH_CLASS)}
-        and HIGH_QUEUE not in {queue for queue, _ in low}
+        {(seen.queue, seen.priority) for seen in high} == {(HIGH_QUEUE, HIGH_CLASS)}
+        and bool(low)
+        and all(seen.queue == seen.table_queue != HIGH_QUEUE for seen in low)
         and during_high[HIGH_QUEUE] >= 4 * _HIGH_CONNECTIONS
         and during_low == 0
     )
@@ -88,7 +127,8 @@ def rule_holds(nic: nicprog.Backend, client: Namespace, host: str) -> Proof:
         holds=holds,
         figures={
             "packets_by_queue_during_high": during_high,
-            "low_queues_seen": sorted({queue for queue, _ in low}),
+            "low_queues_seen": [seen.queue for seen in low],
+            "low_queues_by_table": [seen.table_queue for seen in low],
         },
     )
 
