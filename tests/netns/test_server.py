@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The handler API with clients of kernel TCP, over a TAP."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from qstack import Connection, QStackError, Server, StackConfig
+from qstack.errors import ConfigError, DeviceBusyError, WrongStateError
+from qstack.lab import Lab, tap_lab
+
+PORT, URGENT = 7000, 7007
+LIMIT_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with tap_lab() as lab:
+        yield lab
+
+
+def server(lab: Lab) -> Server:
+    return Server(
+        config=StackConfig(
+            nic=f"tap:{lab.server_if}",
+            queues=2,
+            addresses=(str(lab.server4), str(lab.server6)),
+            host_addresses=(str(lab.client4), str(lab.client6)),
+        )
+    )
+
+
+@contextmanager
+def running(lab: Lab, app: Server) -> Iterator[Callable[[int], socket.socket]]:
+    """Start inside the lab; yield what connects to a port."""
+
+    def connect(port: int) -> socket.socket:
+        return socket.create_connection((str(lab.server4.ip), port), timeout=LIMIT_S)
+
+    with lab.server.entered(), app:
+        yield connect
+
+
+def receive(sock: socket.socket, n: int) -> bytes:
+    data = b""
+    while len(data) < n:
+        more = sock.recv(65536)
+        assert more, f"the end came after {len(data)} of {n} bytes"
+        data += more
+    return data
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+class Recorder:
+    """Echoes, and keeps what happened."""
+
+    def __init__(self) -> None:
+        self.opened: list[Connection] = []
+        self.ends: list[QStackError | None] = []
+
+    def on_open(self, conn: Connection) -> None:
+        self.opened.append(conn)
+        conn.state = 0
+
+    def __call__(self, conn: Connection, /) -> None:
+        assert conn.data
+        conn.state += len(conn.data)
+        conn.write(conn.data)
+
+    def on_close(self, conn: Connection, error: QStackError | None) -> None:
+        self.ends.append(error)
+
+
+def test_a_connection_from_open_to_close(lab: Lab) -> None:
+    app, recorder = server(lab), Recorder()
+    app.listen(port=PORT, priority=3)(recorder)
+    with running(lab, app) as connect:
+        with connect(PORT) as client:
+            client.sendall(b"hello")
+            assert receive(client, 5) == b"hello"
+            (conn,) = recorder.opened
+            assert conn.peer == client.getsockname()
+            assert (conn.priority, conn.port, conn.state) == (3, PORT, 5)
+            assert conn.data == b""
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""  # the server closes after the peer's last byte
+        wait_for(lambda: app.stats()["connections"] == 0)
+        stats = app.stats()["listeners"][str(PORT)]
+        assert (stats["opened"], stats["closed"], stats["handler_errors"]) == (1, 1, 0)
+        assert stats["opened_by_queue"] == {str(conn.queue): 1}
+        assert sum(queue["passive_opens"] for queue in app.stats()["queues"]) == 1
+    assert recorder.ends == [None]
+
+
+def test_a_reset_is_told_to_on_close(lab: Lab) -> None:
+    app, recorder = server(lab), Recorder()
+    app.listen(port=PORT)(recorder)
+    with running(lab, app) as connect:
+        client = connect(PORT)
+        client.sendall(b"x")
+        receive(client, 1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        wait_for(lambda: bool(recorder.ends))
+    assert isinstance(recorder.ends[0], ConnectionResetError)
+
+
+def test_a_handler_that_raises_ends_its_connection_and_no_other(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = server(lab)
+
+    @app.listen(port=PORT)
+    def handle(conn: Connection) -> None:
+        if conn.data == b"bad":
+            raise RuntimeError("planted")
+        conn.write(conn.data)
+
+    with caplog.at_level(logging.CRITICAL, "qstack"), running(lab, app) as connect:
+        with connect(PORT) as good, connect(PORT) as bad:
+            good.sendall(b"one")
+            assert receive(good, 3) == b"one"
+            bad.sendall(b"bad")
+            with pytest.raises(ConnectionResetError):
+                bad.recv(1)
+            good.sendall(b"two")
+            assert receive(good, 3) == b"two"
+        wait_for(lambda: app.stats()["connections"] == 0)
+        assert app.stats()["listeners"][str(PORT)]["handler_errors"] == 1
+
+
+def test_a_lot_is_written_under_backpressure_and_arrives_whole(lab: Lab) -> None:
+    total = 30_000_000
+    app = server(lab)
+    piece = bytes(range(256)) * 256
+    waiting: list[int] = []
+
+    class Source:
+        def __call__(self, conn: Connection, /) -> None:
+            conn.state = 0
+            self.on_writable(conn)
+
+        def on_writable(self, conn: Connection) -> None:
+            while conn.state < total and not conn.backpressure:
+                part = piece[: total - conn.state]
+                conn.write(part)
+                conn.state += len(part)
+                waiting.append(conn.waiting_bytes)
+            if conn.state == total:
+                conn.close()
+
+    app.listen(port=PORT)(Source())
+    with running(lab, app) as connect, connect(PORT) as client:
+        client.sendall(b"go")
+        time.sleep(0.3)  # the client does not read: the server must stop
+        assert sum(1 for n in waiting if n) > 0
+        assert len(waiting) * len(piece) < total
+        data = bytearray()
+        while more := client.recv(1 << 20):
+            data += more
+    assert len(data) == total
+    assert bytes(data[: len(piece)]) == piece
+    assert bytes(data[-(total % len(piece)) :]) == piece[: total % len(piece)]
+    assert max(waiting) <= (64 << 10) + len(piece)
+
+
+def test_an_urgent_connection_waits_for_one_handler_at_most(lab: Lab) -> None:
+    app = server(lab)
+    order: list[int] = []
+    gate = threading.Event()
+
+    def handle(conn: Connection) -> None:
+        if not order:
+            gate.wait(LIMIT_S)  # everything below arrives meanwhile
+        order.append(conn.port)
+        conn.write(b".")
+
+    app.listen(port=PORT)(handle)
+    app.listen(port=URGENT, priority=7)(handle)
+    with running(lab, app) as connect:
+        low = [connect(PORT) for _ in range(20)]
+        high = connect(URGENT)
+        for client in low:
+            client.sendall(b"x")
+        time.sleep(0.2)
+        high.sendall(b"x")
+        time.sleep(0.2)
+        gate.set()
+        for client in (*low, high):
+            receive(client, 1)
+            client.close()
+    assert order[:2] == [PORT, URGENT]
+    assert len(order) == 21
+
+
+def test_a_slow_handler_blocks_no_engine(lab: Lab) -> None:
+    app = server(lab)
+    gate = threading.Event()
+
+    @app.listen(port=PORT)
+    def slow(conn: Connection) -> None:
+        gate.wait(LIMIT_S)
+        conn.write(b"late")
+
+    with running(lab, app) as connect, connect(PORT) as client:
+        client.sendall(b"x")
+        time.sleep(0.1)
+        for _ in range(5):  # the engine still accepts and acknowledges
+            started = time.monotonic()
+            connect(PORT).close()
+            assert time.monotonic() - started < 1
+        gate.set()
+        assert receive(client, 4) == b"late"
+
+
+def test_start_stop_and_what_is_not_allowed(lab: Lab) -> None:
+    app, other = server(lab), server(lab)
+    app.listen(port=PORT)(Recorder())
+    with pytest.raises(ConfigError, match="named twice"):
+        app.listen(port=PORT)
+    with pytest.raises(WrongStateError):
+        app.stats()
+    for _ in range(3):
+        with running(lab, app) as connect:
+            with pytest.raises(WrongStateError):
+                app.start()
+            with pytest.raises(WrongStateError):
+                app.listen(port=PORT + 1)
+            with lab.server.entered(), pytest.raises(DeviceBusyError):
+                other.start()
+            with connect(PORT) as client:
+                client.sendall(b"x")
+                assert receive(client, 1) == b"x"
+        app.stop()
