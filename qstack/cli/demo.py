@@ -18,7 +18,7 @@ from ..demo.load import Load
 from ..demo.show import plot, table
 from ..errors import ConfigError
 
-_KEEP = "qstack serve --nic tap:qs0 --queues 4 --listen 8080 --listen 8443:7"
+_KEEP = "serve --nic tap:qs0 --queues 4 --listen 8080 --listen 8443:7"
 
 
 def _print(document: dict[str, Any], png: Path) -> None:
@@ -37,9 +37,12 @@ def _print(document: dict[str, Any], png: Path) -> None:
     console.print(table({"QStack": document["qstack"], "kernel TCP": document["kernel"]}))
     console.print(f"plot: {png}")
     if os.geteuid() == 0:
-        console.print(f"To try it yourself:\n  {sys.argv[0].replace('qstack', '', 0)} ", end="")
-        console.print(_KEEP.removeprefix("qstack "), soft_wrap=True)
-        console.print("  curl http://10.77.0.2:8080/")
+        program = sys.argv[0]
+        if Path(program).name != "qstack":  # python -m qstack
+            program = f"{sys.executable} -m qstack"
+        console.print("This keeps the server running:")
+        console.print(f"  {program} {_KEEP}", soft_wrap=True)
+        console.print("  curl http://10.77.0.2:8080/", soft_wrap=True)
 
 
 @click.command()
