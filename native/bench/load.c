@@ -7,6 +7,7 @@
  *     qs-load WIRE ADDRESS/LENGTH SERVER LOW_PORT HIGH_PORT CONNECTIONS PER_SECOND SECONDS
  *
  * Prints one JSON document. Percentiles are exact: every latency is kept. */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,12 @@
 #include "qstack/qs_conn.h"
 
 #define BURST 64u
-#define HIGH_CONNS 8u
+/* So many that a probe finds an idle one: else it would wait here, and the server be charged. */
+#define HIGH_CONNS 256u
+/* The flood is there before the first probe. */
+#define WARM_UP QS_MS(500)
+/* Answers that are due at the end are waited for: to drop them would drop the slowest. */
+#define LAST_ANSWER QS_S(10)
 #define CONNS_MAX 10000u
 #define SAMPLES_MAX (1u << 24)
 #define RESPONSE_MAX 65536u
@@ -42,11 +48,11 @@ static struct load {
     struct qs_driver *d;
     qs_engine *e;
     struct client clients[CONNS_MAX + HIGH_CONNS];
-    uint32_t n_clients, n_open;
+    uint32_t n_clients, n_open, n_probes_out;
     struct samples low, high;
     uint64_t errors;
     char request[128];
-    bool measuring;
+    bool flooding; /* each answer of the low port is followed by the next request */
 } load;
 
 static void die(const char *what, const char *why)
@@ -57,7 +63,7 @@ static void die(const char *what, const char *why)
 
 static void keep(struct samples *s, uint64_t ns)
 {
-    if (load.measuring && s->n < SAMPLES_MAX)
+    if (s->n < SAMPLES_MAX)
         s->ns[s->n++] = ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
 }
 
@@ -84,10 +90,14 @@ static uint32_t response_bytes(const struct client *c)
 
 static void answered(struct client *c, qs_time now)
 {
-    keep(c->high ? &load.high : &load.low, now.ns - c->due_ns);
     c->busy = false;
-    if (!c->high)
+    if (c->high) {
+        keep(&load.high, now.ns - c->due_ns);
+        load.n_probes_out--;
+    } else if (load.flooding) {
+        keep(&load.low, now.ns - c->due_ns);
         ask(c, now.ns);
+    }
 }
 
 static void take(struct client *c, qs_time now)
@@ -122,7 +132,8 @@ static void on_event(const struct qs_event *ev, qs_time now)
         take(c, now);
 }
 
-static void turn(void)
+/* @return true when something moved. */
+static bool turn(void)
 {
     struct qs_frame frames[BURST];
     struct qs_event events[BURST];
@@ -133,15 +144,35 @@ static void turn(void)
         qs_engine_rx(load.e, frames, n, now);
         ops->rx_done(load.d, 0, frames, n);
     }
-    while ((n = qs_engine_events(load.e, events, BURST)) > 0)
+    bool any = n > 0;
+    while ((n = qs_engine_events(load.e, events, BURST)) > 0) {
         for (size_t i = 0; i < n; i++)
             on_event(&events[i], now);
+        any = true;
+    }
     if (qs_engine_deadline(load.e).ns > now.ns)
-        return;
+        return any;
     size_t lent = ops->tx_reserve(load.d, 0, frames, BURST);
     size_t used = lent ? qs_engine_tx(load.e, frames, lent, now) : 0;
     if (lent)
         ops->tx_commit(load.d, 0, frames, lent, used);
+    return any || used > 0;
+}
+
+/* Sleeps until a frame comes or something is due, so that the server has the core meanwhile. */
+static void rest(uint64_t due_ns)
+{
+    if (load.d->ops->arm(load.d, 0))
+        return;
+    uint64_t now = qs_clock_now().ns, until = qs_engine_deadline(load.e).ns;
+    if (due_ns < until)
+        until = due_ns;
+    if (until <= now)
+        return;
+    uint64_t ns = until - now < QS_MS(100).ns ? until - now : QS_MS(100).ns;
+    struct pollfd p = {.fd = load.d->ops->fd(load.d, 0), .events = POLLIN};
+    struct timespec t = {.tv_nsec = (long)ns};
+    (void)ppoll(&p, 1, &t, NULL);
 }
 
 static void open_clients(const char *server, uint16_t port, uint32_t n, bool high)
@@ -201,6 +232,7 @@ static bool probe(uint64_t due_ns)
         struct client *c = &load.clients[i];
         if (c->high && !c->busy) {
             ask(c, due_ns);
+            load.n_probes_out++;
             return true;
         }
     }
@@ -216,16 +248,24 @@ static void run(double per_second, double seconds)
             die("the server", "did not accept all connections in 10 s");
     }
     start = qs_clock_now().ns;
+    load.flooding = true;
     for (uint32_t i = 0; i < load.n_clients; i++)
         if (!load.clients[i].high)
             ask(&load.clients[i], start);
-    load.measuring = true;
     uint64_t end = start + (uint64_t)(seconds * 1e9), n_due = 0;
     for (uint64_t now = start; now < end; now = qs_clock_now().ns) {
-        uint64_t due = start + (uint64_t)((double)n_due * 1e9 / per_second);
+        uint64_t due = start + WARM_UP.ns + (uint64_t)((double)n_due * 1e9 / per_second);
         if (due <= now && probe(due))
             n_due++;
-        turn();
+        if (!turn())
+            rest(due > now ? due : end);
+    }
+    load.flooding = false;
+    for (end += LAST_ANSWER.ns; load.n_probes_out > 0;) {
+        if (!turn())
+            rest(end);
+        if (qs_clock_now().ns > end)
+            die("the server", "left probes unanswered for 10 s");
     }
 }
 

@@ -179,7 +179,10 @@ def _serve_until_signal(
     server: Server, ports: tuple[ListenConfig, ...], as_json: bool, namespace: str | None
 ) -> None:
     with server:
-        _report(server, ports, as_json, namespace)
-        server.wait()
+        try:
+            _report(server, ports, as_json, namespace)
+            server.wait()
+        except KeyboardInterrupt:
+            pass  # it came before wait() did; the end is in order all the same
         if not as_json:
             _print_summary(server.stats())
