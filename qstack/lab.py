@@ -353,7 +353,16 @@ def _take_away(namespaces: Sequence[str], interfaces: Sequence[str]) -> None:
         if (NETNS_DIR / name).exists():
             netns.remove(name)
     for name in interfaces:
-        (run_dir() / f"{name}.nic").unlink(missing_ok=True)
+        forget(name)
+
+
+def forget(name: str) -> None:
+    """Removes what is kept in RUNDIR about an interface or wire that is gone.
+
+    Its control socket, and the lock and snapshot that nicprog left for a rollback.
+    """
+    for path in run_dir().glob(f"{name}.*"):
+        path.unlink(missing_ok=True)
 
 
 # --- making -----------------------------------------------------------------------------------

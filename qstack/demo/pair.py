@@ -12,12 +12,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import nicprog
 
 from .. import programs
 from ..errors import QStackError
+from ..lab import forget
 from . import proofs
 from .load import HIGH_CLASS, HIGH_PORT, LOW_PORT, Load, measure
 from .options import DemoOptions, Progress
@@ -26,19 +29,23 @@ from .process import need, running
 _SERVER, _CLIENT = "10.78.0.2", "10.78.0.1/24"
 
 
-def _start_load(wire: str, load: Load) -> subprocess.Popen[Any]:
-    return subprocess.Popen(
-        [
-            *(programs.find("qs-load"), wire, _CLIENT, _SERVER, str(LOW_PORT), str(HIGH_PORT)),
-            *(str(load.connections), str(load.probe_per_second), str(load.seconds)),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@contextmanager
+def _load(wire: str, load: Load) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Start qs-load; yield what waits for its figures. It ends with the block."""
+    command = [
+        *(programs.find("qs-load"), wire, _CLIENT, _SERVER, str(LOW_PORT), str(HIGH_PORT)),
+        *(str(load.connections), str(load.probe_per_second), str(load.seconds)),
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield lambda: _result(process, load.seconds)
+        finally:
+            process.kill()
 
 
-def _result(process: subprocess.Popen[Any], seconds: float) -> dict[str, Any]:
+def _result(process: subprocess.Popen[str], seconds: float) -> dict[str, Any]:
     out, err = process.communicate(timeout=seconds + 20)
     if process.returncode:
         raise QStackError(err.strip() or f"qs-load ended with status {process.returncode}")
@@ -49,12 +56,12 @@ def _result(process: subprocess.Popen[Any], seconds: float) -> dict[str, Any]:
 def _prove(nic: nicprog.Backend, wire: str) -> tuple[proofs.Proof, proofs.Proof]:
     """Count packets by queue while a short load runs, before and after the table changed."""
     load = Load(connections=48, probe_per_second=200, seconds=2)
-    process = _start_load(wire, load)
-    time.sleep(0.8)
-    start = proofs.packets(nic)
-    time.sleep(0.6)
-    spread = [b - a for a, b in zip(start, proofs.packets(nic), strict=True)]
-    _result(process, load.seconds)
+    with _load(wire, load) as result:
+        time.sleep(0.8)
+        start = proofs.packets(nic)
+        time.sleep(0.6)
+        spread = [b - a for a, b in zip(start, proofs.packets(nic), strict=True)]
+        result()
     hits = sum(nic.counters().rule_hits.values())
     rule = proofs.Proof(
         holds=0 < spread[proofs.HIGH_QUEUE] < min(spread[: proofs.HIGH_QUEUE]) and hits > 0,
@@ -62,7 +69,8 @@ def _prove(nic: nicprog.Backend, wire: str) -> tuple[proofs.Proof, proofs.Proof]
     )
     proofs.program(nic, equal=[0])
     start = proofs.packets(nic)
-    _result(_start_load(wire, load), load.seconds)
+    with _load(wire, load) as result:
+        result()
     moved = [b - a for a, b in zip(start, proofs.packets(nic), strict=True)]
     proofs.program(nic)
     shared = spread[: proofs.HIGH_QUEUE]
@@ -73,8 +81,7 @@ def _prove(nic: nicprog.Backend, wire: str) -> tuple[proofs.Proof, proofs.Proof]
     return rule, rss
 
 
-def _on_qstack(options: DemoOptions, progress: Progress) -> dict[str, Any]:
-    wire = f"demo-{os.getpid()}"
+def _on_qstack(options: DemoOptions, progress: Progress, wire: str) -> dict[str, Any]:
     args = [
         "-m",
         "qstack",
@@ -95,7 +102,8 @@ def _on_qstack(options: DemoOptions, progress: Progress) -> dict[str, Any]:
         progress("the rule and the RSS table", 0.3)
         rule, rss = _prove(nic, wire)
         progress("QStack on both ends", 0.5)
-        figures = _result(_start_load(wire, options.load), options.load.seconds)
+        with _load(wire, options.load) as result:
+            figures = result()
     info = json.loads(line)
     return {
         "curl_ok": None,
@@ -127,6 +135,10 @@ def _on_kernel(options: DemoOptions, progress: Progress) -> dict[str, Any]:
 def run_pair(options: DemoOptions, progress: Progress) -> dict[str, Any]:
     """Run it; as `qstack.demo.run`."""
     need("wrk")
-    document = _on_qstack(options, progress)
+    wire = f"demo-{os.getpid()}"
+    try:
+        document = _on_qstack(options, progress, wire)
+    finally:
+        forget(wire)
     document["kernel"] = _on_kernel(options, progress)
     return document
