@@ -147,6 +147,7 @@ def test_a_rule_as_the_kernel_lays_it_out() -> None:
         (172, 1, "has ring cookie 0x100000003, which is not a plain queue"),  # a VF
         (82, 1, "matches on fields that this version cannot read"),  # h_ext without FLOW_EXT
         (33, 1, "matches on fields that this version cannot read"),  # after tcpip4_spec
+        (40, 1, "matches on fields that this version cannot read"),  # the end of h_u
         (143, 1, "matches on fields that this version cannot read"),  # the end of m_u
         (20, 1, "matches on fields that this version cannot read"),  # a value without a mask
     ],
