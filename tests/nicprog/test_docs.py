@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples in the reference are run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nicprog
+import pytest
+
+from tests.nicprog.owner import ROOT, Owner
+
+
+def example(page: str, language: str) -> str:
+    text = (ROOT / "docs" / "reference" / page).read_text()
+    found = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_the_program(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Owner("tap0", 4), nicprog.open("tap0") as nic:
+        exec(example("nicprog.md", "python"), {})
+        assert capsys.readouterr().out == "0 0 0\n1 0 0\n2 0 0\n3 0 0\n"
+        state = nic.read()
+        assert set(state.table.entries) == {0, 1, 2}
+        assert [rule.queue for rule in state.rules] == [3, 3]
+
+
+def test_the_spec(run_dir: Path) -> None:
+    spec = nicprog.parse(example("nicprog-spec.md", "toml"))
+    with Owner("tap0", 4), nicprog.open("tap0") as nic:
+        nicprog.apply(nic, nicprog.plan(nic, spec))
+        assert nicprog.verify(nic, spec) == ()
+        assert set(nic.read().table.entries) == {0, 1, 2}
