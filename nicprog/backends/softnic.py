@@ -175,6 +175,8 @@ class SocketTransport:
                 "the process that owns this software NIC did not answer within "
                 f"{TIMEOUT_SECONDS:g} s"
             )
+        if error.errno == errno.EBADF:
+            return DeviceError(f"{self._device}: given up after an earlier failure; open it again")
         return self._failed(f"the process that owns this software NIC has ended ({error.strerror})")
 
     def _failed(self, text: str) -> DeviceError:

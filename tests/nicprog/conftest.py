@@ -5,9 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import nicprog
 from tests.nicprog.owner import Owner
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("nicprog", deadline=None)
+settings.load_profile("nicprog")
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ _PORTS = st.sampled_from(
         Masked(value=80, mask=0xFFFF),
         Masked(value=81, mask=0xFFFF),
         Masked(value=80, mask=0xFFF0),
+        Masked(value=80, mask=0xF0F0),
     ]
 )
 

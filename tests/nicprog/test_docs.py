@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nicprog
-import pytest
-
 from tests.nicprog.owner import ROOT, Owner
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def example(page: str, language: str) -> str:

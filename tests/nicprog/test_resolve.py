@@ -13,6 +13,7 @@ from nicprog import parse
 from nicprog.errors import Refused
 from nicprog.model import Capabilities, Channels, NicState, RssTable, largest_remainder
 from nicprog.resolve import resolve
+from nicprog.text import state_to_toml
 from tests.nicprog.strategies import capabilities, states
 
 CAN = capabilities()
@@ -79,6 +80,12 @@ def test_reserve_shrinks_the_table_and_adds_rules_for_both_versions() -> None:
 def test_reserve_when_the_table_uses_nothing_else() -> None:
     now = NicState(channels=Channels(combined=3), table=RssTable(entries=(2,) * 8), key=bytes(40))
     assert shares(resolved("[[reserve]]\nqueue = 2\nport = 1", now)) == {0: 4, 1: 4}
+
+
+@given(states(), states())
+def test_a_dump_as_spec_leads_to_the_same_state(now: NicState, wanted: NicState) -> None:
+    spec = parse(state_to_toml("qp0", wanted))
+    assert resolve(spec, now, CAN).state == wanted
 
 
 def test_other_rules_are_removed_unless_kept() -> None:
