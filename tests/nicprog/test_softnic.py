@@ -281,7 +281,7 @@ def test_an_owner_that_does_not_answer(owner: Owner, monkeypatch: pytest.MonkeyP
             impatient.read()
         with pytest.raises(
             DeviceError, match="given up after an earlier failure"
-        ):  # a late answer must not be taken for another's
+        ):
             impatient.read()
 
 
