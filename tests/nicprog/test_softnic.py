@@ -279,9 +279,7 @@ def test_an_owner_that_does_not_answer(owner: Owner, monkeypatch: pytest.MonkeyP
     with nicprog.open("qp0") as impatient:
         with owner.paused(), pytest.raises(DeviceError, match=r"did not answer within 0\.2 s"):
             impatient.read()
-        with pytest.raises(
-            DeviceError, match="given up after an earlier failure"
-        ):
+        with pytest.raises(DeviceError, match="given up after an earlier failure"):
             impatient.read()
 
 
