@@ -35,8 +35,8 @@ struct impair_spec {
     X(frames_in)                                                                                   \
     X(frames_out)                                                                                  \
     X(lost)                                                                                        \
-    X(duplicated) X(reordered) X(corrupted) X(queue_dropped) X(send_failed) X(oversize)            \
-        X(unfinished_checksum)
+    X(duplicated)                                                                                  \
+    X(reordered) X(corrupted) X(queue_dropped) X(send_failed) X(oversize) X(unfinished_checksum)
 
 struct impair_counters {
 #define FIELD(name) uint64_t name;
