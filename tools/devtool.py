@@ -55,8 +55,8 @@ def _tool(name: str) -> str:
 
 def _environment() -> dict[str, str]:
     path = f"{BIN}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    # meson test makes malloc fill every block; with engines made by the thousand that takes minutes,
-    # and the run under ASan sees uses of freed memory anyway.
+    # meson test makes malloc fill every block; with engines made by the thousand that takes
+    # minutes, and the run under ASan sees uses of freed memory anyway.
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "MALLOC_PERTURB_": "0"}
 
 
