@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes of frames: big-endian loads and stores, and a cursor that cannot be read past its end. */
+/* Bytes of frames: their counts, big-endian loads and stores, and a cursor that cannot be read past
+ * its end. */
 #ifndef QS_CORE_BYTES_H
 #define QS_CORE_BYTES_H
 
@@ -7,6 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+static inline uint32_t qs_min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
 
 static inline uint16_t qs_load16(const uint8_t *p)
 {

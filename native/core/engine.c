@@ -163,9 +163,9 @@ static void take_other(struct qs_engine *e, const struct qs_packet *p, qs_time n
 static uint32_t arrival_hash(const struct qs_engine *e, const struct arrival *a,
                              const struct qs_frame *f)
 {
+    /* Mixed: the table uses the low bits, and so did the NIC's indirection table. */
     if (e->opts.trust_hash && f->flags & QS_FRAME_HASH)
-        return f->hash *
-               0x9e3779b1u; /* the table uses the low bits, an indirection table did too */
+        return f->hash * 0x9e3779b1u;
     return qs_tuple_hash(e, &a->packet.src, a->segment.src_port, a->local_idx, a->segment.dst_port);
 }
 

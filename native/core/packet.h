@@ -17,6 +17,7 @@
 #define QS_PROTO_ICMP 1u
 #define QS_PROTO_TCP 6u
 #define QS_PROTO_ICMPV6 58u
+#define QS_HOP_LIMIT 64u /* of all that is sent but Neighbor Discovery */
 
 struct qs_packet {
     const uint8_t *eth; /* 14 bytes */

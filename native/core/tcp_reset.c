@@ -3,9 +3,6 @@
 #include "checksum.h"
 #include "engine.h"
 
-#define HOP_LIMIT 64u
-#define TCP_CHECKSUM_AT 16u
-
 struct reset {
     const uint8_t *mac;
     const qs_addr *src, *dst;
@@ -23,11 +20,11 @@ static void send_reset(struct qs_engine *e, const struct reset *r)
         return;
     qs_eth_write(f, r->mac, e->opts.mac, v4 ? QS_ETHERTYPE_IPV4 : QS_ETHERTYPE_IPV6);
     qs_ip_write(f + QS_ETH_BYTES,
-                &(struct qs_ip_out){r->src, r->dst, tcp, QS_PROTO_TCP, HOP_LIMIT});
+                &(struct qs_ip_out){r->src, r->dst, tcp, QS_PROTO_TCP, QS_HOP_LIMIT});
     uint8_t *l4 = f + QS_ETH_BYTES + ip;
     qs_tcp_write(l4, &r->tcp);
     uint64_t pseudo = qs_csum_pseudo(r->src, r->dst, QS_PROTO_TCP, tcp);
-    qs_csum_store(l4 + TCP_CHECKSUM_AT, qs_csum_join(pseudo, qs_csum_add(0, l4, tcp)));
+    qs_csum_store(l4 + QS_TCP_CHECKSUM_AT, qs_csum_join(pseudo, qs_csum_add(0, l4, tcp)));
     qs_count(e, QS_COUNT_RESETS_SENT);
 }
 

@@ -4,8 +4,6 @@
 #include "checksum.h"
 #include "engine.h"
 
-#define HOP_LIMIT 64u
-#define TCP_CHECKSUM_AT 16u
 #define IP_PACKET_MAX 65535u
 
 /* A segment to write. */
@@ -15,11 +13,6 @@ struct plan {
     uint8_t flags;             /* QS_SYN, QS_FIN, QS_PSH; ACK is added */
     struct qs_bytes_pos *from; /* place of the payload in c->tx; moved */
 };
-
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
 
 static uint32_t ip_bytes(const struct qs_block *c)
 {
@@ -46,7 +39,7 @@ static struct qs_tcp_out header_of(struct qs_engine *e, struct qs_block *c, cons
     }
     if (syn) {
         uint32_t wnd =
-            min_u32(e->opts.rcvbuf_bytes, UINT16_MAX); /* RFC 7323 section 2.2: not scaled */
+            qs_min_u32(e->opts.rcvbuf_bytes, UINT16_MAX); /* RFC 7323 section 2.2: not scaled */
         c->rcv_adv = qs_seq_add(c->rcv_nxt, wnd);
         o.wnd = (uint16_t)wnd;
         o.mss = qs_tcp_own_mss(e, c);
@@ -73,16 +66,16 @@ static void finish(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
         if (p->len)
             qs_bytes_copy(&e->pool, p->from, l4 + header, p->len);
         uint16_t partial = qs_csum_fold(pseudo);
-        memcpy(l4 + TCP_CHECKSUM_AT, &partial, sizeof partial);
+        memcpy(l4 + QS_TCP_CHECKSUM_AT, &partial, sizeof partial);
         f->flags |= QS_FRAME_CSUM_PARTIAL;
         f->csum_start = (uint16_t)(l4 - f->data);
-        f->csum_offset = TCP_CHECKSUM_AT;
+        f->csum_offset = QS_TCP_CHECKSUM_AT;
         return;
     }
     uint64_t sum = qs_csum_join(pseudo, qs_csum_add(0, l4, header));
     if (p->len)
         sum = qs_bytes_copy_sum(&e->pool, p->from, l4 + header, p->len, sum);
-    qs_csum_store(l4 + TCP_CHECKSUM_AT, sum);
+    qs_csum_store(l4 + QS_TCP_CHECKSUM_AT, sum);
 }
 
 static void write_frame(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
@@ -95,7 +88,7 @@ static void write_frame(struct qs_engine *e, struct qs_block *c, struct qs_frame
                  ip == QS_IPV4_BYTES ? QS_ETHERTYPE_IPV4 : QS_ETHERTYPE_IPV6);
     qs_ip_write(f->data + QS_ETH_BYTES,
                 &(struct qs_ip_out){qs_block_local(e, c), &c->remote, header + p->len, QS_PROTO_TCP,
-                                    HOP_LIMIT});
+                                    QS_HOP_LIMIT});
     f->len = QS_ETH_BYTES + ip + header + p->len;
     f->flags = 0;
     f->gso_bytes = 0;
@@ -172,7 +165,7 @@ static bool send_again(struct qs_engine *e, struct qs_block *c, struct qs_frame 
 {
     c->flags &= ~QS_CF_REXMIT_ONE;
     uint32_t out = qs_seq_span(c->snd_una, c->snd_max);
-    uint32_t len = min_u32(min_u32(c->mss, c->tx.len), out);
+    uint32_t len = qs_min_u32(qs_min_u32(c->mss, c->tx.len), out);
     bool fin = c->flags & QS_CF_FIN_SENT && len == c->tx.len;
     if (len == 0 && !fin)
         return false;
@@ -215,8 +208,8 @@ static uint32_t usable_window(const struct qs_block *c, uint32_t sent)
 {
     uint32_t cwnd = c->cc.cwnd;
     if (!(c->flags & QS_CF_RECOVERY)) /* limited transmit, RFC 3042 */
-        cwnd += min_u32(c->dupacks, 2) * c->mss;
-    uint32_t wnd = min_u32(c->snd_wnd, cwnd);
+        cwnd += qs_min_u32(c->dupacks, 2) * c->mss;
+    uint32_t wnd = qs_min_u32(c->snd_wnd, cwnd);
     return wnd > sent ? wnd - sent : 0;
 }
 
@@ -228,7 +221,7 @@ static uint32_t frame_max(const struct qs_engine *e, const struct qs_block *c,
         return c->mss;
     uint32_t headers = ip_bytes(c) + QS_TCP_BYTES + QS_TCP_TS_BYTES;
     uint32_t packet =
-        min_u32(min_u32(e->opts.gso_max_bytes, f->room) - QS_ETH_BYTES, IP_PACKET_MAX);
+        qs_min_u32(qs_min_u32(e->opts.gso_max_bytes, f->room) - QS_ETH_BYTES, IP_PACKET_MAX);
     uint32_t most = packet - headers;
     return most < c->mss ? c->mss : most / c->mss * c->mss;
 }
@@ -255,7 +248,7 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
         return false;
 
     uint32_t usable = usable_window(c, sent);
-    uint32_t len = min_u32(min_u32(unsent, usable), frame_max(e, c, f));
+    uint32_t len = qs_min_u32(qs_min_u32(unsent, usable), frame_max(e, c, f));
     if (len < unsent && len > c->mss)
         len -= len % c->mss; /* only the last segment is short */
     /* RFC 9293 section 3.8.6.2.1: no small segment while a larger one may become possible. */

@@ -3,11 +3,6 @@
  * window, and octets that arrive ahead of a hole. */
 #include "engine.h"
 
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- window ---- */
 
 /* Octets that the buffer has room for. */
@@ -19,18 +14,18 @@ static uint32_t room(const struct qs_engine *e, const struct qs_block *c)
 /* Least step of the right edge that is worth telling: RFC 9293 section 3.8.6.2.2. */
 static uint32_t worth(const struct qs_engine *e, const struct qs_block *c)
 {
-    return min_u32(e->opts.rcvbuf_bytes / 2, qs_tcp_own_mss(e, c));
+    return qs_min_u32(e->opts.rcvbuf_bytes / 2, qs_tcp_own_mss(e, c));
 }
 
 uint32_t qs_tcp_window(struct qs_engine *e, struct qs_block *c)
 {
     uint32_t now = qs_seq_span(c->rcv_nxt, c->rcv_adv);
     uint32_t max = (uint32_t)UINT16_MAX << c->rcv_wscale;
-    uint32_t free = min_u32(room(e, c), max);
+    uint32_t free = qs_min_u32(room(e, c), max);
     uint32_t wnd = free >= now + worth(e, c) ? free : now; /* the edge never goes back */
     /* Rounded up to what the scaled field can say. */
     uint32_t unit = 1u << c->rcv_wscale;
-    wnd = min_u32((wnd + unit - 1) & ~(unit - 1), max);
+    wnd = qs_min_u32((wnd + unit - 1) & ~(unit - 1), max);
     c->rcv_adv = qs_seq_add(c->rcv_nxt, wnd);
     return wnd;
 }
@@ -41,7 +36,7 @@ void qs_tcp_window_opened(struct qs_engine *e, struct qs_block *c)
         return;
     /* Told unasked when the peer might be waiting for it; otherwise the next ACK carries it. */
     uint32_t now = qs_seq_span(c->rcv_nxt, c->rcv_adv);
-    uint32_t free = min_u32(room(e, c), (uint32_t)UINT16_MAX << c->rcv_wscale);
+    uint32_t free = qs_min_u32(room(e, c), (uint32_t)UINT16_MAX << c->rcv_wscale);
     if (now < e->opts.rcvbuf_bytes / 2 && free >= now + 2 * worth(e, c)) {
         c->flags |= QS_CF_ACK_NOW;
         qs_block_ready(e, c);
@@ -53,7 +48,7 @@ void qs_tcp_window_opened(struct qs_engine *e, struct qs_block *c)
 /* A chunk for each octet sent would be a cheap attack (SegmentSmack): the list is bounded. */
 static uint32_t ooo_max(const struct qs_engine *e)
 {
-    return min_u32(e->opts.rcvbuf_bytes / 512 + 16, UINT16_MAX);
+    return qs_min_u32(e->opts.rcvbuf_bytes / 512 + 16, UINT16_MAX);
 }
 
 void qs_tcp_drop_ooo(struct qs_engine *e, struct qs_block *c)
@@ -113,7 +108,7 @@ static uint32_t fill_gap(struct qs_engine *e, struct qs_block *c, uint32_t prev,
             k->seq = r->seq;
             room_left = QS_CHUNK_BYTES;
         }
-        uint32_t n = min_u32(min_u32(gap, room_left), r->len);
+        uint32_t n = qs_min_u32(qs_min_u32(gap, room_left), r->len);
         memcpy(k->data + k->start + k->len, r->data, n);
         k->len = (uint16_t)(k->len + n);
         skip(r, n);
@@ -137,12 +132,12 @@ static void keep_ahead(struct qs_engine *e, struct qs_block *c, struct run r)
             at = chunks[at].next;
         }
         if (at != QS_NO_IDX && qs_seq_le(chunks[at].seq, r.seq)) { /* there already */
-            skip(&r, min_u32(r.len, qs_seq_span(r.seq, chunk_end(&chunks[at]))));
+            skip(&r, qs_min_u32(r.len, qs_seq_span(r.seq, chunk_end(&chunks[at]))));
             continue;
         }
         uint32_t gap = r.len;
         if (at != QS_NO_IDX)
-            gap = min_u32(gap, qs_seq_span(r.seq, chunks[at].seq));
+            gap = qs_min_u32(gap, qs_seq_span(r.seq, chunks[at].seq));
         prev = fill_gap(e, c, prev, &r, gap);
         if (prev == QS_NO_IDX) {
             qs_count(e, QS_COUNT_DROP_NO_CHUNK);
@@ -163,7 +158,7 @@ static void drain_ahead(struct qs_engine *e, struct qs_block *c)
         if (c->ooo_head == QS_NO_IDX)
             c->ooo_tail = QS_NO_IDX;
         c->n_ooo--;
-        uint32_t old = min_u32(qs_seq_span(k->seq, c->rcv_nxt), k->len);
+        uint32_t old = qs_min_u32(qs_seq_span(k->seq, c->rcv_nxt), k->len);
         k->start = (uint16_t)(k->start + old);
         k->len = (uint16_t)(k->len - old);
         if (k->len == 0) {
@@ -225,7 +220,7 @@ static void take_payload(struct qs_engine *e, struct qs_block *c, struct run r, 
 static bool trim(const struct qs_block *c, struct run *r)
 {
     if (qs_seq_lt(r->seq, c->rcv_nxt))
-        skip(r, min_u32(qs_seq_span(r->seq, c->rcv_nxt), r->len));
+        skip(r, qs_min_u32(qs_seq_span(r->seq, c->rcv_nxt), r->len));
     uint32_t wnd = qs_seq_span(r->seq, c->rcv_adv);
     if (r->len <= wnd)
         return true;

@@ -9,8 +9,6 @@
 #define OPT_WSCALE 3
 #define OPT_TS 8
 
-#define CHECKSUM_AT 16
-
 static void take_option(struct qs_segment *s, uint8_t kind, const uint8_t *body, size_t len)
 {
     switch (kind) {
@@ -126,6 +124,6 @@ uint32_t qs_tcp_write(uint8_t *to, const struct qs_tcp_out *o)
     to[12] = (uint8_t)(header / 4 << 4);
     to[13] = o->flags;
     qs_store16(to + 14, o->wnd);
-    qs_store32(to + CHECKSUM_AT, 0); /* and the urgent pointer */
+    qs_store32(to + QS_TCP_CHECKSUM_AT, 0); /* and the urgent pointer */
     return header;
 }

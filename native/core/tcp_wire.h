@@ -7,6 +7,7 @@
 #include "seq.h"
 
 #define QS_TCP_BYTES 20u
+#define QS_TCP_CHECKSUM_AT 16u
 #define QS_TCP_TS_BYTES 12u /* timestamps with two NOPs in front, RFC 7323 appendix A */
 #define QS_WSCALE_MAX 14    /* RFC 7323 section 2.3 */
 
