@@ -26,7 +26,7 @@ BUILD = Path(os.environ.get("QSTACK_BUILD", ROOT / "build/gcc"))
 def program(name: str) -> str:
     path = BUILD / "native" / name
     if not path.exists():
-        pytest.skip(f"{path} is not built; `tools/dev build` does it, or set QSTACK_BUILD")
+        pytest.skip(f"{path} is not built; `tools/dev test` does it first, or set QSTACK_BUILD")
     return str(path)
 
 
