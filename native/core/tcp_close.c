@@ -23,7 +23,7 @@ void qs_tcp_linger(struct qs_engine *e, struct qs_block *c, qs_time now)
 static void enter_time_wait(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
     qs_tcp_set_state(c, QS_TCP_TIME_WAIT);
-    c->t_rexmt.v = 0;
+    qs_tcp_stop_rexmt(e, c);
     qs_tcp_linger(e, c, now);
 }
 
