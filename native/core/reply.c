@@ -5,7 +5,8 @@
 
 uint8_t *qs_reply_new(struct qs_engine *e, uint32_t bytes, uint8_t prio)
 {
-    if (e->reply_tail - e->reply_head == QS_REPLIES_MAX || bytes > e->reply_bytes) {
+    /* The driver's buffers hold the MTU, whatever length a request came with. */
+    if (e->reply_tail - e->reply_head == QS_REPLIES_MAX || bytes > e->opts.mtu + QS_ETH_BYTES) {
         qs_count(e, QS_COUNT_DROP_REPLY_QUEUE);
         return NULL;
     }

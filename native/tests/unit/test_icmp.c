@@ -109,6 +109,22 @@ static void echo_to_groups_and_others_is_not_answered(void)
 }
 
 /* A flood costs the replies that fit, and the connections' frames still go. */
+/* A frame may be longer than the MTU, on a link that allows it; the driver's buffers to send are
+ * not. */
+static void an_answer_is_never_longer_than_the_mtu(void)
+{
+    static struct frame f;
+    for (uint32_t over = 0; over <= 64; over++) {
+        struct rig *r = own_rig(over % 2);
+        echo_request(r, &f, rig_opts().mtu - (r->v6 ? 40 : 20) + over);
+        rig_frame(r, 1, &f);
+        rig_run(r, 1);
+        CHECK_EQ(rig_take(r) != NULL, over == 0);
+        CHECK_COUNT(DROP_REPLY_QUEUE, over > 0);
+        rig_free(r);
+    }
+}
+
 static void a_flood_is_bounded(void)
 {
     static struct frame f;
@@ -379,6 +395,7 @@ int main(void)
     RUN(echo_is_answered);
     RUN(echo_that_is_not_answered);
     RUN(echo_to_groups_and_others_is_not_answered);
+    RUN(an_answer_is_never_longer_than_the_mtu);
     RUN(a_flood_is_bounded);
     RUN(a_solicitation_is_answered_and_learned_from);
     RUN(a_probe_for_duplicates_is_answered);
