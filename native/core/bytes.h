@@ -14,6 +14,11 @@ static inline uint32_t qs_min_u32(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+static inline uint32_t qs_max_u32(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
 static inline uint16_t qs_load16(const uint8_t *p)
 {
     uint16_t v;

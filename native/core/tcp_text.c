@@ -11,10 +11,12 @@ static uint32_t room(const struct qs_engine *e, const struct qs_block *c)
     return e->opts.rcvbuf_bytes > c->rx.len ? e->opts.rcvbuf_bytes - c->rx.len : 0;
 }
 
-/* Least step of the right edge that is worth telling: RFC 9293 section 3.8.6.2.2. */
+/* Least step of the right edge that is worth telling: RFC 9293 section 3.8.6.2.2, and a step that
+ * the scaled field can show. */
 static uint32_t worth(const struct qs_engine *e, const struct qs_block *c)
 {
-    return qs_min_u32(e->opts.rcvbuf_bytes / 2, qs_tcp_own_mss(e, c));
+    uint32_t step = qs_min_u32(e->opts.rcvbuf_bytes / 2, qs_tcp_own_mss(e, c));
+    return qs_max_u32(step, 1u << c->rcv_wscale);
 }
 
 uint32_t qs_tcp_window(struct qs_engine *e, struct qs_block *c)
@@ -23,10 +25,11 @@ uint32_t qs_tcp_window(struct qs_engine *e, struct qs_block *c)
     uint32_t max = (uint32_t)UINT16_MAX << c->rcv_wscale;
     uint32_t free = qs_min_u32(room(e, c), max);
     uint32_t wnd = free >= now + worth(e, c) ? free : now; /* the edge never goes back */
-    /* Rounded up to what the scaled field can say. */
-    uint32_t unit = 1u << c->rcv_wscale;
-    wnd = qs_min_u32((wnd + unit - 1) & ~(unit - 1), max);
-    c->rcv_adv = qs_seq_add(c->rcv_nxt, wnd);
+    /* Rounded down to what the scaled field can say: up, the edge would move on with every ACK while
+     * nobody reads. What was promised before is taken all the same, RFC 7323 section 2.4. */
+    wnd &= ~((1u << c->rcv_wscale) - 1);
+    if (wnd > now)
+        c->rcv_adv = qs_seq_add(c->rcv_nxt, wnd);
     return wnd;
 }
 
