@@ -37,12 +37,15 @@ struct qs_listener {
 
 enum qs_neigh_state { QS_NEIGH_FREE, QS_NEIGH_INCOMPLETE, QS_NEIGH_VALID };
 
+/* What qs_engine_neigh_next() has not told yet. */
+enum qs_neigh_report { QS_REPORT_NONE, QS_REPORT_LEARNED, QS_REPORT_WANTED };
+
 struct qs_neigh_entry {
     qs_addr addr;
     uint8_t mac[6];
     uint8_t state;          /* enum qs_neigh_state */
-    bool to_report;         /* qs_engine_neigh_next() has not told it yet */
-    bool probed;            /* a request is out: an answer is believed */
+    uint8_t to_report;      /* enum qs_neigh_report */
+    bool probed;            /* a request is out, of this queue or another: an answer is believed */
     uint32_t refs;          /* connections that send through it: it is not replaced */
     qs_time learned;        /* last proof that the entry is right */
     qs_time asked;          /* last request */

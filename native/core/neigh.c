@@ -37,18 +37,11 @@ struct qs_neigh_entry *qs_neigh_find(struct qs_engine *e, const qs_addr *addr)
     return NULL;
 }
 
-static void report(struct qs_engine *e, struct qs_neigh_entry *n)
+static void report(struct qs_engine *e, struct qs_neigh_entry *n, enum qs_neigh_report what)
 {
-    if (!n->to_report)
-        e->neigh_reports++;
-    n->to_report = true;
-}
-
-static void unreport(struct qs_engine *e, struct qs_neigh_entry *n)
-{
-    if (n->to_report)
-        e->neigh_reports--;
-    n->to_report = false;
+    e->neigh_reports -= n->to_report != QS_REPORT_NONE;
+    e->neigh_reports += what != QS_REPORT_NONE;
+    n->to_report = (uint8_t)what;
 }
 
 static struct qs_neigh_entry *make(struct qs_engine *e, const qs_addr *addr)
@@ -66,7 +59,7 @@ static struct qs_neigh_entry *make(struct qs_engine *e, const qs_addr *addr)
     }
     if (!victim)
         return NULL;
-    unreport(e, victim);
+    report(e, victim, QS_REPORT_NONE);
     *victim = (struct qs_neigh_entry){.addr = *addr, .state = QS_NEIGH_INCOMPLETE};
     qs_list_init(&victim->waiting);
     return victim;
@@ -87,7 +80,7 @@ static void enter(struct qs_engine *e, struct qs_neigh_entry *n, const uint8_t m
     n->state = QS_NEIGH_VALID;
     n->probed = false;
     n->learned = now;
-    unreport(e, n);
+    report(e, n, QS_REPORT_NONE);
     qs_neigh_wake(e, n);
 }
 
@@ -99,7 +92,7 @@ void qs_neigh_learn(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[
     if (!n)
         return;
     enter(e, n, mac, now);
-    report(e, n);
+    report(e, n, QS_REPORT_LEARNED);
 }
 
 bool qs_neigh_use(struct qs_engine *e, uint16_t idx, qs_time now)
@@ -113,13 +106,19 @@ bool qs_neigh_use(struct qs_engine *e, uint16_t idx, qs_time now)
     n->asked = now;
     n->probed = true;
     qs_count(e, QS_COUNT_NEIGH_REQUESTS);
-    if (e->opts.neigh_mode == QS_NEIGH_TOLD)
-        report(e, n);
-    else if (qs_addr_is_v4(&n->addr))
+    report(e, n, QS_REPORT_WANTED);
+    if (e->opts.neigh_mode == QS_NEIGH_OWN && qs_addr_is_v4(&n->addr))
         qs_arp_request(e, &n->addr);
-    else
+    else if (e->opts.neigh_mode == QS_NEIGH_OWN)
         qs_nd_solicit(e, &n->addr);
     return valid;
+}
+
+void qs_engine_neigh_expect(qs_engine *e, const qs_addr *addr)
+{
+    uint16_t idx = qs_neigh_get(e, addr);
+    if (idx != QS_NO_NEIGH)
+        e->neighs[idx].probed = true;
 }
 
 qs_err qs_engine_neigh_set(qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now)
@@ -137,7 +136,7 @@ void qs_engine_neigh_del(qs_engine *e, const qs_addr *addr)
     struct qs_neigh_entry *n = qs_neigh_find(e, addr);
     if (!n)
         return;
-    unreport(e, n);
+    report(e, n, QS_REPORT_NONE);
     n->state = n->refs ? QS_NEIGH_INCOMPLETE : QS_NEIGH_FREE;
 }
 
@@ -145,11 +144,11 @@ bool qs_engine_neigh_next(qs_engine *e, struct qs_neigh *out)
 {
     for (uint32_t i = 0; e->neigh_reports && i < QS_NEIGHS_MAX; i++) {
         struct qs_neigh_entry *n = &e->neighs[i];
-        if (!n->to_report)
+        if (n->to_report == QS_REPORT_NONE)
             continue;
-        unreport(e, n);
-        *out = (struct qs_neigh){.addr = n->addr, .wanted = n->state != QS_NEIGH_VALID};
+        *out = (struct qs_neigh){.addr = n->addr, .wanted = n->to_report == QS_REPORT_WANTED};
         memcpy(out->mac, n->mac, 6);
+        report(e, n, QS_REPORT_NONE);
         return true;
     }
     return false;

@@ -70,8 +70,9 @@ static bool serve_all(struct qs_stack *s, struct qs_queue *q, qs_time now)
     return any;
 }
 
-static bool transmit(struct qs_driver *d, struct qs_queue *q, qs_time now)
+static bool transmit(struct qs_stack *s, struct qs_queue *q, qs_time now)
 {
+    struct qs_driver *d = s->driver;
     bool any = false;
     q->device_full = false;
     for (uint32_t i = 0; i < TX_BURSTS_PER_TURN; i++) {
@@ -85,6 +86,8 @@ static bool transmit(struct qs_driver *d, struct qs_queue *q, qs_time now)
             break;
         }
         size_t used = qs_engine_tx(q->engine, frames, lent, now);
+        /* The others expect the answer to a request before it leaves. */
+        any |= qs_neighbours_listen(s, q);
         d->ops->tx_commit(d, q->idx, frames, lent, used);
         any |= used > 0;
         if (used < lent)
@@ -101,7 +104,7 @@ static bool run_queue(struct qs_stack *s, struct qs_queue *q, qs_time now)
     busy |= serve_all(s, q, now);
     if (s->n_apps)
         busy |= qs_split_run(s, q);
-    busy |= transmit(s->driver, q, now);
+    busy |= transmit(s, q, now);
     /* Timers that ran with the transmission may have made events. */
     busy |= serve_all(s, q, now);
     if (q->touched_apps)

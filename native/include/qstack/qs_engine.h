@@ -102,13 +102,17 @@ QS_API qs_time qs_engine_deadline(const qs_engine *e);
 struct qs_neigh {
     qs_addr addr;
     uint8_t mac[6];
-    bool wanted; /**< true: please resolve `addr`; false: `addr` was learned to be at `mac` */
+    bool wanted; /**< true: `addr` is asked for, by the surroundings (QS_NEIGH_TOLD) or by a request
+                      of the engine's own; false: `addr` was learned to be at `mac` */
 };
 
 /** Enters or renews a neighbour learned elsewhere (kernel's table, another queue's engine).
  *  @return 0, or QS_ERR_ARG for the any address. */
 QS_API QS_MUST_CHECK qs_err qs_engine_neigh_set(qs_engine *e, const qs_addr *addr,
                                                 const uint8_t mac[6], qs_time now);
+
+/** Another queue's engine asks for `addr`: the answer is believed though it comes to this one. */
+QS_API void qs_engine_neigh_expect(qs_engine *e, const qs_addr *addr);
 
 /** Forgets a neighbour; unknown ones are ignored. */
 QS_API void qs_engine_neigh_del(qs_engine *e, const qs_addr *addr);

@@ -263,6 +263,34 @@ static void off_link_goes_to_the_gateway(void)
     rig_free(r);
 }
 
+/* ---- several queues ---- */
+
+/* One queue asks and another hears the answer; it is believed where it was announced. */
+static void an_answer_to_another_queue(void)
+{
+    for (int expected = 0; expected < 2; expected++) {
+        struct rig *asks = own_rig(), *hears = own_rig();
+        struct qs_neigh n;
+        open_to(asks, OTHER);
+        expect_arp(asks, 1, broadcast, OWN, OTHER);
+        CHECK(qs_engine_neigh_next(asks->e, &n) && n.wanted);
+        if (expected)
+            qs_engine_neigh_expect(hears->e, &n.addr);
+        rx_arp(hears, 2, 2, other_mac, OTHER, OWN);
+        CHECK_EQ(qs_engine_neigh_next(hears->e, &n), expected);
+        if (expected) {
+            CHECK(!n.wanted);
+            CHECK_EQ(qs_engine_neigh_set(asks->e, &n.addr, n.mac, rig_now(asks)), 0);
+            rig_run(asks, 2);
+            CHECK_EQ(asks->n_queue, 1);
+        }
+        rx_arp(hears, 3, 2, own_mac, OTHER, OWN); /* once: nobody moves it afterwards */
+        CHECK(!qs_engine_neigh_next(hears->e, &n));
+        rig_free(hears);
+        rig_free(asks);
+    }
+}
+
 /* ---- told by the kernel ---- */
 
 static void told_mode_reports_what_it_wants(void)
@@ -327,6 +355,7 @@ int main(void)
     RUN(closed_while_parked);
     RUN(an_old_entry_is_proven_again);
     RUN(off_link_goes_to_the_gateway);
+    RUN(an_answer_to_another_queue);
     RUN(told_mode_reports_what_it_wants);
     RUN(a_deleted_entry_is_wanted_again);
     RUN(addresses_that_are_no_neighbours);
