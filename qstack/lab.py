@@ -2,7 +2,8 @@
 """Networks to try a stack in, made of namespaces and taken away again.
 
 * `tap_lab()`: one namespace. The server makes its TAP there, clients run there too and reach it
-  through the kernel's side.
+  through the kernel's side. With a bad wire the client has a namespace of its own, and the server's
+  kernel routes between the wire and the TAP.
 * `veth_lab()`: a client's and a server's namespace joined by a veth pair, with a bad wire between
   them if asked for.
 
@@ -154,14 +155,16 @@ class Wire:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lab:
-    """A network that is up. `client` and `server` are the same namespace in a TAP lab.
+    """A network that is up. In a TAP lab without a wire, `client` and `server` are the same.
 
     Attributes:
         name: Names the lab for `remove()`.
-        client_if: The client's interface; in a TAP lab the kernel's side of the TAP.
+        client_if: The client's interface; in a TAP lab without a wire the kernel's side of the TAP.
         server_if: The server's interface; in a TAP lab the server makes it.
         client4: Address and prefix of the client's side.
         server4: Address and prefix for the stack.
+        host4: Address and prefix for the kernel's side of the TAP, the stack's gateway to the
+            client; None in a veth lab.
         mtu: Bytes of an IP packet at most.
         wire: The bad wire in between, or None.
     """
@@ -177,6 +180,8 @@ class Lab:
     server4: ipaddress.IPv4Interface
     server6: ipaddress.IPv6Interface
     mtu: int
+    host4: ipaddress.IPv4Interface | None = None
+    host6: ipaddress.IPv6Interface | None = None
     wire: Wire | None = None
 
 
@@ -515,47 +520,140 @@ _SERVER4 = ipaddress.IPv4Interface("10.77.0.2/24")
 _CLIENT6 = ipaddress.IPv6Interface("fd77::1/64")
 _SERVER6 = ipaddress.IPv6Interface("fd77::2/64")
 
+# Client and router at the ends of the wire in front of a TAP.
+_FAR4 = ipaddress.IPv4Interface("10.78.0.1/24")
+_ROUTER4 = ipaddress.IPv4Interface("10.78.0.2/24")
+_FAR6 = ipaddress.IPv6Interface("fd78::1/64")
+_ROUTER6 = ipaddress.IPv6Interface("fd78::2/64")
+
 
 def _unique() -> str:
     return secrets.token_hex(4)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _WireSpec:
+    """A bad wire to be made; args as of `veth_lab`."""
+
+    to_server: Impairment
+    to_client: Impairment
+    seed: int
+    program: str
+
+
+def _wire_spec(
+    to_server: Impairment | None,
+    to_client: Impairment | None,
+    seed: int,
+    impair_program: str | os.PathLike[str] | None,
+) -> _WireSpec | None:
+    if to_server is None and to_client is None:
+        return None
+    return _WireSpec(
+        to_server=to_server or Impairment(),
+        to_client=to_client or Impairment(),
+        seed=seed,
+        program=_find_impair(impair_program),
+    )
+
+
+def _join(
+    client: tuple[str, str], server: tuple[str, str], middle: Namespace, mtu: int, spec: _WireSpec
+) -> Wire:
+    """Joins (namespace, interface) with (namespace, interface) by a bad wire in `middle`."""
+    _make_pair(client, (middle.name, "a"), mtu)
+    _make_pair(server, (middle.name, "b"), mtu)
+    args = ["--seed", str(spec.seed)]
+    args += ["--a-to-b", spec.to_server.spec(), "--b-to-a", spec.to_client.spec()]
+    return _start_wire(spec.program, middle, ("a", "b"), args)
+
+
+def _route_by(namespace: str, ifname: str) -> None:
+    """Makes the kernel there pass packets on."""
+
+    def settle() -> None:
+        _sysctl("ipv4/ip_forward", 1)
+        _sysctl("ipv6/conf/all/forwarding", 1)
+
+    _inside(namespace, settle)
+    _checksum_in_software(namespace, ifname)
+    _add_addresses(namespace, ifname, _ROUTER4, _ROUTER6)
+
+
+def _add_default_routes(namespace: str) -> None:
+    def add(ipr: IPRoute) -> None:
+        for router in (_ROUTER4, _ROUTER6):
+            family = socket.AF_INET if router.version == 4 else socket.AF_INET6
+            ipr.route("add", family=family, dst="default", gateway=str(router.ip))
+
+    _netlink(namespace, add)
+
+
 @contextlib.contextmanager
-def tap_lab(*, mtu: int = 1500) -> Iterator[Lab]:
+def tap_lab(
+    *,
+    mtu: int = 1500,
+    to_server: Impairment | None = None,
+    to_client: Impairment | None = None,
+    seed: int = 1,
+    impair_program: str | os.PathLike[str] | None = None,
+) -> Iterator[Lab]:
     """Makes a namespace in which a server can make the TAP `server_if`.
 
     Run the server inside (`lab.server.popen`, or `lab.server.entered()` around opening the stack)
-    with `server4` and `server6` as its own addresses and `client4` and `client6` as those of the
-    kernel's side, and clients in `lab.client`, which is the same place.
+    with `server4` and `server6` as its own addresses, `host4` and `host6` as those of the
+    kernel's side and as its gateways, and clients in `lab.client`: the same place, or the far end
+    of the wire.
 
     Args:
         mtu: What the server should give the TAP, bytes.
+        to_server: As for `veth_lab`; the wire leads to the kernel that has the TAP.
+        to_client: As for `veth_lab`.
+        seed: As for `veth_lab`.
+        impair_program: As for `veth_lab`.
 
     Yields:
         The lab; it and every process in it are gone afterwards.
 
     Raises:
-        LabError: No rights, or a tool is missing.
+        LabError: No rights, or a program is missing.
     """
     _require_rights()
+    spec = _wire_spec(to_server, to_client, seed, impair_program)
     sweep()
     tag = _unique()
-    namespace = Namespace(name=f"{PREFIX}{tag}")
-    ifname = f"qt{tag}"
-    with _recorded("tap", [ifname], [namespace.name], namespace.name):
-        _make_namespace(namespace.name, ipv6=True)
+    name = f"{PREFIX}{tag}"
+    tap = f"qt{tag}"
+    server = Namespace(name=name)
+    client, middle = (Namespace(name=f"{name}-{end}") for end in "cw") if spec else (server, None)
+    namespaces = [server.name, *([client.name, middle.name] if middle else [])]
+    with _recorded("tap", [tap], namespaces, name):
+        for namespace in namespaces:
+            _make_namespace(namespace, ipv6=middle is None or namespace != middle.name)
+        wire = None
+        client_if = tap
+        if spec and middle:
+            client_if = f"qc{tag}"
+            wire = _join((client.name, client_if), (name, "router"), middle, mtu, spec)
+            _route_by(name, "router")
+            _checksum_in_software(client.name, client_if)
+            _add_addresses(client.name, client_if, _FAR4, _FAR6)
+            _add_default_routes(client.name)
         yield Lab(
-            name=namespace.name,
+            name=name,
             kind="tap",
-            client=namespace,
-            server=namespace,
-            client_if=ifname,
-            server_if=ifname,
-            client4=_CLIENT4,
-            client6=_CLIENT6,
+            client=client,
+            server=server,
+            client_if=client_if,
+            server_if=tap,
+            client4=_FAR4 if wire else _CLIENT4,
+            client6=_FAR6 if wire else _CLIENT6,
             server4=_SERVER4,
             server6=_SERVER6,
+            host4=_CLIENT4,
+            host6=_CLIENT6,
             mtu=mtu,
+            wire=wire,
         )
 
 
@@ -588,24 +686,19 @@ def veth_lab(
         LabError: No rights, or a program is missing.
     """
     _require_rights()
-    with_wire = to_server is not None or to_client is not None
-    program = _find_impair(impair_program) if with_wire else ""
+    spec = _wire_spec(to_server, to_client, seed, impair_program)
     sweep()
     tag = _unique()
     client, server, middle = (Namespace(name=f"{PREFIX}{tag}-{end}") for end in "csw")
     client_if, server_if = f"qc{tag}", f"qs{tag}"
-    namespaces = [client.name, server.name, *([middle.name] if with_wire else [])]
+    namespaces = [client.name, server.name, *([middle.name] if spec else [])]
     with _recorded("veth", [server_if], namespaces, f"{PREFIX}{tag}"):
         for name in namespaces:
             _make_namespace(name, ipv6=name != middle.name)
         wire = None
-        if with_wire:
-            _make_pair((client.name, client_if), (middle.name, "a"), mtu)
-            _make_pair((server.name, server_if), (middle.name, "b"), mtu)
-            args = ["--seed", str(seed)]
-            args += ["--a-to-b", (to_server or Impairment()).spec()]
-            args += ["--b-to-a", (to_client or Impairment()).spec()]
-            wire = _start_wire(program, middle, ("a", "b"), args)
+        if spec:
+            ends = (client.name, client_if), (server.name, server_if)
+            wire = _join(*ends, middle, mtu, spec)
         else:
             _make_pair((client.name, client_if), (server.name, server_if), mtu)
         _checksum_in_software(client.name, client_if)

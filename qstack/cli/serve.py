@@ -129,6 +129,14 @@ def _print_summary(stats: dict[str, Any]) -> None:
     multiple=True,
     help="TAP: what the kernel's end is given. Default: 10.77.0.1/24 and fd77::1/64.",
 )
+@click.option(
+    "--gateway",
+    "gateways",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Next hop for what is not on the link, one for each IP version. "
+    "Default: none; with AF_XDP the kernel's.",
+)
 @click.option("--mtu", type=int, metavar="BYTES", help="Largest IP packet. Default: the device's.")
 @click.option(
     "--config",

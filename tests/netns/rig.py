@@ -50,12 +50,9 @@ def bracketed(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
 
 @contextlib.contextmanager
 def open_lab(kind: str, mtu: int = 1500, bad_wire: Impairment | None = None) -> Iterator[Lab]:
-    if kind == "tap":
-        with tap_lab(mtu=mtu) as lab:
-            yield lab
-        return
+    make = tap_lab if kind == "tap" else veth_lab
     program = programs.find("qs-impair") if bad_wire else None
-    with veth_lab(mtu=mtu, to_server=bad_wire, to_client=bad_wire, impair_program=program) as lab:
+    with make(mtu=mtu, to_server=bad_wire, to_client=bad_wire, impair_program=program) as lab:
         yield lab
 
 
@@ -67,7 +64,9 @@ def serving(lab: Lab, *, queues: int = 4) -> Iterator[Rig]:
     if lab.kind == "tap":
         args += ["--mtu", str(lab.mtu)]
         args += [f"--address={lab.server4}", f"--address={lab.server6}"]
-        args += [f"--host-address={lab.client4}", f"--host-address={lab.client6}"]
+        for host in (lab.host4, lab.host6):
+            assert host is not None
+            args += [f"--host-address={host}", f"--gateway={host.ip}"]
     server = lab.server.popen([*QSTACK, *args], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:
