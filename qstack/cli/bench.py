@@ -22,12 +22,18 @@ def bench() -> None:
 
 @bench.command()
 @click.option("--quick", is_flag=True, help="A smoke run of seconds; its figures mean nothing.")
-@click.option("--instructions", is_flag=True, help="Count instructions by callgrind (a minute).")
+@click.option(
+    "--instructions/--no-instructions",
+    default=None,
+    help="Count instructions by callgrind. Default: unless --quick.",
+)
 @click.option("--cpu", type=int, metavar="N", help="Stay on CPU N.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def engine(quick: bool, instructions: bool, cpu: int | None, as_json: bool) -> int:
+def engine(quick: bool, instructions: bool | None, cpu: int | None, as_json: bool) -> int:
     """Measure the cost of a 64 B request and reply in the TCP engine alone, without a device."""
     command = [programs.find("qs-bench-engine")]
+    if instructions is None:
+        instructions = not quick
     command += ["--quick"] * quick + ["--instructions"] * instructions
     command += [] if cpu is None else ["--cpu", str(cpu)]
     with Console(stderr=True).status("qs-bench-engine runs"):
