@@ -33,6 +33,7 @@ struct qs_listener {
     uint32_t untaken; /* connections with QS_CF_UNTAKEN */
     uint16_t port;    /* 0: free */
     uint8_t prio;
+    uint8_t cc_algo;
 };
 
 enum qs_neigh_state { QS_NEIGH_FREE, QS_NEIGH_INCOMPLETE, QS_NEIGH_VALID };
@@ -88,7 +89,6 @@ struct qs_engine {
     uint8_t *reply_data; /* QS_REPLIES_MAX frames of reply_bytes */
     uint32_t reply_bytes, reply_head, reply_tail;
 
-    const struct qs_cc_ops *cc;
     qs_time now; /* last time that was passed in */
     bool opened; /* an active open was made: with trust_hash its block has a keyed hash */
 
@@ -254,6 +254,15 @@ void qs_tcp_challenge(struct qs_engine *e, struct qs_block *c, qs_time now);
 /* tcp_ack.c: fifth check. @return false when the segment goes no further; may free the block then.
  */
 bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
+
+/* tcp_cc.c: what congestion control is told. */
+
+/* `acked` octets were acknowledged by `s`, not in recovery. */
+void qs_tcp_cc_ack(struct qs_block *c, const struct qs_segment *s, uint32_t acked);
+/* New octets are about to be sent: reduces cwnd when none were for an RTO. */
+void qs_tcp_cc_wake(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* cwnd lets octets out up to `edge`, and no more of those that are there. */
+void qs_tcp_cc_full(struct qs_block *c, qs_seq edge);
 
 /* tcp_text.c: seventh and eighth check. May free the block. */
 void qs_tcp_take_text(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);

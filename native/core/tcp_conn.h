@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection: 256 bytes, four cache lines. Line 0 finds it and takes an in-order segment, line
- * 1 sends, line 2 holds buffers and lists, line 3 what is touched once in a while. Names are those
- * of RFC 9293 section 3.3.1. */
+/* One connection: 320 bytes, five cache lines. Line 0 finds it and takes an in-order segment, line
+ * 1 sends, line 2 holds buffers and lists, line 3 what is touched once in a while, line 4
+ * congestion control. Names are those of RFC 9293 section 3.3.1. */
 #ifndef QS_CORE_TCP_CONN_H
 #define QS_CORE_TCP_CONN_H
 
@@ -86,12 +86,18 @@ struct qs_block {
 
     /* line 3 */
     struct qs_timer timer;
-    struct qs_cc cc;
     uint64_t user;
     uint16_t listener;  /* with QS_CF_PASSIVE */
     qs_seq rcv_fin;     /* with QS_CF_FIN_ARRIVED */
     qs_tick challenged; /* last answer to a segment that was not acceptable */
     uint32_t retransmits;
+
+    /* line 4 */
+    _Alignas(64) struct qs_cc cc;
+    qs_tick sent;    /* when octets were sent last */
+    qs_seq cc_edge;  /* with cc_full: right end of what was sent then */
+    bool cc_full;    /* cwnd kept octets back, and not all that was out then is acknowledged */
+    uint8_t cc_algo; /* number of the algorithm, cc.h */
 };
 
 /* Time in units of 2^30 ns: about seconds, in 32 bits for 146 years. */
@@ -100,9 +106,10 @@ static inline uint32_t qs_ts_age(qs_time t)
     return (uint32_t)(t.ns >> 30);
 }
 
-_Static_assert(sizeof(struct qs_block) == 256, "budget of an idle connection");
+_Static_assert(sizeof(struct qs_block) == 320, "budget of an idle connection");
 _Static_assert(offsetof(struct qs_block, snd_una) == 64, "line 1");
 _Static_assert(offsetof(struct qs_block, rx) == 128, "line 2");
 _Static_assert(offsetof(struct qs_block, timer) == 192, "line 3");
+_Static_assert(offsetof(struct qs_block, cc) == 256, "line 4");
 
 #endif

@@ -97,7 +97,7 @@ void qs_tcp_established(struct qs_engine *e, struct qs_block *c, const struct qs
     c->backoff = 0;
     c->stalled.v = 0;
     qs_tcp_stop_rexmt(e, c);
-    e->cc->start(&c->cc, c->mss);
+    qs_cc_ops(c->cc_algo)->start(&c->cc, c->mss);
     qs_count(e, c->flags & QS_CF_PASSIVE ? QS_COUNT_PASSIVE_OPENS : QS_COUNT_ACTIVE_OPENS);
     qs_block_event(e, c, QS_EVENT_OPEN);
     if (c->flags & QS_CF_FIN_QUEUED)

@@ -49,7 +49,7 @@ static struct qs_tcp_out header_of(struct qs_engine *e, struct qs_block *c, cons
         o.wnd = (uint16_t)(qs_tcp_window(e, c) >> c->rcv_wscale);
     }
     if (o.has_ts) {
-        o.ts_val = (uint32_t)(now.ns >> 20) + c->ts_offset; /* about 1 ms, RFC 7323 section 5.4 */
+        o.ts_val = (uint32_t)(now.ns >> QS_TS_SHIFT) + c->ts_offset;
         o.ts_ecr = c->state == QS_TCP_SYN_SENT ? 0 : c->ts_recent;
     }
     return o;
@@ -135,6 +135,7 @@ static void note_sequence_sent(struct qs_engine *e, struct qs_block *c, const st
         c->rtt_start = (uint32_t)(now.ns >> 10);
     }
     c->snd_max = qs_seq_max(c->snd_max, end);
+    c->sent = qs_tick_at(now);
     if (p->flags & QS_FIN)
         c->flags |= QS_CF_FIN_SENT;
     if (!c->t_rexmt.v) /* RFC 6298 rule 5.1 */
@@ -247,6 +248,8 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
     if (unsent == 0 && !fin_due)
         return false;
 
+    if (sent == 0)
+        qs_tcp_cc_wake(e, c, now);
     uint32_t usable = usable_window(c, sent);
     uint32_t len = qs_min_u32(qs_min_u32(unsent, usable), frame_max(e, c, f));
     if (len < unsent && len > c->mss)
@@ -254,6 +257,8 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
     /* RFC 9293 section 3.8.6.2.1: no small segment while a larger one may become possible. */
     if (len < unsent && len < c->mss && sent > 0 && len < c->snd_wnd_max / 2)
         len = 0;
+    if (unsent > usable && c->cc.cwnd <= c->snd_wnd)
+        qs_tcp_cc_full(c, qs_seq_add(c->snd_nxt, len));
     bool fin = fin_due && len == unsent && usable > len;
     if (len == 0 && !fin) {
         if (c->snd_wnd <= sent && sent == 0)

@@ -9,6 +9,7 @@
 #define QS_TCP_BYTES 20u
 #define QS_TCP_CHECKSUM_AT 16u
 #define QS_TCP_TS_BYTES 12u /* timestamps with two NOPs in front, RFC 7323 appendix A */
+#define QS_TS_SHIFT 20      /* a unit of our timestamps is 2^20 ns, RFC 7323 section 5.4 */
 #define QS_WSCALE_MAX 14    /* RFC 7323 section 2.3 */
 
 #define QS_FIN 0x01u
