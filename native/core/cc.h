@@ -7,7 +7,7 @@
 #include "qstack/qs_base.h"
 #include "seq.h"
 
-#define QS_CC_PRIVATE_BYTES 44
+#define QS_CC_PRIVATE_BYTES 48
 /* No window of TCP is above 2^30 (RFC 7323 section 2.3). More has no use, and this leaves room to
  * add to it in 32 bits. */
 #define QS_CC_CWND_MAX (1u << 31)

@@ -33,6 +33,7 @@ enum mode {
     ROUND, /* first slow start, `r` */
     CSS,   /* conservative slow start, `r` */
     STAGE, /* a stage of congestion avoidance, `a` */
+    AGAIN, /* as NEW, and the next stage goes on with undo_w_est */
 };
 
 struct avoidance {
@@ -54,7 +55,7 @@ struct rounds {
 struct cubic {
     uint32_t w_max;      /* 0: none, the next stage begins on its plateau */
     uint32_t cwnd_prior; /* cwnd before the last reduction, or at the end of the first slow start */
-    uint32_t undo_ssthresh, undo_w_max;
+    uint32_t undo_ssthresh, undo_w_max, undo_w_est; /* as before the last reduction */
     union {
         struct avoidance a;
         struct rounds r;
@@ -133,12 +134,13 @@ static uint32_t w_cubic(const struct cubic *q, uint64_t t, uint32_t mss)
 static void begin_stage(const struct qs_cc *cc, struct cubic *q, const struct qs_cc_ack *a)
 {
     uint32_t cwnd_epoch = cc->cwnd;
+    uint32_t w_est = q->mode == AGAIN ? q->undo_w_est : cwnd_epoch;
     q->mode = STAGE;
-    q->a = (struct avoidance){.last = (uint32_t)(a->now.ns >> 10), .w_est = cwnd_epoch};
+    q->a = (struct avoidance){.last = (uint32_t)(a->now.ns >> 10), .w_est = w_est};
     if (q->w_max == 0) /* RFC 9438 sections 4.8 and 4.10 */
         q->w_max = cwnd_epoch;
     if (cwnd_epoch < q->w_max)
-        q->a.k = ticks_for(q->w_max - cwnd_epoch, a->mss);
+        q->a.k = ticks_for(q->w_max - cwnd_epoch, a->mss) + 1; /* never above cwnd_epoch */
     else /* a reduction was undone in the convex region: goes on from where it was */
         q->a.t = ticks_for(cwnd_epoch - q->w_max, a->mss) << 10;
 }
@@ -171,7 +173,7 @@ static void grow_estimate(const struct qs_cc *cc, struct cubic *q, const struct 
 static void grow(struct qs_cc *cc, struct cubic *q, const struct qs_cc_ack *a)
 {
     uint32_t target = w_cubic(q, (uint64_t)q->a.t + (a->srtt_ns >> 10), a->mss);
-    target = min_u32(max_u32(target, cc->cwnd), qs_cc_add(cc->cwnd, cc->cwnd / 2));
+    target = max_u32(min_u32(target, qs_cc_add(cc->cwnd, cc->cwnd / 2)), cc->cwnd);
     uint64_t credit = (uint64_t)(target - cc->cwnd) * min_u32(a->acked, cc->cwnd) + q->a.credit;
     q->a.credit = (uint32_t)(credit % cc->cwnd);
     cc->cwnd = qs_cc_add(cc->cwnd, (uint32_t)(credit / cc->cwnd));
@@ -283,6 +285,7 @@ static void reduce(struct qs_cc *cc, struct cubic *q, uint32_t flight, uint32_t 
 {
     q->undo_ssthresh = cc->ssthresh;
     q->undo_w_max = q->w_max;
+    q->undo_w_est = q->mode == STAGE ? q->a.w_est : 0;
     q->may_undo = true;
     q->cwnd_prior = cc->cwnd;
     q->mode = NEW;
@@ -308,7 +311,7 @@ static void on_timeout(struct qs_cc *cc, uint32_t flight, uint32_t mss)
     store(cc, &q);
 }
 
-/* RFC 9438 section 4.9. K and the time follow from cwnd and W_max; only W_est begins anew. */
+/* RFC 9438 section 4.9. K and the time follow from cwnd and W_max. */
 static void on_undo(struct qs_cc *cc)
 {
     struct cubic q = load(cc);
@@ -316,9 +319,10 @@ static void on_undo(struct qs_cc *cc)
         return;
     q.may_undo = false;
     q.w_max = q.undo_w_max;
-    q.mode = NEW;
+    q.mode = q.undo_w_est ? AGAIN : NEW;
     cc->ssthresh = q.undo_ssthresh;
     cc->cwnd = max_u32(cc->cwnd, q.cwnd_prior);
+    q.cwnd_prior = max_u32(q.cwnd_prior, q.w_max);
     store(cc, &q);
 }
 

@@ -22,17 +22,17 @@ void qs_tcp_cc_ack(struct qs_block *c, const struct qs_segment *s, uint32_t acke
         .rtt_ns = echoed_rtt(c, s),
         .una = c->snd_una,
         .max = c->snd_max,
-        .full = c->cc_full,
+        .full = c->flags & QS_CF_CWND_FULL,
         .now = s->arrived,
     };
-    if (c->cc_full && qs_seq_le(c->cc_edge, c->snd_una))
-        c->cc_full = false;
+    if (qs_seq_le(c->cc_edge, c->snd_una))
+        c->flags &= ~QS_CF_CWND_FULL;
     qs_cc_ops(c->cc_algo)->on_ack(&c->cc, &a);
 }
 
 void qs_tcp_cc_full(struct qs_block *c, qs_seq edge)
 {
-    c->cc_full = true;
+    c->flags |= QS_CF_CWND_FULL;
     c->cc_edge = edge;
 }
 

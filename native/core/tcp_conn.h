@@ -30,6 +30,7 @@
 #define QS_CF_IN_TABLE (1u << 15)   /* the table finds it */
 #define QS_CF_WSCALE (1u << 16)     /* window scaling is on, RFC 7323 section 2.2 */
 #define QS_CF_SYN_EXPIRED (1u << 17) /* the timer expired for our SYN, RFC 6298 rule 5.7 */
+#define QS_CF_CWND_FULL (1u << 18)  /* cwnd kept octets back while those up to cc_edge are out */
 
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };
@@ -88,16 +89,15 @@ struct qs_block {
     struct qs_timer timer;
     uint64_t user;
     uint16_t listener;  /* with QS_CF_PASSIVE */
+    uint8_t cc_algo;    /* number of the congestion control, cc.h */
     qs_seq rcv_fin;     /* with QS_CF_FIN_ARRIVED */
     qs_tick challenged; /* last answer to a segment that was not acceptable */
     uint32_t retransmits;
 
     /* line 4 */
     _Alignas(64) struct qs_cc cc;
-    qs_tick sent;    /* when octets were sent last */
-    qs_seq cc_edge;  /* with cc_full: right end of what was sent then */
-    bool cc_full;    /* cwnd kept octets back, and not all that was out then is acknowledged */
-    uint8_t cc_algo; /* number of the algorithm, cc.h */
+    qs_tick sent;   /* when octets were sent last */
+    qs_seq cc_edge; /* with QS_CF_CWND_FULL: right end of what was sent then */
 };
 
 /* Time in units of 2^30 ns: about seconds, in 32 bits for 146 years. */
