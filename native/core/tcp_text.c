@@ -25,8 +25,8 @@ uint32_t qs_tcp_window(struct qs_engine *e, struct qs_block *c)
     uint32_t max = (uint32_t)UINT16_MAX << c->rcv_wscale;
     uint32_t free = qs_min_u32(room(e, c), max);
     uint32_t wnd = free >= now + worth(e, c) ? free : now; /* the edge never goes back */
-    /* Rounded down to what the scaled field can say: up, the edge would move on with every ACK while
-     * nobody reads. What was promised before is taken all the same, RFC 7323 section 2.4. */
+    /* Rounded down to what the scaled field can say: up, the edge would move on with every ACK
+     * while nobody reads. What was promised before is taken all the same, RFC 7323 section 2.4. */
     wnd &= ~((1u << c->rcv_wscale) - 1);
     if (wnd > now)
         c->rcv_adv = qs_seq_add(c->rcv_nxt, wnd);

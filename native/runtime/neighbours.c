@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What one engine asks and learns about neighbours the others must know too: an answer arrives on
- * one queue only, which may be another than the one that asked. Where the kernel resolves, a control
- * thread follows its table and asks it for what the engines miss. */
+ * one queue only, which may be another than the one that asked. Where the kernel resolves, a
+ * control thread follows its table and asks it for what the engines miss. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
