@@ -45,7 +45,7 @@ struct qs_neigh_entry {
     uint8_t mac[6];
     uint8_t state;          /* enum qs_neigh_state */
     uint8_t to_report;      /* enum qs_neigh_report */
-    bool probed;            /* a request is out, of this queue or another: an answer is believed */
+    bool probed;            /* a request is out: an answer is believed */
     uint32_t refs;          /* connections that send through it: it is not replaced */
     qs_time learned;        /* last proof that the entry is right */
     qs_time asked;          /* last request */
@@ -83,6 +83,8 @@ struct qs_engine {
 
     struct qs_neigh_entry *neighs;
     uint32_t n_neighs, neigh_reports;
+    struct qs_neigh offers[QS_OFFERS_MAX]; /* answers that this engine had not asked for */
+    uint32_t n_offers;
 
     struct qs_reply replies[QS_REPLIES_MAX];
     uint8_t *reply_data; /* QS_REPLIES_MAX frames of reply_bytes */
@@ -185,6 +187,9 @@ struct qs_neigh_entry *qs_neigh_find(struct qs_engine *e, const qs_addr *addr);
 
 /* `addr` is proven to be at `mac`. `make`: enter it if it is not there. */
 void qs_neigh_learn(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now);
+
+/* A valid answer: learned if a request is out, else offered to the other queues. */
+void qs_neigh_answered(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now);
 
 /* The entry is about to be used: asks for it when it is not valid or old. @return true when valid.
  */
