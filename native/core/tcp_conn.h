@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection: six cache lines. Line 0 finds it and takes an in-order segment, line 1 sends,
- * line 2 holds buffers and lists, line 3 what is touched once in a while, lines 4 and 5 what a loss
+/* One connection: five cache lines. Line 0 finds it and takes an in-order segment, line 1 sends,
+ * line 2 holds buffers and lists, line 3 what is touched once in a while, line 4 what a loss
  * needs. Names are those of RFC 9293 section 3.3.1. */
 #ifndef QS_CORE_TCP_CONN_H
 #define QS_CORE_TCP_CONN_H
