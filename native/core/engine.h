@@ -268,6 +268,17 @@ uint32_t qs_tcp_window(struct qs_engine *e, struct qs_block *c);
 void qs_tcp_window_opened(struct qs_engine *e, struct qs_block *c);
 void qs_tcp_drop_ooo(struct qs_engine *e, struct qs_block *c);
 
+/* tcp_sack.c: what ACKs tell of octets ahead of a hole, and of those that came twice. */
+
+/* [start, end) was received and kept ahead of a hole. */
+void qs_tcp_note_ahead(struct qs_block *c, qs_seq start, qs_seq end);
+/* rcv_nxt has moved. */
+void qs_tcp_note_in_order(struct qs_block *c);
+/* [start, end) was there already, at least in part. */
+void qs_tcp_note_twice(struct qs_block *c, qs_seq start, qs_seq end);
+/* Blocks for a segment with room for `max`, the latest first. @return how many. */
+uint32_t qs_tcp_sacks(const struct qs_block *c, struct qs_range *out, uint32_t max);
+
 /* tcp_send.c: writes the connection's next frame. @return false when there is nothing to send now.
  */
 bool qs_tcp_output(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now);
