@@ -46,7 +46,7 @@ struct qs_neigh_entry {
     uint8_t mac[6];
     uint8_t state;          /* enum qs_neigh_state */
     uint8_t to_report;      /* enum qs_neigh_report */
-    bool probed;            /* a request is out, of this queue or another: an answer is believed */
+    bool probed;            /* a request is out: an answer is believed */
     uint32_t refs;          /* connections that send through it: it is not replaced */
     qs_time learned;        /* last proof that the entry is right */
     qs_time asked;          /* last request */
@@ -84,6 +84,8 @@ struct qs_engine {
 
     struct qs_neigh_entry *neighs;
     uint32_t n_neighs, neigh_reports;
+    struct qs_neigh offers[QS_OFFERS_MAX]; /* answers that this engine had not asked for */
+    uint32_t n_offers;
 
     struct qs_reply replies[QS_REPLIES_MAX];
     uint8_t *reply_data; /* QS_REPLIES_MAX frames of reply_bytes */
@@ -186,6 +188,9 @@ struct qs_neigh_entry *qs_neigh_find(struct qs_engine *e, const qs_addr *addr);
 /* `addr` is proven to be at `mac`. `make`: enter it if it is not there. */
 void qs_neigh_learn(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now);
 
+/* A valid answer: learned if a request is out, else offered to the other queues. */
+void qs_neigh_answered(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now);
+
 /* The entry is about to be used: asks for it when it is not valid or old. @return true when valid.
  */
 bool qs_neigh_use(struct qs_engine *e, uint16_t idx, qs_time now);
@@ -271,6 +276,17 @@ uint32_t qs_tcp_window(struct qs_engine *e, struct qs_block *c);
 /* The application consumed octets: sends a window update when it is worth one. */
 void qs_tcp_window_opened(struct qs_engine *e, struct qs_block *c);
 void qs_tcp_drop_ooo(struct qs_engine *e, struct qs_block *c);
+
+/* tcp_sack.c: what ACKs tell of octets ahead of a hole, and of those that came twice. */
+
+/* [start, end) was received and kept ahead of a hole. */
+void qs_tcp_note_ahead(struct qs_block *c, qs_seq start, qs_seq end);
+/* rcv_nxt has moved. */
+void qs_tcp_note_in_order(struct qs_block *c);
+/* [start, end) was there already, at least in part. */
+void qs_tcp_note_twice(struct qs_block *c, qs_seq start, qs_seq end);
+/* Blocks for a segment with room for `max`, the latest first. @return how many. */
+uint32_t qs_tcp_sacks(const struct qs_block *c, struct qs_range *out, uint32_t max);
 
 /* tcp_send.c: writes the connection's next frame. @return false when there is nothing to send now.
  */

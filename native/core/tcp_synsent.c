@@ -85,7 +85,8 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
     c->cc_algo = (uint8_t)cc_algo;
     c->hash = qs_tuple_hash(e, &c->remote, c->remote_port, local_idx, port);
     c->mss = qs_tcp_own_mss(e, c);
-    c->flags = QS_CF_TS | QS_CF_WSCALE; /* offered; what the peer does not answer is off */
+    c->flags =
+        QS_CF_TS | QS_CF_WSCALE | QS_CF_SACK; /* offered; what the peer does not answer is off */
     e->now = now;
     e->opened = true;
     qs_block_enter(e, c);
@@ -116,7 +117,7 @@ void qs_tcp_syn_sent(struct qs_engine *e, struct qs_block *c, const struct qs_se
         qs_count(e, QS_COUNT_DROP_FLAGS);
         return;
     }
-    c->flags &= ~(QS_CF_TS | QS_CF_WSCALE);
+    c->flags &= ~(QS_CF_TS | QS_CF_WSCALE | QS_CF_SACK);
     qs_tcp_take_syn(e, c, s); /* fourth */
     if (ack_fits) {
         qs_tcp_established(e, c, s);
