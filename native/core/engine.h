@@ -376,6 +376,9 @@ void qs_tcp_start_rexmt(struct qs_engine *e, struct qs_block *c, qs_time now);
 void qs_tcp_stop_rexmt(struct qs_engine *e, struct qs_block *c);
 
 /* tcp_rtt.c: RFC 6298. */
+
+/* RACK.min_RTT, of a sample in units of 2^10 ns. */
+void qs_tcp_min_rtt(struct qs_block *c, uint32_t rtt);
 void qs_tcp_rtt_sample(struct qs_block *c, qs_dur rtt);
 qs_dur qs_tcp_rto(const struct qs_engine *e, const struct qs_block *c);
 

@@ -146,8 +146,8 @@ void qs_tcp_loss_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
         c->cc.cwnd = qs_min_u32(c->cc.cwnd, c->cc.ssthresh);
     }
     look(e, c, d.octets, acked > 0, s->arrived);
-    if (acked && !in_fast_recovery(c))
-        qs_tcp_cc_ack(c, s, acked);
+    if (acked && !in_fast_recovery(c)) /* what had arrived long before lets nothing grow */
+        qs_tcp_cc_ack(c, s, d.octets);
 }
 
 void qs_tcp_loss_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)

@@ -5,6 +5,9 @@
 
 #define DUP_THRESH 3
 #define REO_WND_PERSIST 16
+/* A block splits no smaller pieces off: else a peer that marks single octets makes us send as many
+ * segments. */
+#define PIECE_MIN 256u
 
 /* RACK_sent_after() of RFC 8985 section 6.2 step 2. */
 static bool sent_after(uint32_t xmit1, qs_seq end1, uint32_t xmit2, qs_seq end2)
@@ -38,8 +41,8 @@ static void take_arrival(struct qs_block *c, const struct qs_sent *r, const stru
     uint32_t rtt = qs_sent_clock(s->arrived) - r->xmit;
     if (twice && (rtt < l->min_rtt || echo_is_older(c, s, r->xmit)))
         return; /* rather of an earlier transmission */
-    if (!twice && (l->min_rtt == 0 || rtt < l->min_rtt))
-        l->min_rtt = rtt ? rtt : 1;
+    if (!twice)
+        qs_tcp_min_rtt(c, rtt);
     l->rack_rtt = rtt;
     if (sent_after(r->xmit, r->end, l->rack_xmit, l->rack_end)) {
         l->rack_xmit = r->xmit;
@@ -63,34 +66,62 @@ static void take_cumulative(struct qs_engine *e, struct qs_block *c, const struc
     }
 }
 
-/* The part of `r` inside of the block becomes a record of its own. @return it, or NULL. */
+/* The part of `r` inside of the block becomes a record of its own, as far as no piece gets smaller
+ * than PIECE_MIN. @return it, or NULL. */
 static struct qs_sent *cut_out(struct qs_engine *e, struct qs_block *c, struct qs_sent *r,
                                const struct qs_range *b)
 {
-    if (qs_seq_lt(r->seq, b->start)) {
-        if (!qs_sent_split(&e->sent, c, r, b->start))
+    qs_seq start = r->seq, end = r->end;
+    if (qs_seq_lt(r->seq, b->start))
+        start = qs_seq_max(b->start, qs_seq_add(r->seq, PIECE_MIN));
+    if (qs_seq_lt(b->end, r->end))
+        end = qs_seq_min(b->end, (qs_seq){r->end.v - PIECE_MIN});
+    bool whole = qs_seq_eq(start, r->seq) && qs_seq_eq(end, r->end);
+    if (!whole && !qs_seq_le(qs_seq_add(start, PIECE_MIN), end))
+        return NULL;
+    if (!qs_seq_eq(start, r->seq)) {
+        if (!qs_sent_split(&e->sent, c, r, start))
             return NULL;
         r = qs_sent_next(&e->sent, r);
     }
-    if (qs_seq_lt(b->end, r->end) && !qs_sent_split(&e->sent, c, r, b->end))
-        return NULL;
-    return r;
+    return qs_seq_eq(end, r->end) || qs_sent_split(&e->sent, c, r, end) ? r : NULL;
 }
 
-static void take_block(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s,
-                       const struct qs_range *b, struct qs_delivery *d)
+/* Blocks from left to right, so that one ACK does not look like reordering. */
+static void take_blocks(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s,
+                        const struct qs_range *blocks, uint32_t n, struct qs_delivery *d)
 {
     struct qs_sent *r = qs_sent_first(&e->sent, c);
-    for (; r && qs_seq_lt(r->seq, b->end); r = qs_sent_next(&e->sent, r)) {
-        if (r->state & QS_SENT_SACKED || qs_seq_le(r->end, b->start))
+    for (; r && n; r = qs_sent_next(&e->sent, r)) {
+        while (n && qs_seq_le(blocks->end, r->seq))
+            blocks++, n--;
+        if (!n || r->state & QS_SENT_SACKED || qs_seq_le(r->end, blocks->start))
             continue;
-        struct qs_sent *inside = cut_out(e, c, r, b);
+        struct qs_sent *inside = cut_out(e, c, r, blocks);
         if (!inside)
-            return;
+            continue;
         r = inside;
         take_arrival(c, r, s, d);
         qs_sent_mark(c, r, QS_SENT_SACKED | (r->state & QS_SENT_TWICE));
     }
+}
+
+/* Those from `first` on that can be (RFC 2018 section 8), in order. @return how many. */
+static uint32_t sort_blocks(const struct qs_block *c, const struct qs_segment *s, uint32_t first,
+                            struct qs_range *out)
+{
+    uint32_t n = 0;
+    for (uint32_t i = first; i < s->n_sacks; i++) {
+        const struct qs_range *b = &s->sacks[i];
+        if (!qs_seq_lt(b->start, b->end) || qs_seq_lt(b->start, c->snd_una) ||
+            qs_seq_lt(c->snd_max, b->end))
+            continue;
+        uint32_t at = n++;
+        for (; at && qs_seq_lt(b->start, out[at - 1].start); at--)
+            out[at] = out[at - 1];
+        out[at] = *b;
+    }
+    return n;
 }
 
 /* RFC 2883 section 4: the first block tells of octets left of SEG.ACK, or inside of the second
@@ -113,13 +144,10 @@ struct qs_delivery qs_rack_take(struct qs_engine *e, struct qs_block *c, const s
         d.dsack = true;
         d.dsacked = s->sacks[0];
     }
-    for (uint32_t i = d.dsack ? 1 : 0; i < s->n_sacks; i++) {
-        const struct qs_range *b = &s->sacks[i];
-        /* RFC 2018 section 8, and nothing that was never sent. */
-        if (qs_seq_lt(b->start, b->end) && qs_seq_le(c->snd_una, b->start) &&
-            qs_seq_le(b->end, c->snd_max))
-            take_block(e, c, s, b, &d);
-    }
+    struct qs_range blocks[QS_SACKS_MAX];
+    uint32_t n = sort_blocks(c, s, d.dsack ? 1 : 0, blocks);
+    if (n)
+        take_blocks(e, c, s, blocks, n, &d);
     return d;
 }
 
