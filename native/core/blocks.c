@@ -58,6 +58,7 @@ struct qs_block *qs_block_new(struct qs_engine *e)
     c->gen = gen;
     c->neigh = QS_NO_NEIGH;
     c->ooo_head = c->ooo_tail = QS_NO_IDX;
+    c->loss.head = c->loss.tail = QS_NO_IDX;
     qs_bytes_init(&c->rx);
     qs_bytes_init(&c->tx);
     c->cursor.chunk = QS_NO_IDX;
@@ -96,11 +97,12 @@ static void release(struct qs_engine *e, struct qs_block *c)
 {
     leave_table(e, c);
     qs_wheel_stop(&e->wheel, qs_block_idx(e, c));
-    c->t_rexmt.v = c->t_ack.v = c->t_misc.v = 0;
+    c->t_rexmt.v = c->t_ack.v = c->t_misc.v = c->t_loss.v = 0;
     qs_ready_unlink(e, c);
     qs_bytes_clear(&e->pool, &c->rx);
     qs_bytes_clear(&e->pool, &c->tx);
     qs_tcp_drop_ooo(e, c);
+    qs_sent_clear(&e->sent, c);
     if (c->neigh != QS_NO_NEIGH)
         e->neighs[c->neigh].refs--;
     c->neigh = QS_NO_NEIGH;
@@ -271,7 +273,7 @@ size_t qs_engine_events(qs_engine *e, struct qs_event *events, size_t n)
 
 void qs_block_arm(struct qs_engine *e, struct qs_block *c)
 {
-    const qs_tick deadlines[] = {c->t_rexmt, c->t_ack, c->t_misc};
+    const qs_tick deadlines[] = {c->t_rexmt, c->t_ack, c->t_misc, c->t_loss};
     qs_tick first = {0};
     for (size_t i = 0; i < sizeof deadlines / sizeof deadlines[0]; i++) {
         qs_tick t = deadlines[i];

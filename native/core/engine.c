@@ -44,9 +44,9 @@ static bool opts_fine(const qs_engine_opts *o)
 
 /* Sizes of the blocks of memory that an engine lives in. */
 struct layout {
-    size_t engine, blocks, table, chunks, neighs, replies;
+    size_t engine, blocks, table, chunks, sent, neighs, replies;
     size_t table_entries;
-    uint32_t reply_bytes;
+    uint32_t reply_bytes, sent_records;
 };
 
 static struct layout layout_of(const qs_engine_opts *o)
@@ -57,6 +57,9 @@ static struct layout layout_of(const qs_engine_opts *o)
     l.blocks = (size_t)o->conns_max * sizeof(struct qs_block);
     l.table = l.table_entries * sizeof(uint64_t);
     l.chunks = (size_t)o->chunks_max * sizeof(struct qs_chunk);
+    /* One for each connection, and one for each KiB that is out: more than segments have. */
+    l.sent_records = o->conns_max + 2 * o->chunks_max;
+    l.sent = (size_t)l.sent_records * sizeof(struct qs_sent);
     l.neighs = QS_NEIGHS_MAX * sizeof(struct qs_neigh_entry);
     l.replies = (size_t)QS_REPLIES_MAX * l.reply_bytes;
     return l;
@@ -77,6 +80,7 @@ void qs_engine_free(qs_engine *e)
     give(&mem, e->blocks, l.blocks);
     give(&mem, e->table.entries, l.table);
     give(&mem, e->pool.chunks, l.chunks);
+    give(&mem, e->sent.records, l.sent);
     give(&mem, e->neighs, l.neighs);
     give(&mem, e->reply_data, l.replies);
     give(&mem, e, l.engine);
@@ -97,9 +101,11 @@ qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_m
     e->table.entries = mem->alloc(mem->ctx, l.table);
     struct qs_chunk *chunks = mem->alloc(mem->ctx, l.chunks);
     qs_chunk_pool_init(&e->pool, chunks, o->chunks_max);
+    struct qs_sent *records = mem->alloc(mem->ctx, l.sent);
+    qs_sent_pool_init(&e->sent, records, l.sent_records, o->conns_max);
     e->neighs = mem->alloc(mem->ctx, l.neighs);
     e->reply_data = mem->alloc(mem->ctx, l.replies);
-    if (!e->blocks || !e->table.entries || !chunks || !e->neighs || !e->reply_data) {
+    if (!e->blocks || !e->table.entries || !chunks || !records || !e->neighs || !e->reply_data) {
         qs_engine_free(e);
         return QS_ERR_NOMEM;
     }

@@ -8,6 +8,7 @@
 #include "qstack/qs_stats.h"
 #include "siphash.h"
 #include "tcp_conn.h"
+#include "tcp_sent.h"
 #include "tcp_wire.h"
 
 #define QS_ADDRS_MAX 16
@@ -75,6 +76,7 @@ struct qs_engine {
     struct qs_table table;
     struct qs_wheel wheel;
     struct qs_chunk_pool pool;
+    struct qs_sent_pool sent;
     struct qs_list ready[QS_N_PRIO], events[QS_N_PRIO];
     uint32_t ready_classes, event_classes; /* bit for each list that is not empty */
 
@@ -223,6 +225,12 @@ static inline bool qs_tcp_synchronized(const struct qs_block *c)
     return c->state >= QS_TCP_ESTABLISHED;
 }
 
+/* Our timestamp at `now`, RFC 7323 section 5.4. */
+static inline uint32_t qs_tcp_ts_now(const struct qs_block *c, qs_time now)
+{
+    return (uint32_t)(now.ns >> QS_TS_SHIFT) + c->ts_offset;
+}
+
 /* Is enough of the send buffer free to tell the application? */
 static inline bool qs_tcp_writable(const struct qs_engine *e, const struct qs_block *c)
 {
@@ -259,6 +267,49 @@ void qs_tcp_challenge(struct qs_engine *e, struct qs_block *c, qs_time now);
 /* tcp_ack.c: fifth check. @return false when the segment goes no further; may free the block then.
  */
 bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
+
+/* tcp_loss.c: recovery of a connection with SACK. */
+
+/* Segment `s`, which acknowledged `acked` >= 0 octets more, may tell what arrived and what is lost.
+ */
+void qs_tcp_loss_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s,
+                     uint32_t acked);
+/* The retransmission timer expired. */
+void qs_tcp_loss_timeout(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* t_loss is over. */
+void qs_tcp_loss_timer(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* Forgets what became of the octets that are out: they are sent again from SND.UNA on. */
+void qs_tcp_go_back(struct qs_engine *e, struct qs_block *c);
+
+/* tcp_rack.c: RFC 8985 section 6, and what it learns from ACKs. */
+
+/* What a segment tells about what was sent. */
+struct qs_delivery {
+    uint32_t octets; /* that are known to have arrived, and were not before */
+    bool dsack;      /* octets arrived twice */
+    struct qs_range dsacked;
+    bool sent_once; /* octets arrived that were out, once, when the recovery began */
+};
+struct qs_delivery qs_rack_take(struct qs_engine *e, struct qs_block *c,
+                                const struct qs_segment *s);
+/* The reordering window follows duplicates, and recoveries that are over. */
+void qs_rack_take_dsack(struct qs_block *c, const struct qs_delivery *d);
+void qs_rack_recovered(struct qs_block *c);
+/* Marks what is lost, and sets t_loss when some may soon be. @return true when something was. */
+bool qs_rack_detect(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* The retransmission timer expired: marks what is lost. */
+void qs_rack_timeout(struct qs_engine *e, struct qs_block *c, qs_time now);
+
+/* tcp_tlp.c: RFC 8985 section 7. */
+
+/* Sets or clears the timer of the probe, after new data or an ACK. */
+void qs_tlp_arm(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* The timer expired. */
+void qs_tlp_expired(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* The probe has left; `again`: with octets that were out already. */
+void qs_tlp_sent(struct qs_engine *e, struct qs_block *c, bool again, qs_time now);
+/* Section 7.4.2. @return true when it repaired a loss, to which congestion control must react. */
+bool qs_tlp_take_ack(struct qs_block *c, const struct qs_segment *s, const struct qs_delivery *d);
 
 /* tcp_cc.c: what congestion control is told. */
 
@@ -325,6 +376,9 @@ void qs_tcp_start_rexmt(struct qs_engine *e, struct qs_block *c, qs_time now);
 void qs_tcp_stop_rexmt(struct qs_engine *e, struct qs_block *c);
 
 /* tcp_rtt.c: RFC 6298. */
+
+/* RACK.min_RTT, of a sample in units of 2^10 ns. */
+void qs_tcp_min_rtt(struct qs_block *c, uint32_t rtt);
 void qs_tcp_rtt_sample(struct qs_block *c, qs_dur rtt);
 qs_dur qs_tcp_rto(const struct qs_engine *e, const struct qs_block *c);
 

@@ -54,4 +54,9 @@ static inline qs_seq qs_seq_max(qs_seq a, qs_seq b)
     return qs_seq_lt(a, b) ? b : a;
 }
 
+static inline qs_seq qs_seq_min(qs_seq a, qs_seq b)
+{
+    return qs_seq_lt(a, b) ? a : b;
+}
+
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ACK field: RFC 9293 section 3.10.7.4 fifth check, RFC 5961 section 5, fast retransmit and
- * recovery by RFC 5681 section 3.2 and RFC 6582. */
+/* The ACK field: RFC 9293 section 3.10.7.4 fifth check, RFC 5961 section 5, and
+ * without SACK fast retransmit and recovery by RFC 5681 section 3.2 and RFC 6582. */
 #include "engine.h"
 
 #define DUPACKS 3
@@ -98,7 +98,9 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
     c->backoff = 0;
     c->dupacks = 0;
     c->flags &= ~QS_CF_PROBE;
-    if (c->flags & QS_CF_RECOVERY)
+    if (c->flags & QS_CF_SACK)
+        qs_tcp_loss_ack(e, c, s, acked);
+    else if (c->flags & QS_CF_RECOVERY)
         ack_in_recovery(e, c, acked);
     else
         qs_tcp_cc_ack(c, s, acked);
@@ -112,6 +114,8 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
         c->flags &= ~QS_CF_PERSIST;
         qs_tcp_start_rexmt(e, c, s->arrived);
     }
+    if (c->flags & QS_CF_SACK)
+        qs_tlp_arm(e, c, s->arrived);
     if (c->flags & QS_CF_WANT_WRITE && qs_tcp_writable(e, c)) {
         c->flags &= ~QS_CF_WANT_WRITE;
         qs_block_event(e, c, QS_EVENT_WRITABLE);
@@ -172,7 +176,11 @@ bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
          * waits for any more gets no such patience. */
         if (c->flags & QS_CF_PERSIST && !(c->flags & QS_CF_ORPHAN))
             c->stalled = qs_tick_at(s->arrived);
-        if (!window_moved && qs_segment_span(s) == 0 && flight(c) && !(c->flags & QS_CF_PERSIST))
+        if (c->flags & QS_CF_SACK) {
+            if (s->n_sacks || c->loss_flags & QS_LF_PROBE_OUT)
+                qs_tcp_loss_ack(e, c, s, 0);
+        } else if (!window_moved && qs_segment_span(s) == 0 && flight(c) &&
+                   !(c->flags & QS_CF_PERSIST))
             take_dupack(e, c);
     }
     return true;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection: six cache lines. Line 0 finds it and takes an in-order segment, line 1 sends,
+/* One connection: seven cache lines. Line 0 finds it and takes an in-order segment, line 1 sends,
  * line 2 holds buffers and lists, line 3 what is touched once in a while, line 4 congestion
- * control, line 5 what came with holes. Names are those of RFC 9293 section 3.3.1. */
+ * control, line 5 what came with holes, line 6 what was sent. Names are those of RFC 9293
+ * section 3.3.1. */
 #ifndef QS_CORE_TCP_CONN_H
 #define QS_CORE_TCP_CONN_H
 
@@ -37,6 +38,24 @@
 
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };
+
+/* What is out, and what became of it: RFC 6675, RFC 8985, RFC 6937. Times are low bits in units of
+ * 2^10 ns. */
+struct qs_loss {
+    uint32_t head, tail; /* records in sequence order, tcp_sent.h; QS_NO_IDX: nothing is out */
+    uint32_t n;          /* records */
+    uint32_t pipe;       /* octets in the network, as far as is known */
+    uint32_t lost;       /* octets that are lost and were not sent again */
+    uint32_t sacked;     /* octets that are known to have arrived, right of a hole */
+    uint32_t rack_xmit;  /* RACK.xmit_ts: the latest transmission that is known to have arrived */
+    qs_seq rack_end;     /* RACK.end_seq, its right end */
+    uint32_t rack_rtt;   /* RACK.rtt */
+    uint32_t min_rtt;    /* RACK.min_RTT; 0: none yet */
+    qs_seq fack;         /* RACK.fack: rightmost octet that arrived */
+    qs_seq dsack_round;  /* RACK.dsack_round */
+    qs_seq tlp_end;      /* TLP.end_seq */
+    uint32_t prr_delivered, prr_out, recover_fs; /* RFC 6937 section 3 */
+};
 
 /* Place in a doubly linked list of blocks. */
 struct qs_link {
@@ -106,7 +125,25 @@ struct qs_block {
     struct qs_range sacks[QS_SACKS_MAX]; /* blocks ahead of rcv_nxt, the latest first */
     struct qs_range dsack;               /* with QS_CF_DSACK: octets that came twice */
     uint8_t n_sacks;
+    uint8_t reo_wnd_mult, reo_wnd_persist; /* RFC 8985 section 6.2 step 4 */
+    uint32_t loss_flags;                   /* QS_LF_* */
+    qs_tick t_loss;                        /* deadline of RACK, or with QS_LF_PTO of the probe */
+    uint32_t undo_ts; /* with QS_LF_UNDO: our timestamp in the first retransmission; 0: none yet */
+
+    /* line 6 */
+    _Alignas(64) struct qs_loss loss;
 };
+
+/* qs_block.loss_flags, of a connection with SACK; QS_CF_RECOVERY is set in fast recovery and after
+ * a timeout. */
+#define QS_LF_TIMEOUT (1u << 0)     /* the recovery began with a timeout */
+#define QS_LF_UNDO (1u << 1)        /* it may turn out to be for nothing */
+#define QS_LF_REORDERED (1u << 2)   /* RACK.reordering_seen */
+#define QS_LF_DSACK_ROUND (1u << 3) /* dsack_round is set */
+#define QS_LF_PTO (1u << 4)         /* t_loss: loss probe timeout */
+#define QS_LF_PROBE_DUE (1u << 5)   /* a loss probe is to be sent */
+#define QS_LF_PROBE_OUT (1u << 6)   /* tlp_end is set: one is out */
+#define QS_LF_PROBE_AGAIN (1u << 7) /* TLP.is_retrans: of octets that were out already */
 
 /* Time in units of 2^30 ns: about seconds, in 32 bits for 146 years. */
 static inline uint32_t qs_ts_age(qs_time t)
@@ -114,11 +151,12 @@ static inline uint32_t qs_ts_age(qs_time t)
     return (uint32_t)(t.ns >> 30);
 }
 
-_Static_assert(sizeof(struct qs_block) == 384, "budget of an idle connection");
+_Static_assert(sizeof(struct qs_block) == 448, "budget of an idle connection");
 _Static_assert(offsetof(struct qs_block, snd_una) == 64, "line 1");
 _Static_assert(offsetof(struct qs_block, rx) == 128, "line 2");
 _Static_assert(offsetof(struct qs_block, timer) == 192, "line 3");
 _Static_assert(offsetof(struct qs_block, cc) == 256, "line 4");
 _Static_assert(offsetof(struct qs_block, sacks) == 320, "line 5");
+_Static_assert(offsetof(struct qs_block, loss) == 384, "line 6");
 
 #endif

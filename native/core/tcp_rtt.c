@@ -10,9 +10,16 @@ static uint32_t saturate(uint64_t ns)
     return ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
 }
 
+void qs_tcp_min_rtt(struct qs_block *c, uint32_t rtt)
+{
+    if (c->loss.min_rtt == 0 || rtt < c->loss.min_rtt)
+        c->loss.min_rtt = rtt ? rtt : 1;
+}
+
 void qs_tcp_rtt_sample(struct qs_block *c, qs_dur rtt)
 {
     uint64_t r = rtt.ns ? rtt.ns : 1;
+    qs_tcp_min_rtt(c, saturate(r >> 10));
     if (c->srtt_ns == 0) { /* RFC 6298 rule 2.2 */
         c->srtt_ns = saturate(r);
         c->rttvar_ns = saturate(r / 2);

@@ -34,6 +34,20 @@ static uint32_t full_segment(const struct qs_block *c)
     return c->mss - qs_tcp_sack_bytes(qs_tcp_sacks(c, ignored, sacks_max(c)));
 }
 
+/* Most octets of payload that one frame takes: a segment, or many with segmentation offload. */
+static uint32_t frame_max(const struct qs_engine *e, const struct qs_block *c,
+                          const struct qs_frame *f)
+{
+    uint32_t full = full_segment(c);
+    if (!(e->opts.offloads & QS_OFFLOAD_TSO))
+        return full;
+    uint32_t headers = ip_bytes(c) + QS_TCP_HEADER_MAX;
+    uint32_t packet =
+        qs_min_u32(qs_min_u32(e->opts.gso_max_bytes, f->room) - QS_ETH_BYTES, IP_PACKET_MAX);
+    uint32_t most = packet - headers;
+    return most < full ? full : most / full * full;
+}
+
 /* ---- bytes ---- */
 
 static struct qs_tcp_out header_of(struct qs_engine *e, struct qs_block *c, const struct plan *p,
@@ -66,7 +80,7 @@ static struct qs_tcp_out header_of(struct qs_engine *e, struct qs_block *c, cons
     }
     o.sack_ok = syn && c->flags & QS_CF_SACK;
     if (o.has_ts) {
-        o.ts_val = (uint32_t)(now.ns >> QS_TS_SHIFT) + c->ts_offset;
+        o.ts_val = qs_tcp_ts_now(c, now);
         o.ts_ecr = c->state == QS_TCP_SYN_SENT ? 0 : c->ts_recent;
     }
     return o;
@@ -147,7 +161,7 @@ static void note_sequence_sent(struct qs_engine *e, struct qs_block *c, const st
         c->retransmits++;
         c->flags &= ~QS_CF_RTT_TIMED;
         qs_count(e, QS_COUNT_RETRANSMITS);
-    } else if (!(c->flags & QS_CF_RTT_TIMED)) {
+    } else if (!(c->flags & (QS_CF_RTT_TIMED | QS_CF_RECOVERY))) { /* its ACK waits for holes */
         c->flags |= QS_CF_RTT_TIMED;
         c->rtt_seq = end;
         c->rtt_start = (uint32_t)(now.ns >> 10);
@@ -195,6 +209,64 @@ static bool send_again(struct qs_engine *e, struct qs_block *c, struct qs_frame 
     return send(e, c, f, &p, now);
 }
 
+/* Octets of `r` once more, of a connection with SACK: as many as a frame takes, at most `room`. */
+static bool send_record(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
+                        struct qs_sent *r, uint32_t room, qs_time now)
+{
+    uint32_t full = full_segment(c);
+    uint32_t len = qs_min_u32(qs_sent_span(r), frame_max(e, c, f));
+    if (len > room)
+        len = room / full * full;
+    if (len == 0)
+        return false;
+    if (len < qs_sent_span(r) && !qs_sent_split(&e->sent, c, r, qs_seq_add(r->seq, len))) {
+        qs_tcp_go_back(e, c);
+        qs_block_ready(e, c);
+        return false;
+    }
+    bool fin = c->flags & QS_CF_FIN_SENT && qs_seq_eq(r->end, c->snd_max);
+    uint32_t offset = qs_seq_span(c->snd_una, r->seq);
+    struct qs_bytes_pos from = qs_bytes_find(&e->pool, &c->tx, offset);
+    struct plan p = {r->seq, len - (fin ? 1 : 0), fin ? QS_FIN | QS_PSH : QS_PSH, &from};
+    qs_sent_again(c, r, now);
+    if (offset == 0)
+        qs_tcp_start_rexmt(e, c, now); /* it has the time of a segment that was sent first */
+    if (c->loss_flags & QS_LF_UNDO && !c->undo_ts)
+        c->undo_ts = qs_tcp_ts_now(c, now) ? qs_tcp_ts_now(c, now) : 1;
+    qs_block_ready(e, c);
+    return send(e, c, f, &p, now);
+}
+
+/* The first octets that are lost, as cwnd allows. */
+static bool send_lost(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
+{
+    struct qs_sent *r = qs_sent_first_lost(&e->sent, c);
+    uint32_t room = c->cc.cwnd > c->loss.pipe ? c->cc.cwnd - c->loss.pipe : 0;
+    if (c->loss.pipe == 0 && room < c->mss)
+        room = c->mss;
+    if (room < qs_sent_span(r))
+        qs_tcp_cc_full(c, c->snd_max);
+    return send_record(e, c, f, r, room, now);
+}
+
+/* A loss probe of the last segment that is out, RFC 8985 section 7.3. */
+static bool send_probe_again(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
+                             qs_time now)
+{
+    struct qs_sent *r = qs_sent_last(&e->sent, c);
+    uint32_t full = full_segment(c);
+    uint32_t before = (qs_sent_span(r) - 1) / full * full;
+    if (before) {
+        if (!qs_sent_split(&e->sent, c, r, qs_seq_add(r->seq, before)))
+            return false;
+        r = qs_sent_next(&e->sent, r);
+    }
+    if (!send_record(e, c, f, r, UINT32_MAX, now))
+        return false;
+    qs_tlp_sent(e, c, true, now);
+    return true;
+}
+
 /* Place of SND.NXT in the send buffer, which was perhaps empty when it was noted. */
 static struct qs_bytes_pos *place(struct qs_engine *e, struct qs_block *c)
 {
@@ -222,28 +294,25 @@ static bool send_probe(struct qs_engine *e, struct qs_block *c, struct qs_frame 
     return send(e, c, f, &p, now);
 }
 
+/* Octets that the congestion window allows beyond what is in the network. */
+static uint32_t usable_cwnd(const struct qs_block *c, uint32_t sent)
+{
+    uint32_t cwnd = c->cc.cwnd, out = sent;
+    if (c->flags & QS_CF_SACK)
+        out = c->loss.pipe;
+    else if (!(c->flags & QS_CF_RECOVERY)) /* limited transmit, RFC 3042 */
+        cwnd += qs_min_u32(c->dupacks, 2) * c->mss;
+    uint32_t usable = cwnd > out ? cwnd - out : 0;
+    if (c->loss_flags & QS_LF_PROBE_DUE && usable < c->mss) /* RFC 8985 section 7.3 */
+        usable = c->mss;
+    return usable;
+}
+
 /* Octets that window and congestion window allow beyond SND.NXT. */
 static uint32_t usable_window(const struct qs_block *c, uint32_t sent)
 {
-    uint32_t cwnd = c->cc.cwnd;
-    if (!(c->flags & QS_CF_RECOVERY)) /* limited transmit, RFC 3042 */
-        cwnd += qs_min_u32(c->dupacks, 2) * c->mss;
-    uint32_t wnd = qs_min_u32(c->snd_wnd, cwnd);
-    return wnd > sent ? wnd - sent : 0;
-}
-
-/* Most octets of payload that one frame takes: a segment, or many with segmentation offload. */
-static uint32_t frame_max(const struct qs_engine *e, const struct qs_block *c,
-                          const struct qs_frame *f)
-{
-    uint32_t full = full_segment(c);
-    if (!(e->opts.offloads & QS_OFFLOAD_TSO))
-        return full;
-    uint32_t headers = ip_bytes(c) + QS_TCP_HEADER_MAX;
-    uint32_t packet =
-        qs_min_u32(qs_min_u32(e->opts.gso_max_bytes, f->room) - QS_ETH_BYTES, IP_PACKET_MAX);
-    uint32_t most = packet - headers;
-    return most < full ? full : most / full * full;
+    uint32_t wnd = c->snd_wnd > sent ? c->snd_wnd - sent : 0;
+    return qs_min_u32(wnd, usable_cwnd(c, sent));
 }
 
 static void start_persist(struct qs_engine *e, struct qs_block *c, qs_time now)
@@ -254,6 +323,14 @@ static void start_persist(struct qs_engine *e, struct qs_block *c, qs_time now)
     if (!c->stalled.v)
         c->stalled = qs_tick_at(now);
     qs_tcp_start_rexmt(e, c, now);
+}
+
+/* New octets left, which may have been a loss probe. */
+static void new_is_out(struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    if (c->loss_flags & QS_LF_PROBE_DUE)
+        qs_tlp_sent(e, c, false, now);
+    qs_tlp_arm(e, c, now);
 }
 
 /* New data, or after a timeout what follows SND.NXT again; FIN with the last octet. */
@@ -285,16 +362,36 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
             start_persist(e, c, now);
         return false;
     }
+    if (c->flags & QS_CF_SACK && !qs_sent_room(&e->sent, c))
+        return false; /* an ACK will make room */
     struct plan p = {c->snd_nxt, len, 0, len ? place(e, c) : NULL};
     if (len == unsent)
         p.flags = QS_PSH;
     if (fin)
         p.flags |= QS_FIN;
+    qs_seq end = qs_seq_add(c->snd_nxt, len + (fin ? 1 : 0));
+    if (c->flags & QS_CF_SACK)
+        qs_sent_add(&e->sent, c, (struct qs_range){c->snd_nxt, end}, now);
     send(e, c, f, &p, now);
-    c->snd_nxt = qs_seq_add(c->snd_nxt, len + (fin ? 1 : 0));
+    c->snd_nxt = end;
+    if (c->flags & QS_CF_SACK)
+        new_is_out(e, c, now);
     if (len < unsent)
         qs_block_ready(e, c);
     return true;
+}
+
+/* What is lost goes before what is new, RFC 6675 section 4 NextSeg(). */
+static bool send_octets(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
+{
+    if (c->loss.lost)
+        return send_lost(e, c, f, now);
+    if (send_new(e, c, f, now))
+        return true;
+    if (!(c->loss_flags & QS_LF_PROBE_DUE))
+        return false;
+    c->loss_flags &= ~QS_LF_PROBE_DUE;
+    return c->loss.n && send_probe_again(e, c, f, now);
 }
 
 /* Is our FIN acknowledged, and so nothing left to send but ACKs? */
@@ -314,7 +411,7 @@ static bool choose(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, 
             return true;
         if (c->flags & QS_CF_PROBE && send_probe(e, c, f, now))
             return true;
-        if (send_new(e, c, f, now))
+        if (send_octets(e, c, f, now))
             return true;
     }
     if (c->flags & QS_CF_ACK_NOW)

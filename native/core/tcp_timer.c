@@ -58,11 +58,11 @@ static void data_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)
     if (c->backoff == 1) /* ssthresh is set once for the same octets */
         qs_cc_ops(c->cc_algo)->on_timeout(&c->cc, flight, c->mss);
     c->cc.cwnd = c->mss;
-    c->recover = c->snd_max;
     c->dupacks = 0;
-    c->flags &= ~(QS_CF_RECOVERY | QS_CF_REXMIT_ONE | QS_CF_RTT_TIMED);
-    c->snd_nxt = c->snd_una;
-    c->cursor = qs_bytes_find(&e->pool, &c->tx, 0);
+    if (c->loss.n)
+        qs_tcp_loss_timeout(e, c, now);
+    else
+        qs_tcp_go_back(e, c);
     qs_block_ready(e, c);
     qs_tcp_start_rexmt(e, c, now);
 }
@@ -71,11 +71,8 @@ static void data_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)
  * section 3.8.6. */
 static void shut_again(struct qs_engine *e, struct qs_block *c)
 {
-    c->flags &= ~(QS_CF_RECOVERY | QS_CF_REXMIT_ONE | QS_CF_RTT_TIMED);
+    qs_tcp_go_back(e, c);
     c->flags |= QS_CF_PERSIST;
-    c->recover = c->snd_max;
-    c->snd_nxt = c->snd_una;
-    c->cursor = qs_bytes_find(&e->pool, &c->tx, 0);
 }
 
 static void rexmt_expired(struct qs_engine *e, struct qs_block *c, qs_time now)
@@ -133,6 +130,8 @@ void qs_tcp_timer(struct qs_engine *e, struct qs_block *c, qs_time now)
     uint32_t gen = c->gen;
     if (c->t_rexmt.v && qs_tick_due(c->t_rexmt, now))
         rexmt_expired(e, c, now);
+    if (c->gen == gen && c->t_loss.v && qs_tick_due(c->t_loss, now))
+        qs_tcp_loss_timer(e, c, now);
     if (c->gen == gen)
         qs_block_arm(e, c);
 }

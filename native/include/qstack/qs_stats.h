@@ -27,6 +27,9 @@ extern "C" {
     X(RETRANSMITS, retransmits, "segments sent again")                                             \
     X(RTO_EXPIRIES, rto_expiries, "retransmission timer expiries")                                 \
     X(FAST_RETRANSMITS, fast_retransmits, "fast recoveries entered")                               \
+    X(LOSS_PROBES, loss_probes, "tail loss probes sent, RFC 8985 section 7")                       \
+    X(LOSSES_UNDONE, losses_undone, "recoveries and timeouts that were for nothing")               \
+    X(SACKS_RENEGED, sacks_reneged, "peers that dropped what they had acknowledged by SACK")       \
     X(WINDOW_PROBES, window_probes, "zero window probes sent")                                     \
     X(OUT_OF_ORDER, out_of_order, "segments kept ahead of a hole")                                 \
     X(CHALLENGE_ACKS, challenge_acks, "ACKs sent under RFC 5961")                                  \

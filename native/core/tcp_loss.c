@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Loss recovery of a connection with SACK: when it begins and ends, whether it was for nothing, and
+ * how much may be sent meanwhile. RFC 6675 section 5 with RACK in place of its counting (RFC 8985),
+ * PRR (RFC 6937), Eifel (RFC 3522) and F-RTO (RFC 5682). */
+#include "engine.h"
+
+static const struct qs_cc_ops *cc(const struct qs_block *c)
+{
+    return qs_cc_ops(c->cc_algo);
+}
+
+/* Octets out as congestion control takes them: no more than it allowed. */
+static uint32_t flight(const struct qs_block *c)
+{
+    return qs_min_u32(qs_seq_span(c->snd_una, c->snd_max), c->cc.cwnd);
+}
+
+static bool in_fast_recovery(const struct qs_block *c)
+{
+    return c->flags & QS_CF_RECOVERY && !(c->loss_flags & QS_LF_TIMEOUT);
+}
+
+/* ---- begin and end ---- */
+
+static void expect_undo(struct qs_block *c)
+{
+    c->loss_flags |= QS_LF_UNDO;
+    c->undo_ts = 0;
+}
+
+static void enter_fast_recovery(struct qs_engine *e, struct qs_block *c)
+{
+    c->recover = c->snd_max;
+    c->flags |= QS_CF_RECOVERY;
+    c->flags &= ~QS_CF_RTT_TIMED;
+    c->loss_flags &= ~QS_LF_TIMEOUT;
+    expect_undo(c);
+    c->loss.prr_delivered = c->loss.prr_out = 0;
+    c->loss.recover_fs = qs_seq_span(c->snd_una, c->snd_max);
+    cc(c)->on_loss(&c->cc, flight(c), c->mss);
+    qs_count(e, QS_COUNT_FAST_RETRANSMITS);
+}
+
+static void leave(struct qs_block *c)
+{
+    if (in_fast_recovery(c))
+        c->cc.cwnd = c->cc.ssthresh; /* RFC 6937 section 3 */
+    c->flags &= ~QS_CF_RECOVERY;
+    c->loss_flags &= ~(QS_LF_TIMEOUT | QS_LF_UNDO);
+    qs_rack_recovered(c);
+}
+
+void qs_tcp_go_back(struct qs_engine *e, struct qs_block *c)
+{
+    qs_sent_clear(&e->sent, c);
+    c->flags &= ~(QS_CF_RECOVERY | QS_CF_REXMIT_ONE | QS_CF_RTT_TIMED);
+    c->loss_flags &= QS_LF_REORDERED | QS_LF_DSACK_ROUND;
+    c->t_loss.v = 0;
+    c->recover = c->snd_max;
+    c->snd_nxt = c->snd_una;
+    c->cursor = qs_bytes_find(&e->pool, &c->tx, 0);
+}
+
+/* ---- for nothing ---- */
+
+/* RFC 3522 section 3.2 step 5; without timestamps RFC 5682 section 3.1 step 3, for timeouts. */
+static bool spurious(const struct qs_block *c, const struct qs_segment *s,
+                     const struct qs_delivery *d, uint32_t acked)
+{
+    if (!(c->loss_flags & QS_LF_UNDO) || !(c->flags & QS_CF_RECOVERY))
+        return false;
+    if (c->flags & QS_CF_TS)
+        return acked && s->has_ts && c->undo_ts && (int32_t)(s->ts_ecr - c->undo_ts) < 0;
+    return c->loss_flags & QS_LF_TIMEOUT && d->sent_once;
+}
+
+/* What was marked lost and not sent again is in the network after all. */
+static void undo(struct qs_engine *e, struct qs_block *c)
+{
+    for (struct qs_sent *r; (r = qs_sent_first_lost(&e->sent, c));)
+        qs_sent_mark(c, r, r->state & QS_SENT_TWICE);
+    cc(c)->on_undo(&c->cc);
+    c->flags &= ~QS_CF_RECOVERY;
+    c->loss_flags &= ~(QS_LF_TIMEOUT | QS_LF_UNDO);
+    qs_count(e, QS_COUNT_LOSSES_UNDONE);
+}
+
+/* ---- how much ---- */
+
+/* RFC 6937 section 3: cwnd so that sending follows what arrives. `progress`: new octets were
+ * acknowledged and no more loss was found, so that the bound is that of slow start, else it is
+ * that of packet conservation. */
+static void reduce_in_proportion(struct qs_block *c, uint32_t delivered, bool progress)
+{
+    struct qs_loss *l = &c->loss;
+    uint32_t ssthresh = c->cc.ssthresh;
+    l->prr_delivered += delivered;
+    uint64_t may = 0;
+    if (l->pipe > ssthresh) {
+        may = ((uint64_t)l->prr_delivered * ssthresh + l->recover_fs - 1) / l->recover_fs;
+        may = may > l->prr_out ? may - l->prr_out : 0;
+    } else {
+        uint32_t owed = l->prr_delivered > l->prr_out ? l->prr_delivered - l->prr_out : 0;
+        uint64_t limit = owed;
+        if (progress)
+            limit = (uint64_t)(owed > delivered ? owed : delivered) + c->mss;
+        may = qs_min_u32(ssthresh - l->pipe, limit < UINT32_MAX ? (uint32_t)limit : UINT32_MAX);
+    }
+    if (l->prr_out == 0 && may < c->mss)
+        may = c->mss; /* the fast retransmit itself */
+    c->cc.cwnd = qs_cc_add(l->pipe, may < QS_CC_CWND_MAX ? (uint32_t)may : QS_CC_CWND_MAX);
+    if (c->cc.cwnd < c->mss)
+        c->cc.cwnd = c->mss;
+}
+
+/* ---- events ---- */
+
+/* Looks for losses after `octets` arrived, and for what may be sent then. */
+static void look(struct qs_engine *e, struct qs_block *c, uint32_t octets, bool advanced,
+                 qs_time now)
+{
+    bool found = false;
+    if (c->loss.sacked || c->flags & QS_CF_RECOVERY)
+        found = qs_rack_detect(e, c, now);
+    if (found && !(c->flags & QS_CF_RECOVERY))
+        enter_fast_recovery(e, c);
+    if (in_fast_recovery(c))
+        reduce_in_proportion(c, octets, advanced && !found);
+    if (c->flags & QS_CF_RECOVERY || octets)
+        qs_block_ready(e, c);
+}
+
+void qs_tcp_loss_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s,
+                     uint32_t acked)
+{
+    struct qs_delivery d = qs_rack_take(e, c, s);
+    qs_rack_take_dsack(c, &d);
+    if (spurious(c, s, &d, acked))
+        undo(e, c);
+    if (acked) /* the first new ACK decides */
+        c->loss_flags &= ~QS_LF_UNDO;
+    if (c->flags & QS_CF_RECOVERY && qs_seq_le(c->recover, c->snd_una))
+        leave(c);
+    if (qs_tlp_take_ack(c, s, &d) && !(c->flags & QS_CF_RECOVERY)) {
+        cc(c)->on_loss(&c->cc, flight(c), c->mss);
+        c->cc.cwnd = qs_min_u32(c->cc.cwnd, c->cc.ssthresh);
+    }
+    look(e, c, d.octets, acked > 0, s->arrived);
+    if (acked && !in_fast_recovery(c)) /* what had arrived long before lets nothing grow */
+        qs_tcp_cc_ack(c, s, d.octets);
+}
+
+void qs_tcp_loss_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    bool first = !(c->flags & QS_CF_RECOVERY && c->loss_flags & QS_LF_TIMEOUT);
+    c->flags = (c->flags & ~QS_CF_RTT_TIMED) | QS_CF_RECOVERY;
+    c->loss_flags &= ~(QS_LF_PTO | QS_LF_PROBE_DUE | QS_LF_PROBE_OUT);
+    c->loss_flags |= QS_LF_TIMEOUT;
+    c->t_loss.v = 0;
+    c->recover = c->snd_max;
+    if (first)
+        expect_undo(c);
+    qs_rack_timeout(e, c, now);
+}
+
+void qs_tcp_loss_timer(struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    c->t_loss.v = 0;
+    if (c->loss_flags & QS_LF_PTO) {
+        c->loss_flags &= ~QS_LF_PTO;
+        qs_tlp_expired(e, c, now);
+        return;
+    }
+    look(e, c, 0, false, now);
+}
