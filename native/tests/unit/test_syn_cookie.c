@@ -631,6 +631,8 @@ static void the_prefix_limit_is_an_option(void)
     r = with_limit(NULL, false, 2, 0); /* a quarter is at least one */
     from_stranger(r, 0, 3, 1, "S");
     CHECK_COUNT(CONNS, 1);
+    from_stranger(r, 0, 3, 2, "S");
+    CHECK_COUNT(CONNS, 1);
     rig_free(r);
 }
 
