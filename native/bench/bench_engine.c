@@ -23,6 +23,7 @@ struct settings {
 
 struct results {
     struct bench_round requests[N_CASES], connects, send[2], receive[2]; /* [1]: no checksums */
+    struct bench_round flood[2];                                         /* SYN, ACK */
     double instructions[N_CASES];
     char why_not[256]; /* reason when instructions were not counted */
     struct bench_idle idle;
@@ -127,6 +128,8 @@ static void measure(const struct settings *s, struct results *r)
                                                     r->why_not, sizeof r->why_not);
     }
     r->connects = bench_connects(s->quick ? 640 : 100000);
+    for (size_t i = 0; i < 2; i++)
+        r->flood[i] = bench_flood(i, s->quick ? 640 : 500000);
     for (size_t i = 0; i < 2; i++) {
         uint32_t offloads = i ? QS_OFFLOAD_TX_CSUM : 0;
         uint64_t bytes = s->quick ? 4000000 : 400000000;
@@ -190,6 +193,8 @@ static void print(const struct settings *s, const struct results *r)
     print_cases("requests_per_second", rate);
     printf(" \"connects_per_second\": %.0f,\n", r->tsc_hz / r->connects.cycles_per_unit);
     printf(" \"cycles_per_connect\": %.0f,\n", r->connects.cycles_per_unit);
+    printf(" \"cycles_per_flood_segment\": {\"syn\": %.0f, \"ack\": %.0f},\n",
+           r->flood[0].cycles_per_unit, r->flood[1].cycles_per_unit);
     printf(" \"bulk_gbit_per_second\": {\"checksum\": %.2f, \"no_checksum\": %.2f, "
            "\"receive_checksum\": %.2f, \"receive_no_checksum\": %.2f},\n",
            bit_cycles / r->send[0].cycles_per_unit, bit_cycles / r->send[1].cycles_per_unit,

@@ -20,6 +20,10 @@ uint64_t bench_requests_once(uint32_t n_conns, uint64_t n_requests);
 /* Accept, one request, close by the server, for `n` connections in each round. */
 struct bench_round bench_connects(uint64_t n);
 
+/* `n` SYNs of a flood in each round, answered with cookies, or `ack`: ACKs that answer none and
+ * are reset. Stops the program unless all were. flood.c */
+struct bench_round bench_flood(bool ack, uint64_t n);
+
 /* Bytes that one connection streams at MTU 1500; `app` is BENCH_SEND or BENCH_SINK. Units are
  * bytes. */
 struct bench_round bench_bulk(enum bench_app app, uint32_t offloads, uint64_t n_bytes);

@@ -18,6 +18,8 @@ def main() -> None:
     assert all(doc["cycles_per_request"][n] > 0 for n in CASES)
     for key in ("connects_per_second", "bytes_per_idle_connection"):
         assert doc[key] > 0, key
+    for key in ("syn", "ack"):
+        assert doc["cycles_per_flood_segment"][key] > 0, key
     for key in ("checksum", "no_checksum"):
         assert doc["bulk_gbit_per_second"][key] > 0, key
     for key in ("cpu", "tsc_hz", "compiler"):

@@ -8,7 +8,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SERVER_PORT 7000u
 #define CLIENT_ADDRS 8u
 #define PORT_FIRST 1024u
 #define PORTS_PER_ADDR 60000u
@@ -120,10 +119,10 @@ void bench_world_open(struct bench_world *w, const struct bench_opts *o)
         bench_die("an address for an engine: %s", qs_strerror(err));
     struct qs_listen_opts l;
     qs_listen_opts_init(&l);
-    l.port = SERVER_PORT;
+    l.port = BENCH_SERVER_PORT;
     int listener = qs_engine_listen(w->server.engine, &l);
     if (listener < 0)
-        bench_die("port %u: %s", SERVER_PORT, qs_strerror(listener));
+        bench_die("port %u: %s", BENCH_SERVER_PORT, qs_strerror(listener));
     w->n_conns = o->conns_max;
     w->conns = calloc(w->n_conns, sizeof *w->conns);
     if (!w->conns)
@@ -164,6 +163,11 @@ static void mark_received(struct bench_side *from, bool proven)
 {
     for (size_t i = 0; i < from->n_out; i++)
         from->out[i].flags = proven ? QS_FRAME_CSUM_OK : 0;
+}
+
+void bench_client_lend(struct bench_world *w)
+{
+    lend(&w->client);
 }
 
 void bench_server_lend(struct bench_world *w)
@@ -257,7 +261,7 @@ void bench_open(struct bench_world *w, uint32_t idx, uint64_t number)
     o.local = addr4((uint8_t)(2 + number / PORTS_PER_ADDR));
     o.local_port = (uint16_t)(PORT_FIRST + number % PORTS_PER_ADDR);
     o.remote = addr4(1);
-    o.remote_port = SERVER_PORT;
+    o.remote_port = BENCH_SERVER_PORT;
     o.user = idx;
     qs_err err = qs_conn_open(w->client.engine, &o, w->now, &w->conns[idx]);
     if (err)

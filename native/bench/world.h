@@ -14,6 +14,7 @@
 #define BENCH_RING 512u
 #define BENCH_FRAME_BYTES 2048u
 #define BENCH_MESSAGE_BYTES 64u
+#define BENCH_SERVER_PORT 7000u
 /* One way over the link; a burst of requests and their replies takes twice this. */
 #define BENCH_HOP_NS 10000u
 
@@ -95,6 +96,8 @@ size_t bench_measured_step(struct bench_world *w);
 
 /* Lends the server buffers to send into: the driver's part, outside of what is measured. */
 void bench_server_lend(struct bench_world *w);
+/* The same for frames that are not the client's engine's. */
+void bench_client_lend(struct bench_world *w);
 
 /* Turns of both sides until neither sends. */
 void bench_settle(struct bench_world *w);

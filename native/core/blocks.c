@@ -118,6 +118,7 @@ void qs_block_free(struct qs_engine *e, struct qs_block *c)
 {
     release(e, c);
     qs_block_forget(e, c);
+    qs_half_open_end(e, c);
     c->gen++;
     c->ready.next = e->free_block;
     e->free_block = qs_block_idx(e, c);
@@ -235,8 +236,7 @@ void qs_block_end(struct qs_engine *e, struct qs_block *c, qs_err err)
 {
     qs_tcp_set_state(c, QS_TCP_CLOSED);
     /* A connection that the application never heard of ends as silently. */
-    bool unknown = (c->flags & QS_CF_UNTAKEN) && !(c->ev_flags & QS_EVENT_OPEN);
-    if (unknown || (c->flags & QS_CF_ORPHAN)) {
+    if (c->flags & (QS_CF_HALF_OPEN | QS_CF_ORPHAN)) {
         qs_block_free(e, c);
         return;
     }

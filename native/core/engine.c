@@ -19,6 +19,8 @@ void qs_engine_opts_init(qs_engine_opts *o)
         .fin_wait_2 = QS_S(60),
         .user_timeout = QS_S(300),
         .syn_retries_max = 5,
+        .synack_retries_max = 3,
+        .challenges_per_second = 1000,
     };
 }
 
@@ -37,6 +39,8 @@ static bool opts_fine(const qs_engine_opts *o)
     if (o->offloads & QS_OFFLOAD_TSO &&
         (!(o->offloads & QS_OFFLOAD_TX_CSUM) || o->gso_max_bytes < o->mtu + QS_ETH_BYTES ||
          o->gso_max_bytes > 65549))
+        return false;
+    if (o->challenges_per_second == 0 || o->challenges_per_second > 1u << 30)
         return false;
     return o->rto_initial.ns && o->rto_min.ns && o->rto_max.ns >= o->rto_min.ns &&
            o->delayed_ack.ns <= QS_MS(500).ns && o->user_timeout.ns;
@@ -86,6 +90,26 @@ void qs_engine_free(qs_engine *e)
     give(&mem, e, l.engine);
 }
 
+/* Keys for what an outsider sees or may cause at will are not those of the ISN and the tables. */
+static struct qs_sipkey key_for(const struct qs_sipkey *secret, uint64_t use)
+{
+    uint64_t w[2] = {use, 0};
+    struct qs_sipkey k;
+    k.k[0] = qs_siphash24(secret, w, 2);
+    w[1] = 1;
+    k.k[1] = qs_siphash24(secret, w, 2);
+    return k;
+}
+
+static void make_keys(struct qs_engine *e)
+{
+    memcpy(&e->isn_key, e->opts.secret, sizeof e->isn_key);
+    memcpy(&e->hash_key, e->opts.secret + sizeof e->isn_key, sizeof e->hash_key);
+    e->cookie_key = key_for(&e->isn_key, 1);
+    e->challenge_key = key_for(&e->isn_key, 2);
+    e->prefix_key = key_for(&e->hash_key, 3);
+}
+
 qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_mem *mem)
 {
     *out = NULL;
@@ -111,8 +135,8 @@ qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_m
     }
     e->table.mask = (uint32_t)l.table_entries - 1;
     e->reply_bytes = l.reply_bytes;
-    memcpy(&e->isn_key, o->secret, sizeof e->isn_key);
-    memcpy(&e->hash_key, o->secret + sizeof e->isn_key, sizeof e->hash_key);
+    make_keys(e);
+    e->challenge_second = UINT64_MAX;
     e->free_block = QS_NO_IDX;
     qs_wheel_init(&e->wheel, &e->blocks[0].timer, sizeof(struct qs_block));
     for (uint32_t p = 0; p < QS_N_PRIO; p++) {

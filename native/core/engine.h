@@ -16,6 +16,8 @@
 #define QS_NEIGHS_MAX 1024u
 #define QS_NO_NEIGH UINT16_MAX
 #define QS_REPLIES_MAX 64u
+#define QS_HALF_OPEN_ROWS 2u
+#define QS_HALF_OPEN_CELLS 256u
 
 /* List of blocks, first in first out. */
 struct qs_list {
@@ -32,7 +34,9 @@ struct qs_listener {
     uint64_t user;
     uint32_t backlog;
     uint32_t untaken; /* connections with QS_CF_UNTAKEN */
-    uint16_t port;    /* 0: free */
+    uint32_t half_open_max, half_open_prefix_max;
+    uint32_t half_open; /* connections with QS_CF_HALF_OPEN */
+    uint16_t port;      /* 0: free */
     uint8_t prio;
     uint8_t cc_algo;
 };
@@ -64,7 +68,8 @@ struct qs_reply {
 struct qs_engine {
     qs_engine_opts opts;
     struct qs_mem mem;
-    struct qs_sipkey isn_key, hash_key;
+    struct qs_sipkey isn_key, hash_key;                     /* the secret */
+    struct qs_sipkey cookie_key, prefix_key, challenge_key; /* made from it */
 
     struct qs_local locals[QS_ADDRS_MAX];
     uint32_t n_locals;
@@ -83,6 +88,12 @@ struct qs_engine {
     struct qs_listener listeners[QS_LISTENERS_MAX];
     uint32_t n_listeners;  /* highest number in use, plus one */
     uint32_t port_counter; /* RFC 6056 algorithm 3 */
+    uint32_t half_open_cells[QS_HALF_OPEN_ROWS][QS_HALF_OPEN_CELLS]; /* half_open.c */
+
+    uint64_t challenge_second; /* whose budget is left */
+    uint32_t challenges_left;
+    bool cookies_out;    /* a SYN cookie was sent */
+    qs_time cookie_sent; /* when the last one was */
 
     struct qs_neigh_entry *neighs;
     uint32_t n_neighs, neigh_reports;
@@ -211,6 +222,9 @@ void qs_icmp_input(struct qs_engine *e, const struct qs_packet *p, qs_time now);
 /* Room for one frame of `bytes`, or NULL when the queue is full (counted); the caller fills all of
  * it. */
 uint8_t *qs_reply_new(struct qs_engine *e, uint32_t bytes, uint8_t prio);
+/* Queues a segment without payload. @return false when the queue is full (counted). */
+bool qs_reply_tcp(struct qs_engine *e, const uint8_t mac[6], const qs_addr *src, const qs_addr *dst,
+                  const struct qs_tcp_out *o, uint8_t prio);
 bool qs_reply_pop(struct qs_engine *e, struct qs_frame *f);
 
 /* ---- TCP: each file is named in front of what it holds. Functions that may free the block say so;
@@ -241,10 +255,16 @@ static inline bool qs_tcp_writable(const struct qs_engine *e, const struct qs_bl
 
 /* A block for `remote` with route and neighbour, in no state yet; NULL is counted. */
 struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint8_t local_idx);
+/* Keyed hash of a tuple: the low half is for its ISN, the high half for its timestamps. */
+uint64_t qs_tcp_tuple_secret(const struct qs_engine *e, const qs_addr *remote, uint16_t remote_port,
+                             const qs_addr *local, uint16_t local_port);
 /* ISN (RFC 6528) and timestamp offset; c's tuple is complete. */
 void qs_tcp_choose_isn(const struct qs_engine *e, struct qs_block *c, qs_time now);
 /* MSS that fits the MTU without options, as announced to the peer. */
 uint16_t qs_tcp_own_mss(const struct qs_engine *e, const struct qs_block *c);
+uint16_t qs_tcp_own_mss_to(const struct qs_engine *e, const qs_addr *remote);
+/* MSS of a peer that announces none. */
+uint16_t qs_tcp_default_mss(bool v4);
 /* Smallest shift with which the whole receive buffer can be advertised. */
 uint8_t qs_tcp_own_wscale(const struct qs_engine *e);
 /* Takes sequence number and options of the peer's SYN. */
@@ -255,13 +275,39 @@ void qs_tcp_established(struct qs_engine *e, struct qs_block *c, const struct qs
 /* tcp_listen.c: a segment for no connection, RFC 9293 section 3.10.7.1 and 3.10.7.2. */
 void qs_tcp_unconnected(struct qs_engine *e, const struct qs_segment *s, uint8_t local_idx,
                         uint32_t hash);
+/* A new block of a listener for the peer that sent `s`, with ISN and timestamp offset, in the
+ * table; NULL is counted. */
+struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
+                                uint8_t local_idx, uint32_t hash);
+/* Does the application have to take connections before there can be more? */
+bool qs_tcp_backlog_full(const struct qs_engine *e, uint16_t listener);
+/* A connection of a listener is established: no longer half-open, not yet taken. */
+void qs_tcp_accepted(struct qs_engine *e, struct qs_block *c);
+
+/* half_open.c: limits of half-open connections. */
+
+/* May a SYN of `remote` make one? Then `cells` is for qs_half_open_begin(). */
+bool qs_half_open_may(struct qs_engine *e, uint16_t listener, const qs_addr *remote,
+                      uint16_t *cells);
+void qs_half_open_begin(struct qs_engine *e, struct qs_block *c, uint16_t cells);
+/* Nothing when it is not half-open. */
+void qs_half_open_end(struct qs_engine *e, struct qs_block *c);
+
+/* tcp_cookie.c */
+
+/* Answers a SYN and keeps nothing. */
+void qs_tcp_send_cookie(struct qs_engine *e, uint16_t listener, const struct qs_segment *s);
+/* A segment with ACK for no connection. @return true when it answers a cookie, and is done with. */
+bool qs_tcp_take_cookie(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
+                        uint8_t local_idx, uint32_t hash);
 
 /* tcp_synsent.c: RFC 9293 section 3.10.7.3. May free the block. */
 void qs_tcp_syn_sent(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
 
 /* tcp_segment.c: RFC 9293 section 3.10.7.4. May free the block. */
 void qs_tcp_segment_arrives(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
-/* Answers with an ACK, at most one in half a second for each connection: RFC 5961 section 7. */
+/* tcp_challenge.c: answers with an ACK, at most one in half a second for each connection, and
+ * not beyond what the engine may send in this second: RFC 5961 section 7. */
 void qs_tcp_challenge(struct qs_engine *e, struct qs_block *c, qs_time now);
 
 /* tcp_ack.c: fifth check. @return false when the segment goes no further; may free the block then.

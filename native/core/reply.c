@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Queue of whole frames that belong to no connection. Bounded: a flood of causes costs replies,
  * nothing else. */
+#include "checksum.h"
 #include "engine.h"
 
 uint8_t *qs_reply_new(struct qs_engine *e, uint32_t bytes, uint8_t prio)
@@ -13,6 +14,24 @@ uint8_t *qs_reply_new(struct qs_engine *e, uint32_t bytes, uint8_t prio)
     uint32_t slot = e->reply_tail++ % QS_REPLIES_MAX;
     e->replies[slot] = (struct qs_reply){.len = bytes, .prio = prio};
     return e->reply_data + (size_t)slot * e->reply_bytes;
+}
+
+bool qs_reply_tcp(struct qs_engine *e, const uint8_t mac[6], const qs_addr *src, const qs_addr *dst,
+                  const struct qs_tcp_out *o, uint8_t prio)
+{
+    uint8_t header[QS_TCP_HEADER_MAX];
+    bool v4 = qs_addr_is_v4(dst);
+    uint32_t ip = v4 ? QS_IPV4_BYTES : QS_IPV6_BYTES;
+    uint32_t tcp = qs_tcp_write(header, o);
+    uint64_t pseudo = qs_csum_pseudo(src, dst, QS_PROTO_TCP, tcp);
+    qs_csum_store(header + QS_TCP_CHECKSUM_AT, qs_csum_join(pseudo, qs_csum_add(0, header, tcp)));
+    uint8_t *f = qs_reply_new(e, QS_ETH_BYTES + ip + tcp, prio);
+    if (!f)
+        return false;
+    qs_eth_write(f, mac, e->opts.mac, v4 ? QS_ETHERTYPE_IPV4 : QS_ETHERTYPE_IPV6);
+    qs_ip_write(f + QS_ETH_BYTES, &(struct qs_ip_out){src, dst, tcp, QS_PROTO_TCP, QS_HOP_LIMIT});
+    memcpy(f + QS_ETH_BYTES + ip, header, tcp);
+    return true;
 }
 
 bool qs_reply_pop(struct qs_engine *e, struct qs_frame *f)

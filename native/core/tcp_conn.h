@@ -21,7 +21,7 @@
 #define QS_CF_FIN_ARRIVED (1u << 4) /* FIN seen at rcv_fin, maybe ahead of a hole */
 #define QS_CF_TS (1u << 5)          /* timestamps are on, RFC 7323 section 3.2 */
 #define QS_CF_PASSIVE (1u << 6)     /* came from a listener */
-#define QS_CF_UNTAKEN (1u << 7)     /* counts against its listener's backlog */
+#define QS_CF_UNTAKEN (1u << 7)     /* established, counts against its listener's backlog */
 #define QS_CF_ORPHAN (1u << 8)      /* the application gave the handle up */
 #define QS_CF_RECOVERY (1u << 9)    /* fast recovery, RFC 6582 */
 #define QS_CF_REXMIT_ONE (1u << 10) /* send the segment at snd_una again */
@@ -35,6 +35,7 @@
 #define QS_CF_SACK (1u << 18)        /* selective acknowledgements are on, RFC 2018 section 2 */
 #define QS_CF_DSACK (1u << 19)       /* the next ACK tells of `dsack`, RFC 2883 */
 #define QS_CF_CWND_FULL (1u << 20)   /* cwnd kept octets back while those up to cc_edge are out */
+#define QS_CF_HALF_OPEN (1u << 28)   /* counts among the half-open ones of its listener */
 
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };
@@ -110,10 +111,11 @@ struct qs_block {
     /* line 3 */
     struct qs_timer timer;
     uint64_t user;
-    uint16_t listener;  /* with QS_CF_PASSIVE */
-    uint8_t cc_algo;    /* number of the congestion control, cc.h */
-    qs_seq rcv_fin;     /* with QS_CF_FIN_ARRIVED */
-    qs_tick challenged; /* last answer to a segment that was not acceptable */
+    uint16_t listener;        /* with QS_CF_PASSIVE */
+    uint8_t cc_algo;          /* number of the congestion control, cc.h */
+    uint16_t half_open_cells; /* with QS_CF_HALF_OPEN: where its prefix is counted */
+    qs_seq rcv_fin;           /* with QS_CF_FIN_ARRIVED */
+    qs_tick challenged;       /* last answer to a segment that was not acceptable */
     uint32_t retransmits;
 
     /* line 4 */

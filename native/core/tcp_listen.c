@@ -18,28 +18,55 @@ static int find_listener(const struct qs_engine *e, const qs_addr *local, uint16
     return any;
 }
 
-static void accept_syn(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
-                       uint8_t local_idx, uint32_t hash)
+bool qs_tcp_backlog_full(const struct qs_engine *e, uint16_t listener)
 {
-    struct qs_listener *l = &e->listeners[listener];
-    if (l->untaken >= l->backlog) {
-        qs_count(e, QS_COUNT_DROP_BACKLOG);
-        return;
-    }
+    return e->listeners[listener].untaken >= e->listeners[listener].backlog;
+}
+
+void qs_tcp_accepted(struct qs_engine *e, struct qs_block *c)
+{
+    qs_half_open_end(e, c);
+    c->flags |= QS_CF_UNTAKEN;
+    e->listeners[c->listener].untaken++;
+}
+
+struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
+                                uint8_t local_idx, uint32_t hash)
+{
+    const struct qs_listener *l = &e->listeners[listener];
     struct qs_block *c = qs_tcp_new_conn(e, &s->packet->src, local_idx);
     if (!c)
-        return;
+        return NULL;
     c->remote_port = s->src_port;
     c->local_port = s->dst_port;
     c->prio = l->prio;
     c->user = l->user;
     c->cc_algo = l->cc_algo;
     c->listener = listener;
-    c->flags = QS_CF_PASSIVE | QS_CF_UNTAKEN;
-    l->untaken++;
+    c->flags = QS_CF_PASSIVE;
     c->hash = hash;
     qs_block_enter(e, c);
     qs_tcp_choose_isn(e, c, s->arrived);
+    return c;
+}
+
+static void accept_syn(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
+                       uint8_t local_idx, uint32_t hash)
+{
+    uint16_t cells;
+    if (qs_tcp_backlog_full(e, listener)) {
+        qs_count(e, QS_COUNT_DROP_BACKLOG);
+        return;
+    }
+    if (!qs_half_open_may(e, listener, &s->packet->src, &cells)) {
+        qs_count(e, QS_COUNT_HALF_OPEN_LIMIT);
+        qs_tcp_send_cookie(e, listener, s);
+        return;
+    }
+    struct qs_block *c = qs_tcp_passive(e, listener, s, local_idx, hash);
+    if (!c)
+        return;
+    qs_half_open_begin(e, c, cells);
     qs_tcp_take_syn(e, c, s); /* octets in a SYN are not taken: the peer sends them again */
     qs_tcp_set_state(c, QS_TCP_SYN_RECEIVED);
     qs_block_ready(e, c);
@@ -53,7 +80,10 @@ void qs_tcp_unconnected(struct qs_engine *e, const struct qs_segment *s, uint8_t
         return;
     }
     int listener = find_listener(e, &e->locals[local_idx].addr, s->dst_port);
-    if (listener < 0 || s->flags & QS_ACK) {
+    bool ack = s->flags & QS_ACK;
+    if (listener >= 0 && ack && qs_tcp_take_cookie(e, (uint16_t)listener, s, local_idx, hash))
+        return;
+    if (listener < 0 || ack) {
         qs_count(e, QS_COUNT_DROP_NO_LISTENER);
         qs_tcp_reset_reply(e, s);
         return;
@@ -67,13 +97,14 @@ void qs_tcp_unconnected(struct qs_engine *e, const struct qs_segment *s, uint8_t
 
 void qs_listen_opts_init(struct qs_listen_opts *o)
 {
-    *o = (struct qs_listen_opts){.size = sizeof *o, .backlog = 4096};
+    *o = (struct qs_listen_opts){.size = sizeof *o, .backlog = 4096, .half_open_max = 1024};
 }
 
 int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o)
 {
     int cc_algo = o->size == sizeof *o ? qs_cc_find(o->cc) : -1;
-    if (cc_algo < 0 || o->port == 0 || o->prio >= QS_N_PRIO || o->backlog == 0)
+    if (cc_algo < 0 || o->port == 0 || o->prio >= QS_N_PRIO || o->backlog == 0 ||
+        o->half_open_max == 0)
         return QS_ERR_ARG;
     if (!qs_addr_is_any(&o->addr) && qs_local_find(e, &o->addr) < 0)
         return QS_ERR_ADDRNOTAVAIL;
@@ -88,10 +119,13 @@ int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o)
     }
     if (at == QS_LISTENERS_MAX)
         return QS_ERR_NOMEM;
+    uint32_t quarter = o->half_open_max / 4 ? o->half_open_max / 4 : 1;
     e->listeners[at] = (struct qs_listener){
         .addr = o->addr,
         .user = o->user,
         .backlog = o->backlog,
+        .half_open_max = o->half_open_max,
+        .half_open_prefix_max = o->half_open_prefix_max ? o->half_open_prefix_max : quarter,
         .port = o->port,
         .prio = o->prio,
         .cc_algo = (uint8_t)cc_algo,

@@ -27,23 +27,40 @@ struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uin
     return c;
 }
 
-void qs_tcp_choose_isn(const struct qs_engine *e, struct qs_block *c, qs_time now)
+uint64_t qs_tcp_tuple_secret(const struct qs_engine *e, const qs_addr *remote, uint16_t remote_port,
+                             const qs_addr *local, uint16_t local_port)
 {
     uint64_t w[5];
-    memcpy(w, &c->remote, 16);
-    memcpy(w + 2, qs_block_local(e, c), 16);
-    w[4] = (uint64_t)c->remote_port << 16 | c->local_port;
-    uint64_t f = qs_siphash24(&e->isn_key, w, 5);
+    memcpy(w, remote, 16);
+    memcpy(w + 2, local, 16);
+    w[4] = (uint64_t)remote_port << 16 | local_port;
+    return qs_siphash24(&e->isn_key, w, 5);
+}
+
+void qs_tcp_choose_isn(const struct qs_engine *e, struct qs_block *c, qs_time now)
+{
+    uint64_t f =
+        qs_tcp_tuple_secret(e, &c->remote, c->remote_port, qs_block_local(e, c), c->local_port);
     /* RFC 6528 section 3: ISN = M + F(...), M a clock of 4 us. */
     qs_seq isn = {(uint32_t)(now.ns >> 12) + (uint32_t)f};
     c->snd_una = c->snd_nxt = c->snd_max = c->recover = isn;
     c->ts_offset = (uint32_t)(f >> 32);
 }
 
+uint16_t qs_tcp_own_mss_to(const struct qs_engine *e, const qs_addr *remote)
+{
+    uint32_t ip = qs_addr_is_v4(remote) ? QS_IPV4_BYTES : QS_IPV6_BYTES;
+    return (uint16_t)(e->opts.mtu - ip - QS_TCP_BYTES);
+}
+
 uint16_t qs_tcp_own_mss(const struct qs_engine *e, const struct qs_block *c)
 {
-    uint32_t ip = qs_addr_is_v4(&c->remote) ? QS_IPV4_BYTES : QS_IPV6_BYTES;
-    return (uint16_t)(e->opts.mtu - ip - QS_TCP_BYTES);
+    return qs_tcp_own_mss_to(e, &c->remote);
+}
+
+uint16_t qs_tcp_default_mss(bool v4)
+{
+    return v4 ? MSS_DEFAULT_V4 : MSS_DEFAULT_V6;
 }
 
 uint8_t qs_tcp_own_wscale(const struct qs_engine *e)
@@ -70,7 +87,7 @@ void qs_tcp_take_syn(struct qs_engine *e, struct qs_block *c, const struct qs_se
     }
     if (s->sack_ok)
         c->flags |= QS_CF_SACK;
-    uint32_t mss = s->mss ? s->mss : s->packet->v4 ? MSS_DEFAULT_V4 : MSS_DEFAULT_V6;
+    uint32_t mss = s->mss ? s->mss : qs_tcp_default_mss(s->packet->v4);
     if (mss < MSS_FLOOR)
         mss = MSS_FLOOR;
     uint32_t own = qs_tcp_own_mss(e, c);
@@ -100,6 +117,8 @@ void qs_tcp_established(struct qs_engine *e, struct qs_block *c, const struct qs
     c->stalled.v = 0;
     qs_tcp_stop_rexmt(e, c);
     qs_cc_ops(c->cc_algo)->start(&c->cc, c->mss);
+    if (c->flags & QS_CF_PASSIVE)
+        qs_tcp_accepted(e, c);
     qs_count(e, c->flags & QS_CF_PASSIVE ? QS_COUNT_PASSIVE_OPENS : QS_COUNT_ACTIVE_OPENS);
     qs_block_event(e, c, QS_EVENT_OPEN);
     if (c->flags & QS_CF_FIN_QUEUED)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* RST segments: RFC 9293 section 3.10.7.1 for what has no connection, section 3.10.5 for ABORT. */
-#include "checksum.h"
 #include "engine.h"
 
 struct reset {
@@ -12,20 +11,8 @@ struct reset {
 
 static void send_reset(struct qs_engine *e, const struct reset *r)
 {
-    bool v4 = qs_addr_is_v4(r->dst);
-    uint32_t ip = v4 ? QS_IPV4_BYTES : QS_IPV6_BYTES;
-    uint32_t tcp = QS_TCP_BYTES + (r->tcp.has_ts ? QS_TCP_TS_BYTES : 0);
-    uint8_t *f = qs_reply_new(e, QS_ETH_BYTES + ip + tcp, r->prio);
-    if (!f)
-        return;
-    qs_eth_write(f, r->mac, e->opts.mac, v4 ? QS_ETHERTYPE_IPV4 : QS_ETHERTYPE_IPV6);
-    qs_ip_write(f + QS_ETH_BYTES,
-                &(struct qs_ip_out){r->src, r->dst, tcp, QS_PROTO_TCP, QS_HOP_LIMIT});
-    uint8_t *l4 = f + QS_ETH_BYTES + ip;
-    qs_tcp_write(l4, &r->tcp);
-    uint64_t pseudo = qs_csum_pseudo(r->src, r->dst, QS_PROTO_TCP, tcp);
-    qs_csum_store(l4 + QS_TCP_CHECKSUM_AT, qs_csum_join(pseudo, qs_csum_add(0, l4, tcp)));
-    qs_count(e, QS_COUNT_RESETS_SENT);
+    if (qs_reply_tcp(e, r->mac, r->src, r->dst, &r->tcp, r->prio))
+        qs_count(e, QS_COUNT_RESETS_SENT);
 }
 
 void qs_tcp_reset_reply(struct qs_engine *e, const struct qs_segment *s)

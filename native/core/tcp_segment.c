@@ -2,7 +2,6 @@
 /* A segment for a connection, in the order of RFC 9293 section 3.10.7.4. */
 #include "engine.h"
 
-#define CHALLENGE_INTERVAL QS_MS(500)
 /* RFC 7323 section 5.5: a timestamp is no evidence after the connection was idle for 24 days. */
 #define TS_RECENT_VALID QS_S(24 * 86400)
 
@@ -10,16 +9,6 @@ static void ack_at_once(struct qs_engine *e, struct qs_block *c)
 {
     c->flags |= QS_CF_ACK_NOW;
     qs_block_ready(e, c);
-}
-
-void qs_tcp_challenge(struct qs_engine *e, struct qs_block *c, qs_time now)
-{
-    uint32_t pause = (uint32_t)(CHALLENGE_INTERVAL.ns >> QS_TICK_SHIFT);
-    if (c->challenged.v && !qs_tick_due((qs_tick){c->challenged.v + pause}, now))
-        return;
-    c->challenged = qs_tick_at(now);
-    qs_count(e, QS_COUNT_CHALLENGE_ACKS);
-    ack_at_once(e, c);
 }
 
 /* RFC 7323 section 5.3 R1. */
@@ -119,6 +108,15 @@ static bool completes_simultaneous_open(const struct qs_block *c, const struct q
            qs_seq_eq(qs_seq_add(s->seq, 1), c->rcv_nxt);
 }
 
+/* The handshake is over, but nobody takes connections: the peer says it again, and our SYN-ACK asks
+ * it to. */
+static bool must_wait(const struct qs_engine *e, const struct qs_block *c,
+                      const struct qs_segment *s)
+{
+    return c->flags & QS_CF_HALF_OPEN && s->flags & QS_ACK && qs_seq_eq(s->ack, c->snd_max) &&
+           qs_tcp_backlog_full(e, c->listener);
+}
+
 void qs_tcp_segment_arrives(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
 {
     if (completes_simultaneous_open(c, s)) {
@@ -131,6 +129,10 @@ void qs_tcp_segment_arrives(struct qs_engine *e, struct qs_block *c, const struc
         return;
     if (!check_syn(e, c, s)) /* fourth */
         return;
+    if (must_wait(e, c, s)) {
+        qs_count(e, QS_COUNT_DROP_BACKLOG);
+        return;
+    }
     note_timestamp(c, s);
     if (!qs_tcp_take_ack(e, c, s)) /* fifth */
         return;

@@ -39,7 +39,9 @@ static void give_up(struct qs_engine *e, struct qs_block *c)
 
 static void handshake_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
-    if (c->backoff > e->opts.syn_retries_max) {
+    uint32_t retries_max =
+        c->flags & QS_CF_PASSIVE ? e->opts.synack_retries_max : e->opts.syn_retries_max;
+    if (c->backoff > retries_max) {
         qs_count(e, QS_COUNT_TIMEOUTS);
         bool unresolved = e->neighs[c->neigh].state != QS_NEIGH_VALID;
         qs_block_end(e, c, unresolved ? QS_ERR_UNREACH : QS_ERR_TIMEDOUT);

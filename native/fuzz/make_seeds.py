@@ -77,6 +77,31 @@ def rx_seeds() -> dict[str, bytes]:
         + seg(2, ACK)
         + seg(2, ACK, PAYLOAD, w(9))
         + op("read", 0, w(9)),
+        "cookie": b"\0\0"
+        + seg(0, SYN)
+        + seg(2, SYN)
+        + seg(2, ACK, ACKN, w(1))
+        + seg(2, ACK | PSH, PAYLOAD, w(9))
+        + op("read", 0, w(9))
+        + op("write", 0, w(4000))
+        + seg(2, ACK)
+        + seg(2, FIN | ACK)
+        + op("close", 0),
+        "cookie6": b"\0\0"
+        + seg(1, SYN)
+        + seg(3, SYN, OPTIONS, 4, bytes([2, 4, 5, 180]))
+        + op("time", 36)
+        + seg(3, FIN | ACK, OPTIONS | PAYLOAD, 0, w(5))
+        + op("close", 0),
+        "cookie_late": b"\0\0"
+        + seg(4, SYN)
+        + seg(0, SYN)
+        + seg(2, SYN)
+        + op("time", 37)
+        + seg(2, ACK)
+        + seg(0, SYN)
+        + seg(2, SYN, KEEP)
+        + seg(2, ACK),
         "simultaneous": c + op("open", 0) + op("arp", 2, 6) + seg(6, SYN) + seg(6, ACK),
         "active": c
         + op("open", 0)

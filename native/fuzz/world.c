@@ -83,6 +83,7 @@ static void listen_on(struct fuzz_world *w, uint32_t which)
     l.port = (uint16_t)(7000 + which);
     l.prio = which ? 7 : 0;
     l.backlog = 4;
+    l.half_open_max = which ? 1 : 3; /* one for each prefix: the next SYN meets a cookie */
     w->listeners[which] = qs_engine_listen(w->engine, &l);
     FUZZ_REQUIRE(w->listeners[which] >= 0);
 }
@@ -181,7 +182,7 @@ unsigned fuzz_rx(struct fuzz_world *w, const uint8_t *frame, size_t len, uint16_
 static void saw_payload(const struct fuzz_world *w, const struct fuzz_peer *p,
                         const struct wire_tcp *t)
 {
-    if (w->tainted || !p->engine_syn)
+    if (w->tainted || !p->engine_syn || p->two_answers)
         return;
     uint32_t offset = t->seq - p->engine_iss - 1;
     for (size_t i = 0; i < t->payload_len; i++) {
@@ -206,6 +207,9 @@ static void saw_tcp(struct fuzz_world *w, const struct wire_seen *s)
         return;
     const uint8_t *ts = wire_option(t, 8);
     if (t->flags & WIRE_SYN) {
+        /* A cookie's ISN lasts a minute. Either answer to the same SYN may be acknowledged. */
+        if (p->engine_syn && p->engine_iss != t->seq)
+            p->two_answers = t->flags & WIRE_ACK && t->ack == p->syn_acked;
         if (!p->engine_syn || p->engine_iss != t->seq) {
             p->engine_iss = t->seq;
             p->engine_nxt = t->seq;

@@ -24,6 +24,7 @@ struct fuzz_peer {
     uint32_t engine_ts;      /* last timestamp from the engine */
     uint32_t syn_acked;      /* ACK number of the engine's last SYN-ACK */
     bool engine_syn, ts;     /* a SYN of the engine was seen; both sides send timestamps */
+    bool two_answers;        /* the same SYN was answered with different ISNs: which one counts? */
     bool one_syn, other_syn; /* SYNs were fed: at `syn_seq`; at another number as well */
     uint32_t syn_seq;
     bool syn_plain; /* one of them had no timestamp */

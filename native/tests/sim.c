@@ -170,7 +170,8 @@ static qs_engine *make_engine(const struct sim_opts *o, int side)
     if (o->sndbuf_bytes)
         eo.sndbuf_bytes = o->sndbuf_bytes;
     eo.mtu = o->mtu ? o->mtu : 1500;
-    eo.syn_retries_max = 30; /* the handshake is not what a lossy link is here to test */
+    eo.syn_retries_max = eo.synack_retries_max =
+        30; /* the handshake is not what a lossy link is here to test */
     eo.offloads = o->offloads;
     eo.gso_max_bytes = 65549;
     memcpy(eo.mac, (uint8_t[]){2, 0, 0, 0, 0, (uint8_t)(side + 1)}, 6);

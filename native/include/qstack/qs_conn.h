@@ -37,16 +37,20 @@ enum qs_tcp_state {
 };
 
 struct qs_listen_opts {
-    size_t size;      /**< sizeof(*this); set by qs_listen_opts_init() */
-    qs_addr addr;     /**< local address, or any */
-    uint16_t port;    /**< host byte order, [1, 65535] */
-    uint8_t prio;     /**< class of its connections, [0, 7] */
-    uint32_t backlog; /**< most connections half-open or not yet taken by QS_EVENT_OPEN */
-    uint64_t user;    /**< given back in every event until qs_conn_set_user() */
-    const char *cc;   /**< congestion control: "cubic", "newreno", or NULL for "cubic"; borrowed */
+    size_t size;            /**< sizeof(*this); set by qs_listen_opts_init() */
+    qs_addr addr;           /**< local address, or any */
+    uint16_t port;          /**< host byte order, [1, 65535] */
+    uint8_t prio;           /**< class of its connections, [0, 7] */
+    uint32_t backlog;       /**< most connections established and not yet taken by QS_EVENT_OPEN */
+    uint32_t half_open_max; /**< most half-open connections; beyond them, or when fewer than an
+                                 eighth of conns_max is free, SYN cookies are sent */
+    uint32_t half_open_prefix_max; /**< of those, most from one /24 (IPv4) or /64 (IPv6);
+                                        0: a quarter */
+    uint64_t user;                 /**< given back in every event until qs_conn_set_user() */
+    const char *cc; /**< congestion control: "cubic", "newreno", or NULL for "cubic"; borrowed */
 };
 
-/** Defaults: any address, class 0, backlog 4,096, CUBIC. */
+/** Defaults: any address, class 0, backlog 4,096, 1,024 half-open, CUBIC. */
 QS_API void qs_listen_opts_init(struct qs_listen_opts *o);
 
 /** Starts listening. @return listener number >= 0; QS_ERR_ARG (also for an unknown congestion

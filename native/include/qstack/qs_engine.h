@@ -60,10 +60,14 @@ typedef struct qs_engine_opts {
     qs_dur time_wait;    /**< 2 MSL, RFC 9293 section 3.4.2 */
     qs_dur fin_wait_2;   /**< an orphan in FIN-WAIT-2 lives this long */
     qs_dur user_timeout; /**< unacknowledged data ends a connection, RFC 9293 section 3.8.3 */
-    uint32_t syn_retries_max; /**< SYN or SYN-ACK retransmissions before giving up */
+    uint32_t syn_retries_max;    /**< SYN retransmissions before an active open gives up */
+    uint32_t synack_retries_max; /**< SYN-ACK retransmissions before a half-open one is forgotten */
+    uint32_t challenges_per_second; /**< challenge ACKs (RFC 5961 section 7) of all connections, a
+                                         random number from half to one and a half of this; not 0 */
 } qs_engine_opts;
 
-/** Fills in the defaults: 65,536 connections and chunks, 256 KiB buffers, MTU 1500, no offloads.
+/** Fills in the defaults: 65,536 connections and chunks, 256 KiB buffers, MTU 1500, no offloads,
+ *  5 and 3 retransmissions of SYN and SYN-ACK, 1,000 challenge ACKs a second.
  *  `mac` and `secret` stay zero: the caller sets both. */
 QS_API void qs_engine_opts_init(qs_engine_opts *o);
 

@@ -33,6 +33,11 @@ extern "C" {
     X(WINDOW_PROBES, window_probes, "zero window probes sent")                                     \
     X(OUT_OF_ORDER, out_of_order, "segments kept ahead of a hole")                                 \
     X(CHALLENGE_ACKS, challenge_acks, "ACKs sent under RFC 5961")                                  \
+    X(CHALLENGES_SUPPRESSED, challenges_suppressed, "challenge ACKs kept back by a limit")         \
+    X(HALF_OPEN_LIMIT, half_open_limit, "SYNs beyond a limit of half-open connections")            \
+    X(SYN_COOKIES_SENT, syn_cookies_sent, "SYN-ACKs sent without keeping anything")                \
+    X(SYN_COOKIES_ACCEPTED, syn_cookies_accepted, "connections made from the ACK of a cookie")     \
+    X(SYN_COOKIES_REJECTED, syn_cookies_rejected, "ACKs that should answer a cookie and do not")   \
     X(ECHO_REPLIES, echo_replies, "ICMP echo requests answered")                                   \
     X(NEIGH_ANSWERS, neigh_answers, "ARP and ND requests answered")                                \
     X(NEIGH_REQUESTS, neigh_requests, "ARP and ND requests sent, or neighbours asked of the host") \

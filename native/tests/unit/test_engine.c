@@ -34,6 +34,8 @@ static void options_at_their_limits(void)
     TRY(QS_ERR_ARG, o.conns_max = 0);
     TRY(QS_ERR_ARG, o.conns_max = 1 << 24);
     TRY(0, o.chunks_max = 16);
+    TRY(QS_ERR_ARG, o.challenges_per_second = 0);
+    TRY(QS_ERR_ARG, o.challenges_per_second = (1u << 30) + 1);
     TRY(QS_ERR_ARG, o.chunks_max = 15);
     TRY(QS_ERR_ARG, o.chunks_max = 1 << 24);
     TRY(0, o.rcvbuf_bytes = 2048);

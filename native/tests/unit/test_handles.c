@@ -278,6 +278,8 @@ static void listener_arguments(void)
     CHECK_EQ(qs_engine_listen(r->e, &l), QS_ERR_ARG);
     l = good, l.prio = 8;
     CHECK_EQ(qs_engine_listen(r->e, &l), QS_ERR_ARG);
+    l = good, l.half_open_max = 0;
+    CHECK_EQ(qs_engine_listen(r->e, &l), QS_ERR_ARG);
     l = good, l.backlog = 0;
     CHECK_EQ(qs_engine_listen(r->e, &l), QS_ERR_ARG);
     l = good, l.addr = rig_peer(r);

@@ -144,7 +144,7 @@ static void syn_is_sent_again(void)
 static void syn_ack_is_sent_again(void)
 {
     qs_engine_opts o = rig_opts();
-    o.syn_retries_max = 2;
+    o.synack_retries_max = 2;
     struct rig *r = rig_new(&o, false);
     rig_to(r, QS_TCP_SYN_RECEIVED);
     OUT(1000, "S.", 0, 0, 1);
@@ -299,25 +299,60 @@ static void backlog_bounds_what_was_not_taken(void)
     struct qs_listen_opts l;
     qs_listen_opts_init(&l);
     l.port = RIG_PORT;
-    l.backlog = 3;
+    l.backlog = 2;
     REQUIRE(qs_engine_listen(r->e, &l) >= 0);
-    for (uint16_t p = 0; p < 5; p++)
+    uint32_t iss[3];
+    for (uint16_t p = 0; p < 3; p++) { /* half-open ones are none of them */
         rig_in(r, 0, &(struct seg){.flags = "S", .peer_port = (uint16_t)(1000 + p)});
-    CHECK_COUNT(DROP_BACKLOG, 2);
-    CHECK_COUNT(CONNS, 3);
-    rig_run(r, 1);
-    CHECK_EQ(r->n_queue, 3);
-    /* One completes: it still counts until the application was told of it. */
-    struct frame *f = rig_take(r);
-    r->iss = be(frame_l4(f) + 4, 4);
-    rig_flush(r);
-    IN(2, ".", 1, 0, 1, .peer_port = 1000);
+        rig_run(r, 0.1);
+        iss[p] = be(frame_l4(rig_take(r)) + 4, 4);
+    }
+    CHECK_COUNT(DROP_BACKLOG, 0);
+    for (uint16_t p = 0; p < 2; p++) {
+        r->iss = iss[p];
+        IN(2, ".", 1, 0, 1, .peer_port = (uint16_t)(1000 + p));
+    }
+    /* Full until the application was told of one: neither a SYN nor the end of a handshake. */
     IN(3, "S", 0, 0, 0, .peer_port = 1003);
-    CHECK_COUNT(DROP_BACKLOG, 3);
+    CHECK_COUNT(DROP_BACKLOG, 1);
+    r->iss = iss[2];
+    IN(4, "P.", 1, 10, 1, .peer_port = 1002);
+    CHECK_COUNT(DROP_BACKLOG, 2);
+    CHECK_COUNT(PASSIVE_OPENS, 2);
+    QUIET(900);
+    OUT(1000, "S.", 0, 0, 1, .peer_port = 1002);
     CHECK_EQ(rig_event(r), QS_EVENT_OPEN);
-    rig_in(r, 4, &(struct seg){.flags = "S", .peer_port = 1003});
-    CHECK_COUNT(DROP_BACKLOG, 3);
+    IN(1010, "P.", 1, 10, 1, .peer_port = 1002);
+    CHECK_COUNT(PASSIVE_OPENS, 3);
+    CHECK_EQ(rig_event(r), QS_EVENT_OPEN);
+    CHECK_EQ(rig_event(r), QS_EVENT_OPEN | QS_EVENT_READABLE);
+    IN(1011, "S", 0, 0, 0, .peer_port = 1003);
+    CHECK_COUNT(DROP_BACKLOG, 2);
     CHECK_COUNT(CONNS, 4);
+    rig_free(r);
+}
+
+/* A wrong ACK is wrong, however full the backlog. */
+static void a_wrong_ack_does_not_wait(void)
+{
+    struct rig *r = rig_new(NULL, false);
+    struct qs_listen_opts l;
+    qs_listen_opts_init(&l);
+    l.port = RIG_PORT;
+    l.backlog = 1;
+    REQUIRE(qs_engine_listen(r->e, &l) >= 0);
+    IN(0, "S", 0, 0, 0);
+    OUT(0, "S.", 0, 0, 1);
+    uint32_t iss = r->iss;
+    rig_in(r, 0, &(struct seg){.flags = "S", .peer_port = 1000});
+    rig_run(r, 0.1);
+    r->iss = be(frame_l4(rig_take(r)) + 4, 4);
+    IN(2, ".", 1, 0, 1, .peer_port = 1000);
+    r->iss = iss;
+    IN(3, ".", 1, 0, 2);
+    OUT(3, "R", 2, 0, 0);
+    CHECK_COUNT(DROP_ACK, 1);
+    CHECK_COUNT(DROP_BACKLOG, 0);
     rig_free(r);
 }
 
@@ -420,6 +455,7 @@ int main(void)
     RUN(segments_for_no_connection);
     RUN(odd_flags_on_a_syn_do_no_harm);
     RUN(backlog_bounds_what_was_not_taken);
+    RUN(a_wrong_ack_does_not_wait);
     RUN(half_open_ones_end_with_their_listener);
     RUN(established_ones_outlive_their_listener);
     RUN(no_block_left);

@@ -129,6 +129,80 @@ static void challenges_are_limited(void)
     rig_free(r);
 }
 
+#define CROWD 40
+
+static struct rig *with_crowd(uint32_t challenges_per_second, uint8_t secret)
+{
+    qs_engine_opts o = rig_opts();
+    o.challenges_per_second = challenges_per_second;
+    o.secret[5] ^= secret;
+    struct rig *r = rig_new(&o, false);
+    rig_listen(r);
+    for (uint16_t i = 0; i < CROWD; i++) {
+        rig_in(r, 0, &(struct seg){.flags = "S", .peer_port = (uint16_t)(1000 + i)});
+        rig_run(r, 0);
+        r->iss = be(frame_l4(rig_take(r)) + 4, 4);
+        rig_in(r, 0, &(struct seg){".", 1, 0, 1, .peer_port = (uint16_t)(1000 + i)});
+        REQUIRE(rig_event(r) == QS_EVENT_OPEN);
+    }
+    return r;
+}
+
+/* A SYN to each of the crowd. @return challenge ACKs that left. */
+static uint32_t provoke(struct rig *r, double ms)
+{
+    uint64_t before = rig_count(r, QS_COUNT_CHALLENGE_ACKS);
+    for (uint16_t i = 0; i < CROWD; i++)
+        rig_in(r, ms, &(struct seg){"S", 5, 0, 0, .peer_port = (uint16_t)(1000 + i)});
+    rig_run(r, ms);
+    uint32_t n = r->n_queue;
+    rig_flush(r);
+    CHECK_EQ(rig_count(r, QS_COUNT_CHALLENGE_ACKS) - before, n);
+    return n;
+}
+
+/* The same section: all connections together have a budget for each second, and nobody can know
+ * it (CVE-2016-5696). */
+static void challenges_of_all_are_limited(void)
+{
+    struct rig *r = with_crowd(10, 0);
+    double second = (double)(1000000000u - r->start_ns % 1000000000u) / 1e6;
+    uint32_t seen = 0, sum = 0;
+    for (int i = 0; i < 60; i++) {
+        uint32_t n = provoke(r, second + 1000 * i + 1);
+        CHECK(n >= 5 && n < 15);
+        CHECK_EQ(provoke(r, second + 1000 * i + 999), 0); /* the second is not over */
+        seen |= 1u << n;
+        sum += n;
+    }
+    CHECK(__builtin_popcount(seen) > 6);
+    CHECK(sum > 60 * 8 && sum < 60 * 11);
+    CHECK_COUNT(CHALLENGE_ACKS, sum);
+    CHECK_COUNT(CHALLENGES_SUPPRESSED, 60 * 2 * CROWD - sum);
+    rig_free(r);
+}
+
+static void the_budget_differs_by_secret(void)
+{
+    uint32_t n[2][20];
+    for (uint8_t i = 0; i < 2; i++) {
+        struct rig *r = with_crowd(20, i);
+        double start = 40000e3 - (double)r->start_ns / 1e6; /* the same seconds for both */
+        for (int k = 0; k < 20; k++)
+            n[i][k] = provoke(r, start + 1000 * k + 500);
+        rig_free(r);
+    }
+    CHECK(memcmp(n[0], n[1], sizeof n[0]) != 0);
+}
+
+static void the_default_budget_is_ample(void)
+{
+    struct rig *r = with_crowd(1000, 0);
+    CHECK_EQ(provoke(r, 100), CROWD);
+    CHECK_COUNT(CHALLENGES_SUPPRESSED, 0);
+    rig_free(r);
+}
+
 /* The window is that of the scaled option, not the 16 bits. */
 static void a_scaled_window_is_the_whole_one(void)
 {
@@ -174,6 +248,9 @@ int main(void)
     RUN(syn_is_challenged_in_every_state);
     RUN(syn_ack_and_old_syn_are_challenged_too);
     RUN(challenges_are_limited);
+    RUN(challenges_of_all_are_limited);
+    RUN(the_budget_differs_by_secret);
+    RUN(the_default_budget_is_ample);
     RUN(a_scaled_window_is_the_whole_one);
     RUN(reset_of_one_leaves_the_others);
     return TEST_RESULT();
