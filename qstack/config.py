@@ -20,8 +20,8 @@ QUEUES_MAX = 64
 """Most queue pairs of a stack."""
 PRIORITIES = 8
 """Traffic classes: 0 (default, background) to 7 (most urgent)."""
-CONGESTION = ("cubic", "newreno")
-"""Congestion controls: CUBIC (RFC 9438, the default) and NewReno (RFC 5681, RFC 6582)."""
+CONGESTION = ("cubic", "newreno", "dctcp")
+"""Congestion controls: CUBIC (RFC 9438, the default), NewReno (RFC 5681), DCTCP (RFC 8257)."""
 DRIVERS = ("tap", "xsk", "pair")
 _IFNAME_BYTES_MAX = 15
 

@@ -149,7 +149,7 @@ class Server:
         Args:
             port: 1 to 65535.
             priority: Class, 0 (default) to 7 (most urgent).
-            congestion: Congestion control of its connections: "cubic" (default) or "newreno".
+            congestion: Congestion control of its connections: "cubic" (default), "newreno" or "dctcp".
 
         Raises:
             ConfigError: Out of range, an unknown congestion control, or the port has a listener.

@@ -2,7 +2,7 @@
 /* The algorithms of congestion control by name, and what all of them begin with. */
 #include "cc.h"
 
-static const struct qs_cc_ops *const all[] = {&qs_cc_cubic, &qs_cc_newreno};
+static const struct qs_cc_ops *const all[] = {&qs_cc_cubic, &qs_cc_newreno, &qs_cc_dctcp};
 
 #define N_ALL (sizeof all / sizeof all[0])
 

@@ -5,21 +5,14 @@
 
 #include "cc.h"
 
-struct newreno {
-    uint32_t acked; /* octets acknowledged in congestion avoidance since cwnd grew last */
-    uint32_t undo_cwnd, undo_ssthresh; /* before the last loss; undo_cwnd 0: none to undo */
-};
-
-_Static_assert(sizeof(struct newreno) <= QS_CC_PRIVATE_BYTES, "fits");
-
-static struct newreno load(const struct qs_cc *cc)
+static struct qs_reno load(const struct qs_cc *cc)
 {
-    struct newreno n;
+    struct qs_reno n;
     memcpy(&n, cc->private_state, sizeof n);
     return n;
 }
 
-static void store(struct qs_cc *cc, const struct newreno *n)
+static void store(struct qs_cc *cc, const struct qs_reno *n)
 {
     memcpy(cc->private_state, n, sizeof *n);
 }
@@ -36,7 +29,7 @@ static void on_ack(struct qs_cc *cc, const struct qs_cc_ack *a)
      * safe. */
     if (a->flight + a->acked < cc->cwnd / 2)
         return;
-    struct newreno n = load(cc);
+    struct qs_reno n = load(cc);
     if (cc->cwnd < cc->ssthresh) {
         uint32_t limit = 2 * a->mss; /* RFC 3465 section 2.2, L = 2 */
         cc->cwnd = qs_cc_add(cc->cwnd, a->acked < limit ? a->acked : limit);
@@ -54,7 +47,7 @@ static void on_ack(struct qs_cc *cc, const struct qs_cc_ack *a)
 /* RFC 5681 equation 4. */
 static void on_loss(struct qs_cc *cc, uint32_t flight, uint32_t mss)
 {
-    struct newreno n = load(cc);
+    struct qs_reno n = load(cc);
     n.undo_cwnd = cc->cwnd;
     n.undo_ssthresh = cc->ssthresh;
     store(cc, &n);
@@ -69,7 +62,7 @@ static void on_timeout(struct qs_cc *cc, uint32_t flight, uint32_t mss)
 
 static void on_undo(struct qs_cc *cc)
 {
-    struct newreno n = load(cc);
+    struct qs_reno n = load(cc);
     if (n.undo_cwnd == 0)
         return;
     if (cc->cwnd < n.undo_cwnd)

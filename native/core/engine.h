@@ -39,6 +39,7 @@ struct qs_listener {
     uint16_t port;      /* 0: free */
     uint8_t prio;
     uint8_t cc_algo;
+    bool ecn;
 };
 
 enum qs_neigh_state { QS_NEIGH_FREE, QS_NEIGH_INCOMPLETE, QS_NEIGH_VALID };
@@ -357,10 +358,25 @@ void qs_tlp_sent(struct qs_engine *e, struct qs_block *c, bool again, qs_time no
 /* Section 7.4.2. @return true when it repaired a loss, to which congestion control must react. */
 bool qs_tlp_take_ack(struct qs_block *c, const struct qs_segment *s, const struct qs_delivery *d);
 
+/* tcp_ecn.c: RFC 3168 section 6.1. */
+
+/* Does the SYN ask for ECN? */
+bool qs_ecn_asked(const struct qs_segment *s, uint8_t cc_algo);
+/* The answer to ours came. */
+void qs_ecn_take_syn_ack(struct qs_block *c, const struct qs_segment *s);
+/* QS_ECE and QS_CWR of our own SYN. */
+uint8_t qs_ecn_syn_flags(const struct qs_block *c);
+/* A segment that lies in the window may be marked. */
+void qs_ecn_receive(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
+/* An ACK may tell of marks. @return true when it does. */
+bool qs_ecn_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
+
 /* tcp_cc.c: what congestion control is told. */
 
 /* `acked` octets were acknowledged by `s`, not in recovery. */
 void qs_tcp_cc_ack(struct qs_block *c, const struct qs_segment *s, uint32_t acked);
+/* Octets were marked: reduces cwnd. */
+void qs_tcp_cc_marked(struct qs_block *c);
 /* New octets are about to be sent: reduces cwnd when none were for an RTO. */
 void qs_tcp_cc_wake(struct qs_engine *e, struct qs_block *c, qs_time now);
 /* cwnd lets octets out up to `edge`, and no more of those that are there. */
@@ -392,7 +408,8 @@ bool qs_tcp_output(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, 
  * allows. */
 qs_seq qs_tcp_bare_seq(const struct qs_block *c);
 
-/* tcp_reset.c: RST for a segment without a connection, and from a connection's own state. */
+/* tcp_reset.c: RST for a segment
+ * without a connection, and from a connection's own state. */
 void qs_tcp_reset_reply(struct qs_engine *e, const struct qs_segment *s);
 void qs_tcp_reset_conn(struct qs_engine *e, struct qs_block *c);
 

@@ -30,6 +30,7 @@ static enum qs_counter parse_ipv4(struct qs_packet *p, struct qs_cursor c)
         return QS_COUNT_DROP_FRAGMENT;
     /* Options are skipped, never acted on or echoed: RFC 7126. */
     p->v4 = true;
+    p->ecn = h[1] & 3;
     p->hop_limit = h[8];
     p->protocol = h[9];
     p->src = qs_addr_from_v4(h + 12);
@@ -79,6 +80,7 @@ static enum qs_counter parse_ipv6(struct qs_packet *p, struct qs_cursor c)
         return QS_COUNT_DROP_TRUNCATED;
     p->v4 = false;
     p->hop_limit = h[7];
+    p->ecn = h[1] >> 4 & 3;
     p->src = qs_addr_from_v6(h + 8);
     p->dst = qs_addr_from_v6(h + 24);
     if (qs_addr_is_v4(&p->src) || qs_addr_is_v4(&p->dst)) /* ::ffff:0:0/96 is not for the wire */
@@ -120,7 +122,7 @@ uint32_t qs_ip_write(uint8_t *to, const struct qs_ip_out *o)
 {
     if (qs_addr_is_v4(o->dst)) {
         to[0] = 0x45;
-        to[1] = 0;
+        to[1] = o->ecn;
         qs_store16(to + 2, (uint16_t)(QS_IPV4_BYTES + o->payload_bytes));
         qs_store16(to + 4, 0); /* never fragmented, so the ID means nothing: RFC 6864 section 4.1 */
         qs_store16(to + 6, IP_DONT_FRAGMENT);
@@ -132,7 +134,7 @@ uint32_t qs_ip_write(uint8_t *to, const struct qs_ip_out *o)
         qs_csum_store(to + 10, qs_csum_add(0, to, QS_IPV4_BYTES));
         return QS_IPV4_BYTES;
     }
-    qs_store32(to, 0x60000000u);
+    qs_store32(to, 0x60000000u | (uint32_t)o->ecn << 20);
     qs_store16(to + 4, (uint16_t)o->payload_bytes);
     to[6] = o->protocol;
     to[7] = o->hop_limit;

@@ -27,8 +27,14 @@ struct qs_packet {
     uint16_t ethertype;
     uint8_t protocol;
     uint8_t hop_limit;
+    uint8_t ecn; /* QS_ECN_* */
     bool v4;
 };
+
+/* RFC 3168 section 5. */
+#define QS_ECN_NOT_ECT 0
+#define QS_ECN_ECT0 2
+#define QS_ECN_CE 3
 
 /* Takes a frame apart. For ARP `l4` is the ARP message. @return QS_N_COUNTERS when it is fine, else
  * the reason to drop it. */
@@ -44,6 +50,7 @@ struct qs_ip_out {
     uint32_t payload_bytes;
     uint8_t protocol;
     uint8_t hop_limit;
+    uint8_t ecn; /* QS_ECN_* */
 };
 
 /* Writes an IPv4 or IPv6 header, after dst. @return its length. */

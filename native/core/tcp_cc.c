@@ -22,12 +22,27 @@ void qs_tcp_cc_ack(struct qs_block *c, const struct qs_segment *s, uint32_t acke
         .rtt_ns = echoed_rtt(c, s),
         .una = c->snd_una,
         .max = c->snd_max,
+        .marked = c->flags & QS_CF_ECN && s->flags & QS_ECE,
         .full = c->flags & QS_CF_CWND_FULL,
         .now = s->arrived,
     };
     if (qs_seq_le(c->cc_edge, c->snd_una))
         c->flags &= ~QS_CF_CWND_FULL;
-    qs_cc_ops(c->cc_algo)->on_ack(&c->cc, &a);
+    const struct qs_cc_ops *ops = qs_cc_ops(c->cc_algo);
+    if (!a.marked || ops->on_mark)
+        ops->on_ack(&c->cc, &a);
+}
+
+void qs_tcp_cc_marked(struct qs_block *c)
+{
+    const struct qs_cc_ops *ops = qs_cc_ops(c->cc_algo);
+    uint32_t flight = qs_min_u32(qs_seq_span(c->snd_una, c->snd_max), c->cc.cwnd);
+    if (ops->on_mark) {
+        ops->on_mark(&c->cc, flight, c->mss);
+        return;
+    }
+    ops->on_loss(&c->cc, flight, c->mss);
+    c->cc.cwnd = qs_min_u32(c->cc.cwnd, c->cc.ssthresh);
 }
 
 void qs_tcp_cc_full(struct qs_block *c, qs_seq edge)

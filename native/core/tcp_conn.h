@@ -37,6 +37,11 @@
 #define QS_CF_CWND_FULL (1u << 20)   /* cwnd kept octets back while those up to cc_edge are out */
 #define QS_CF_HALF_OPEN (1u << 28)   /* counts among the half-open ones of its listener */
 
+#define QS_CF_ECN (1u << 21)         /* ECN is asked for or agreed on, RFC 3168 section 6.1.1 */
+#define QS_CF_ECN_ECHO (1u << 22)    /* our ACKs have ECE */
+#define QS_CF_ECN_CWR (1u << 23)     /* the next new octets are to say that cwnd was reduced */
+#define QS_CF_ECN_REDUCED (1u << 24) /* it was, for octets up to cwr_end */
+
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };
 
@@ -130,6 +135,7 @@ struct qs_block {
     uint8_t reo_wnd_mult, reo_wnd_persist; /* RFC 8985 section 6.2 step 4 */
     uint32_t loss_flags;                   /* QS_LF_* */
     qs_tick t_loss;                        /* deadline of RACK, or with QS_LF_PTO of the probe */
+    qs_seq cwr_end;                        /* with QS_CF_ECN_REDUCED */
     uint32_t undo_ts; /* with QS_LF_UNDO: our timestamp in the first retransmission; 0: none yet */
 
     /* line 6 */

@@ -17,14 +17,14 @@ static struct qs_cookie_tuple tuple_of(const struct qs_segment *s, qs_seq peer_i
 }
 
 /* Options of the SYN that a cookie can carry: what is not remembered must not be agreed on. */
-static struct qs_cookie_syn syn_of(const struct qs_segment *s)
+static struct qs_cookie_syn syn_of(const struct qs_segment *s, const struct qs_listener *l)
 {
     return (struct qs_cookie_syn){
         .mss = s->mss ? s->mss : qs_tcp_default_mss(s->packet->v4),
         .wscale = s->has_ts ? s->wscale : (int8_t)-1,
         .has_ts = s->has_ts,
         .sack_ok = s->has_ts && s->sack_ok,
-        .ecn = false, /* not negotiated by this engine */
+        .ecn = s->has_ts && l->ecn && qs_ecn_asked(s, l->cc_algo),
     };
 }
 
@@ -36,14 +36,14 @@ void qs_tcp_send_cookie(struct qs_engine *e, uint16_t listener, const struct qs_
         return;
     }
     struct qs_cookie_tuple t = tuple_of(s, s->seq);
-    struct qs_cookie_syn syn = syn_of(s);
+    struct qs_cookie_syn syn = syn_of(s, &e->listeners[listener]);
     struct qs_tcp_out o = {
         .seq = qs_cookie_make(&e->cookie_key, &t, &syn, s->arrived),
         .ack = qs_seq_add(s->seq, 1),
         .src_port = s->dst_port,
         .dst_port = s->src_port,
         .wnd = (uint16_t)qs_min_u32(e->opts.rcvbuf_bytes, UINT16_MAX),
-        .flags = QS_SYN | QS_ACK,
+        .flags = QS_SYN | QS_ACK | (syn.ecn ? QS_ECE : 0),
         .mss = qs_tcp_own_mss_to(e, t.remote),
         .wscale = (int8_t)(syn.wscale < 0 ? -1 : qs_tcp_own_wscale(e)),
         .has_ts = syn.has_ts,
@@ -79,6 +79,8 @@ static void remember(struct qs_engine *e, struct qs_block *c, const struct qs_se
     first.wscale = syn->wscale;
     first.sack_ok = syn->sack_ok;
     qs_tcp_take_syn(e, c, &first);
+    if (syn->ecn)
+        c->flags |= QS_CF_ECN;
     c->rcv_adv = qs_seq_add(c->rcv_nxt, qs_min_u32(e->opts.rcvbuf_bytes, UINT16_MAX));
     c->snd_una = c->recover = qs_seq_add(s->ack, (uint32_t)-1);
     c->snd_nxt = c->snd_max = s->ack;

@@ -68,6 +68,8 @@ static void accept_syn(struct qs_engine *e, uint16_t listener, const struct qs_s
         return;
     qs_half_open_begin(e, c, cells);
     qs_tcp_take_syn(e, c, s); /* octets in a SYN are not taken: the peer sends them again */
+    if (e->listeners[listener].ecn && qs_ecn_asked(s, c->cc_algo))
+        c->flags |= QS_CF_ECN;
     qs_tcp_set_state(c, QS_TCP_SYN_RECEIVED);
     qs_block_ready(e, c);
 }
@@ -129,6 +131,7 @@ int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o)
         .port = o->port,
         .prio = o->prio,
         .cc_algo = (uint8_t)cc_algo,
+        .ecn = !o->no_ecn,
     };
     if (at >= e->n_listeners)
         e->n_listeners = at + 1;

@@ -136,5 +136,6 @@ void qs_tcp_segment_arrives(struct qs_engine *e, struct qs_block *c, const struc
     note_timestamp(c, s);
     if (!qs_tcp_take_ack(e, c, s)) /* fifth */
         return;
+    qs_ecn_receive(e, c, s);
     qs_tcp_take_text(e, c, s); /* sixth, urgent data, is in line; seventh and eighth */
 }

@@ -12,6 +12,7 @@ struct plan {
     uint32_t len;              /* octets of payload */
     uint8_t flags;             /* QS_SYN, QS_FIN, QS_PSH; ACK is added */
     struct qs_bytes_pos *from; /* place of the payload in c->tx; moved */
+    uint8_t ecn;               /* QS_ECN_* of the packet */
 };
 
 static uint32_t ip_bytes(const struct qs_block *c)
@@ -67,6 +68,7 @@ static struct qs_tcp_out header_of(struct qs_engine *e, struct qs_block *c, cons
         o.ack = c->rcv_nxt;
     }
     if (syn) {
+        o.flags |= qs_ecn_syn_flags(c);
         uint32_t wnd =
             qs_min_u32(e->opts.rcvbuf_bytes, UINT16_MAX); /* RFC 7323 section 2.2: not scaled */
         c->rcv_adv = qs_seq_add(c->rcv_nxt, wnd);
@@ -75,6 +77,8 @@ static struct qs_tcp_out header_of(struct qs_engine *e, struct qs_block *c, cons
         if (c->flags & QS_CF_WSCALE)
             o.wscale = (int8_t)qs_tcp_own_wscale(e);
     } else {
+        if (c->flags & QS_CF_ECN_ECHO)
+            o.flags |= QS_ECE;
         o.wnd = (uint16_t)(qs_tcp_window(e, c) >> c->rcv_wscale);
         o.n_sacks = (uint8_t)qs_tcp_sacks(c, o.sacks, sacks_max(c));
     }
@@ -119,7 +123,7 @@ static void write_frame(struct qs_engine *e, struct qs_block *c, struct qs_frame
                  ip == QS_IPV4_BYTES ? QS_ETHERTYPE_IPV4 : QS_ETHERTYPE_IPV6);
     qs_ip_write(f->data + QS_ETH_BYTES,
                 &(struct qs_ip_out){qs_block_local(e, c), &c->remote, header + p->len, QS_PROTO_TCP,
-                                    QS_HOP_LIMIT});
+                                    QS_HOP_LIMIT, p->ecn});
     f->len = QS_ETH_BYTES + ip + header + p->len;
     f->flags = 0;
     f->gso_bytes = 0;
@@ -203,7 +207,7 @@ static bool send_again(struct qs_engine *e, struct qs_block *c, struct qs_frame 
     if (len == 0 && !fin)
         return false;
     struct qs_bytes_pos from = qs_bytes_find(&e->pool, &c->tx, 0);
-    struct plan p = {c->snd_una, len, fin ? QS_FIN | QS_PSH : QS_PSH, &from};
+    struct plan p = {c->snd_una, len, fin ? QS_FIN | QS_PSH : QS_PSH, &from, 0};
     if (c->tx.len > len || c->flags & QS_CF_FIN_QUEUED)
         qs_block_ready(e, c); /* there may be new data behind it */
     return send(e, c, f, &p, now);
@@ -227,7 +231,7 @@ static bool send_record(struct qs_engine *e, struct qs_block *c, struct qs_frame
     bool fin = c->flags & QS_CF_FIN_SENT && qs_seq_eq(r->end, c->snd_max);
     uint32_t offset = qs_seq_span(c->snd_una, r->seq);
     struct qs_bytes_pos from = qs_bytes_find(&e->pool, &c->tx, offset);
-    struct plan p = {r->seq, len - (fin ? 1 : 0), fin ? QS_FIN | QS_PSH : QS_PSH, &from};
+    struct plan p = {r->seq, len - (fin ? 1 : 0), fin ? QS_FIN | QS_PSH : QS_PSH, &from, 0};
     qs_sent_again(c, r, now);
     if (offset == 0)
         qs_tcp_start_rexmt(e, c, now); /* it has the time of a segment that was sent first */
@@ -325,6 +329,17 @@ static void start_persist(struct qs_engine *e, struct qs_block *c, qs_time now)
     qs_tcp_start_rexmt(e, c, now);
 }
 
+/* RFC 3168 section 6.1.5: new octets only, not what is sent again. */
+static void mark_capable(struct qs_block *c, struct plan *p)
+{
+    if (p->len == 0 || qs_seq_lt(p->seq, c->snd_max))
+        return;
+    p->ecn = QS_ECN_ECT0;
+    if (c->flags & QS_CF_ECN_CWR)
+        p->flags |= QS_CWR;
+    c->flags &= ~QS_CF_ECN_CWR;
+}
+
 /* New octets left, which may have been a loss probe. */
 static void new_is_out(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
@@ -349,6 +364,8 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
     uint32_t usable = usable_window(c, sent);
     uint32_t len = qs_min_u32(qs_min_u32(unsent, usable), frame_max(e, c, f));
     uint32_t full = full_segment(c);
+    if (c->flags & QS_CF_ECN_CWR)
+        len = qs_min_u32(len, full); /* each segment of a longer one would say CWR */
     if (len < unsent && len > full)
         len -= len % full; /* only the last segment is short */
     /* RFC 9293 section 3.8.6.2.1: no small segment while a larger one may become possible. */
@@ -364,9 +381,11 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
     }
     if (c->flags & QS_CF_SACK && !qs_sent_room(&e->sent, c))
         return false; /* an ACK will make room */
-    struct plan p = {c->snd_nxt, len, 0, len ? place(e, c) : NULL};
+    struct plan p = {c->snd_nxt, len, 0, len ? place(e, c) : NULL, 0};
+    if (c->flags & QS_CF_ECN)
+        mark_capable(c, &p);
     if (len == unsent)
-        p.flags = QS_PSH;
+        p.flags |= QS_PSH;
     if (fin)
         p.flags |= QS_FIN;
     qs_seq end = qs_seq_add(c->snd_nxt, len + (fin ? 1 : 0));

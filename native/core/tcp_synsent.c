@@ -87,6 +87,8 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
     c->mss = qs_tcp_own_mss(e, c);
     c->flags =
         QS_CF_TS | QS_CF_WSCALE | QS_CF_SACK; /* offered; what the peer does not answer is off */
+    if (o->ecn || qs_cc_ops(c->cc_algo)->exact_ce)
+        c->flags |= QS_CF_ECN;
     e->now = now;
     e->opened = true;
     qs_block_enter(e, c);
@@ -120,9 +122,11 @@ void qs_tcp_syn_sent(struct qs_engine *e, struct qs_block *c, const struct qs_se
     c->flags &= ~(QS_CF_TS | QS_CF_WSCALE | QS_CF_SACK);
     qs_tcp_take_syn(e, c, s); /* fourth */
     if (ack_fits) {
+        qs_ecn_take_syn_ack(c, s);
         qs_tcp_established(e, c, s);
         c->flags |= QS_CF_ACK_NOW;
-    } else { /* simultaneous open, RFC 9293 figure 7 */
+    } else {                    /* simultaneous open, RFC 9293 figure 7 */
+        c->flags &= ~QS_CF_ECN; /* RFC 3168 section 6.1.1: both asked, neither answered */
         qs_tcp_set_state(c, QS_TCP_SYN_RECEIVED);
         c->snd_nxt = c->snd_una; /* our SYN again, with the ACK */
     }

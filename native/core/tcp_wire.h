@@ -21,6 +21,8 @@
 #define QS_PSH 0x08u
 #define QS_ACK 0x10u
 #define QS_URG 0x20u
+#define QS_ECE 0x40u
+#define QS_CWR 0x80u
 
 struct qs_segment {
     qs_seq seq, ack;

@@ -20,7 +20,8 @@ struct wire_tcp {
     uint16_t src_port, dst_port;
     uint32_t seq, ack, len; /* as on the wire, not relative */
     uint16_t wnd;
-    char flags[8];       /* of "FSRPU." in this order, and E, W */
+    uint8_t ecn;         /* bits of the IP header, RFC 3168 section 5 */
+    char flags[12];      /* of "FSRPU.EW" in this order */
     char opts[160];      /* as frame_options() takes them */
     const uint8_t *data; /* payload */
 };

@@ -263,6 +263,7 @@ void rig_build(const struct rig *r, struct frame *f, const struct seg *s)
         .len = s->len,
         .wnd = s->wnd ? s->wnd : r->wnd,
         .data = data,
+        .ecn = s->ecn,
     };
     for (uint32_t i = 0; i < s->len; i++)
         data[i] = octet(s->seq - 1 + i, FROM_PEER);
@@ -311,7 +312,7 @@ static bool fits(const struct rig *r, const struct seg *s)
 {
     const struct wire_tcp *t = &r->last;
     if (strcmp(t->flags, s->flags) != 0 || t->seq != s->seq || t->len != s->len ||
-        t->ack != s->ack || (s->wnd && t->wnd != s->wnd) ||
+        t->ack != s->ack || t->ecn != s->ecn || (s->wnd && t->wnd != s->wnd) ||
         t->dst_port != (s->peer_port ? s->peer_port : RIG_PEER_PORT) ||
         t->src_port != (s->port ? s->port : RIG_PORT) ||
         (s->opts && !text_matches(t->opts, s->opts)))
@@ -325,8 +326,8 @@ static bool fits(const struct rig *r, const struct seg *s)
 static void print_last(const struct rig *r, uint64_t left_ns)
 {
     const struct wire_tcp *t = &r->last;
-    fprintf(stderr, "left at %.3f ms: %s seq %u len %u ack %u wnd %u ports %u > %u <%s>\n",
-            (double)(left_ns - r->start_ns) / 1e6, t->flags, t->seq, t->len, t->ack, t->wnd,
+    fprintf(stderr, "left at %.3f ms: %s seq %u len %u ack %u wnd %u ecn %u ports %u > %u <%s>\n",
+            (double)(left_ns - r->start_ns) / 1e6, t->flags, t->seq, t->len, t->ack, t->wnd, t->ecn,
             t->src_port, t->dst_port, t->opts);
 }
 

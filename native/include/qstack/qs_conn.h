@@ -47,7 +47,9 @@ struct qs_listen_opts {
     uint32_t half_open_prefix_max; /**< of those, most from one /24 (IPv4) or /64 (IPv6);
                                         0: a quarter */
     uint64_t user;                 /**< given back in every event until qs_conn_set_user() */
-    const char *cc; /**< congestion control: "cubic", "newreno", or NULL for "cubic"; borrowed */
+    const char *cc; /**< congestion control: "cubic", "newreno", "dctcp", or NULL for "cubic";
+                         borrowed */
+    bool no_ecn;    /**< ECN (RFC 3168) is not agreed to when a peer asks for it */
 };
 
 /** Defaults: any address, class 0, backlog 4,096, 1,024 half-open, CUBIC. */
@@ -70,7 +72,8 @@ struct qs_open_opts {
     uint16_t remote_port; /**< host byte order, [1, 65535] */
     uint8_t prio;         /**< class, [0, 7] */
     uint64_t user;        /**< given back in every event */
-    const char *cc;       /**< as in qs_listen_opts */
+    const char *cc;       /**< as in qs_listen_opts; "dctcp" asks for ECN */
+    bool ecn;             /**< asks for ECN, RFC 3168 */
 };
 
 QS_API void qs_open_opts_init(struct qs_open_opts *o);
@@ -171,6 +174,7 @@ struct qs_conn_info {
     uint32_t cwnd_octets, ssthresh_octets;
     qs_dur srtt, rttvar, rto; /**< RFC 6298 */
     uint32_t retransmits;     /**< segments sent again */
+    bool ecn;                 /**< agreed on */
     const char *cc;           /**< congestion control; a string that is never freed */
 };
 

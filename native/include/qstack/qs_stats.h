@@ -30,6 +30,7 @@ extern "C" {
     X(LOSS_PROBES, loss_probes, "tail loss probes sent, RFC 8985 section 7")                       \
     X(LOSSES_UNDONE, losses_undone, "recoveries and timeouts that were for nothing")               \
     X(SACKS_RENEGED, sacks_reneged, "peers that dropped what they had acknowledged by SACK")       \
+    X(ECN_REDUCTIONS, ecn_reductions, "windows reduced for marks of congestion, RFC 3168")         \
     X(WINDOW_PROBES, window_probes, "zero window probes sent")                                     \
     X(OUT_OF_ORDER, out_of_order, "segments kept ahead of a hole")                                 \
     X(CHALLENGE_ACKS, challenge_acks, "ACKs sent under RFC 5961")                                  \

@@ -288,7 +288,7 @@ static void odd_flags_on_a_syn_do_no_harm(void)
         struct rig *r = rig_new(NULL, false);
         rig_listen(r);
         IN(0, flags[i], 0, 0, 0, .opts = "mss 1000");
-        OUT(0, "S.", 0, 0, 1);
+        OUT(0, i == 0 ? "S.E" : "S.", 0, 0, 1);
         rig_free(r);
     }
 }
