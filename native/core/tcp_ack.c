@@ -97,7 +97,9 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
     bool fin_acked = drop_acked(e, c, acked);
     c->backoff = 0;
     c->dupacks = 0;
-    c->flags &= ~QS_CF_PROBE;
+    c->flags &= ~(QS_CF_PROBE | QS_CF_UNREACH);
+    if (c->flags & QS_CF_PMTU_WAIT)
+        qs_tcp_pmtu_acked(e, c);
     if (c->flags & QS_CF_RECOVERY)
         ack_in_recovery(e, c, acked);
     else
@@ -125,6 +127,8 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
 static void enter_recovery(struct qs_engine *e, struct qs_block *c)
 {
     if (qs_seq_lt(c->snd_una, c->recover)) /* these ACKs may stem from what a timeout sent again */
+        return;
+    if (qs_tcp_pmtu_probe_lost(e, c))
         return;
     c->recover = c->snd_max;
     c->flags |= QS_CF_RECOVERY | QS_CF_REXMIT_ONE;

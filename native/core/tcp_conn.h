@@ -35,12 +35,30 @@
 #define QS_CF_DSACK (1u << 19)       /* the next ACK tells of `dsack`, RFC 2883 */
 #define QS_CF_CWND_FULL (1u << 20)   /* cwnd kept octets back while those up to cc_edge are out */
 
+#define QS_CF_UNREACH (1u << 27)   /* ICMP says that octets which are out do not get there */
+#define QS_CF_PMTU_WAIT (1u << 28) /* pmtu.test_len or pmtu.claimed waits for an ACK or a timeout  \
+                                    */
+#define QS_CF_PMTU_LOW (1u << 29)  /* mss is below pmtu.mss_max */
+#define QS_CF_PMTU_PROVEN (1u << 30) /* a segment of mss octets was acknowledged */
+
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };
 
 /* Place in a doubly linked list of blocks. */
 struct qs_link {
     uint32_t next, prev;
+};
+
+/* What is known of the path MTU, in octets of payload as qs_block.mss: tcp_pmtu.c. */
+struct qs_pmtu {
+    qs_seq test_seq;    /* first octet of the segment whose ACK proves its size */
+    qs_seq claimed_seq; /* what the report was about */
+    uint16_t test_len;  /* octets of that segment, more than mss in a probe; 0: none is out */
+    uint16_t claimed;   /* a report that is believed when the timer expires; 0: none */
+    uint16_t mss_max;   /* what interface and peer allow */
+    uint16_t next;      /* size to try next; 0: none until `since` is long ago */
+    uint16_t bad;       /* smallest size that is known not to get through */
+    uint16_t since;     /* when mss was lowered or the search ended, low bits of qs_ts_age() */
 };
 
 struct qs_block {
@@ -96,6 +114,7 @@ struct qs_block {
     qs_seq rcv_fin;     /* with QS_CF_FIN_ARRIVED */
     qs_tick challenged; /* last answer to a segment that was not acceptable */
     uint32_t retransmits;
+    struct qs_pmtu pmtu;
 
     /* line 4 */
     _Alignas(64) struct qs_cc cc;

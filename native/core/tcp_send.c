@@ -12,6 +12,7 @@ struct plan {
     uint32_t len;              /* octets of payload */
     uint8_t flags;             /* QS_SYN, QS_FIN, QS_PSH; ACK is added */
     struct qs_bytes_pos *from; /* place of the payload in c->tx; moved */
+    bool probe;                /* of the path MTU: one segment, larger than full */
 };
 
 static uint32_t ip_bytes(const struct qs_block *c)
@@ -111,7 +112,7 @@ static void write_frame(struct qs_engine *e, struct qs_block *c, struct qs_frame
     f->gso_bytes = 0;
     f->prio = c->prio;
     uint32_t full = c->mss - qs_tcp_sack_bytes(o.n_sacks);
-    if (p->len > full) {
+    if (p->len > full && !p->probe) {
         f->flags = QS_FRAME_GSO;
         f->gso_bytes = (uint16_t)full;
     }
@@ -189,7 +190,8 @@ static bool send_again(struct qs_engine *e, struct qs_block *c, struct qs_frame 
     if (len == 0 && !fin)
         return false;
     struct qs_bytes_pos from = qs_bytes_find(&e->pool, &c->tx, 0);
-    struct plan p = {c->snd_una, len, fin ? QS_FIN | QS_PSH : QS_PSH, &from};
+    struct plan p = {
+        .seq = c->snd_una, .len = len, .flags = fin ? QS_FIN | QS_PSH : QS_PSH, .from = &from};
     if (c->tx.len > len || c->flags & QS_CF_FIN_QUEUED)
         qs_block_ready(e, c); /* there may be new data behind it */
     return send(e, c, f, &p, now);
@@ -256,6 +258,24 @@ static void start_persist(struct qs_engine *e, struct qs_block *c, qs_time now)
     qs_tcp_start_rexmt(e, c, now);
 }
 
+/* One segment of new data that is larger than those that are known to get through. */
+static bool send_size_probe(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
+                            qs_time now)
+{
+    uint32_t sent = qs_seq_span(c->snd_una, c->snd_nxt);
+    if (sent > c->tx.len)
+        return false;
+    uint32_t len = qs_tcp_pmtu_probe(e, c, c->tx.len - sent, usable_window(c, sent));
+    if (len == 0)
+        return false;
+    struct plan p = {.seq = c->snd_nxt, .len = len, .from = place(e, c), .probe = true};
+    qs_tcp_pmtu_test(c, p.seq, len);
+    qs_count(e, QS_COUNT_PMTU_PROBES);
+    c->snd_nxt = qs_seq_add(c->snd_nxt, len);
+    qs_block_ready(e, c); /* there is more behind it */
+    return send(e, c, f, &p, now);
+}
+
 /* New data, or after a timeout what follows SND.NXT again; FIN with the last octet. */
 static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
 {
@@ -285,11 +305,13 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
             start_persist(e, c, now);
         return false;
     }
-    struct plan p = {c->snd_nxt, len, 0, len ? place(e, c) : NULL};
+    struct plan p = {.seq = c->snd_nxt, .len = len, .from = len ? place(e, c) : NULL};
     if (len == unsent)
         p.flags = QS_PSH;
     if (fin)
         p.flags |= QS_FIN;
+    if (len >= full && !(c->flags & (QS_CF_PMTU_PROVEN | QS_CF_PMTU_WAIT)))
+        qs_tcp_pmtu_test(c, p.seq, c->mss);
     send(e, c, f, &p, now);
     c->snd_nxt = qs_seq_add(c->snd_nxt, len + (fin ? 1 : 0));
     if (len < unsent)
@@ -313,6 +335,8 @@ static bool choose(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, 
         if (c->flags & QS_CF_REXMIT_ONE && send_again(e, c, f, now))
             return true;
         if (c->flags & QS_CF_PROBE && send_probe(e, c, f, now))
+            return true;
+        if (c->flags & QS_CF_PMTU_LOW && send_size_probe(e, c, f, now))
             return true;
         if (send_new(e, c, f, now))
             return true;
