@@ -345,10 +345,15 @@ bool qs_tcp_pmtu_timeout(struct qs_engine *e, struct qs_block *c);
 /* The segment at SND.UNA is lost. @return true when that was a probe, which is all taken care of:
  * its loss says nothing about congestion. */
 bool qs_tcp_pmtu_probe_lost(struct qs_engine *e, struct qs_block *c);
-/* With QS_CF_PMTU_LOW: octets of a probe to send next, or 0. `unsent` are there, `usable` allowed.
- */
+/* With QS_CF_PMTU_AGAIN: octets at c->pmtu.test_seq to send again, or 0; the flag is off then. */
+uint32_t qs_tcp_pmtu_again(struct qs_block *c);
+/* `len` octets at `seq` leave again, in segments of c->mss: what they were in before is not tested
+ * any more. */
+void qs_tcp_pmtu_resent(struct qs_engine *e, struct qs_block *c, qs_seq seq, uint32_t len);
+/* With QS_CF_PMTU_LOW: octets of a probe to send next, or 0. `unsent` are there, and `window` may
+ * be out at once. */
 uint32_t qs_tcp_pmtu_probe(struct qs_engine *e, struct qs_block *c, uint32_t unsent,
-                           uint32_t usable);
+                           uint32_t window);
 /* A segment of `len` octets leaves at `seq` whose ACK will prove its size. */
 void qs_tcp_pmtu_test(struct qs_block *c, qs_seq seq, uint32_t len);
 

@@ -35,11 +35,14 @@
 #define QS_CF_DSACK (1u << 19)       /* the next ACK tells of `dsack`, RFC 2883 */
 #define QS_CF_CWND_FULL (1u << 20)   /* cwnd kept octets back while those up to cc_edge are out */
 
-#define QS_CF_UNREACH (1u << 27)   /* ICMP says that octets which are out do not get there */
-#define QS_CF_PMTU_WAIT (1u << 28) /* pmtu.test_len or pmtu.claimed waits for an ACK or a timeout  \
-                                    */
-#define QS_CF_PMTU_LOW (1u << 29)  /* mss is below pmtu.mss_max */
+#define QS_CF_UNREACH (1u << 27) /* ICMP says that octets which are out do not get there */
+#define QS_CF_PMTU_WAIT                                                                            \
+    (1u << 28)                    /* pmtu.test_len or pmtu.claimed waits for an ACK or a timeout   \
+                                   */
+#define QS_CF_PMTU_LOW (1u << 29) /* mss is below pmtu.mss_max */
 #define QS_CF_PMTU_PROVEN (1u << 30) /* a segment of mss octets was acknowledged */
+#define QS_CF_PMTU_AGAIN                                                                           \
+    (1u << 31) /* a probe is lost: pmtu.test_* is what of it is to be sent again */
 
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };

@@ -42,7 +42,7 @@ static uint16_t age(qs_time t)
 
 void qs_tcp_pmtu_start(struct qs_block *c)
 {
-    c->flags &= ~(QS_CF_PMTU_WAIT | QS_CF_PMTU_LOW | QS_CF_PMTU_PROVEN);
+    c->flags &= ~(QS_CF_PMTU_WAIT | QS_CF_PMTU_LOW | QS_CF_PMTU_PROVEN | QS_CF_PMTU_AGAIN);
     c->pmtu = (struct qs_pmtu){.mss_max = c->mss};
 }
 
@@ -51,7 +51,7 @@ void qs_tcp_pmtu_start(struct qs_block *c)
 static void forget_waiting(struct qs_block *c)
 {
     c->pmtu.test_len = c->pmtu.claimed = 0;
-    c->flags &= ~QS_CF_PMTU_WAIT;
+    c->flags &= ~(QS_CF_PMTU_WAIT | QS_CF_PMTU_AGAIN);
 }
 
 static void lower(struct qs_block *c, uint32_t mss, qs_time now)
@@ -129,19 +129,33 @@ static uint32_t reported_packet(const struct qs_block *c, const struct qs_icmp_e
     return qs_max_u32(mtu, PACKET_MIN_V4);
 }
 
-/* The probe is out and was refused, while segments of c->mss still get through. */
+static bool probe_out(const struct qs_block *c)
+{
+    return (c->flags & (QS_CF_PMTU_WAIT | QS_CF_PMTU_AGAIN)) == QS_CF_PMTU_WAIT &&
+           c->pmtu.test_len > c->mss;
+}
+
+/* The octets of the probe, and nothing else, go out again. They count as outstanding all the time,
+ * and duplicates that tell of their loss are no reason for a second recovery. */
+static void send_probe_again(struct qs_engine *e, struct qs_block *c)
+{
+    c->recover = c->snd_max;
+    c->dupacks = 0;
+    c->flags = (c->flags & ~QS_CF_RTT_TIMED) | QS_CF_PMTU_AGAIN;
+    qs_block_ready(e, c);
+    qs_tcp_start_rexmt(e, c, e->now);
+}
+
+/* The probe was refused, while segments of c->mss still get through. */
 static bool probe_refused(struct qs_engine *e, struct qs_block *c, uint32_t claimed, qs_seq seq)
 {
     struct qs_pmtu *m = &c->pmtu;
-    if (m->test_len <= claimed || claimed < c->mss || !qs_seq_eq(seq, m->test_seq))
+    if (!probe_out(c) || m->test_len <= claimed || claimed < c->mss || !qs_seq_eq(seq, m->test_seq))
         return false;
-    m->test_len = 0;
-    if (!m->claimed)
-        c->flags &= ~QS_CF_PMTU_WAIT;
     m->bad = (uint16_t)(claimed + 1);
     m->next = claimed > c->mss ? (uint16_t)claimed : 0;
     m->since = age(e->now);
-    send_all_again(e, c);
+    send_probe_again(e, c);
     return true;
 }
 
@@ -190,26 +204,21 @@ static void proven(struct qs_engine *e, struct qs_block *c, uint16_t size)
 void qs_tcp_pmtu_acked(struct qs_engine *e, struct qs_block *c)
 {
     struct qs_pmtu *m = &c->pmtu;
-    if (m->test_len && qs_seq_le(qs_seq_add(m->test_seq, m->test_len), c->snd_una)) {
+    bool again = c->flags & QS_CF_PMTU_AGAIN;
+    if (m->test_len && !again && qs_seq_le(qs_seq_add(m->test_seq, m->test_len), c->snd_una)) {
         uint16_t size = m->test_len;
         m->test_len = 0;
         proven(e, c, size);
     }
     if (m->claimed && qs_seq_lt(m->claimed_seq, c->snd_una))
         m->claimed = 0; /* it got through: the report was false */
-    if (!m->test_len && !m->claimed)
+    if ((!m->test_len || again) && !m->claimed)
         c->flags &= ~QS_CF_PMTU_WAIT;
-}
-
-static bool probe_out(const struct qs_block *c)
-{
-    return c->flags & QS_CF_PMTU_WAIT && c->pmtu.test_len > c->mss;
 }
 
 static void probe_failed(struct qs_engine *e, struct qs_block *c)
 {
     c->pmtu.bad = c->pmtu.test_len;
-    forget_waiting(c);
     search_on(c, e->now);
 }
 
@@ -218,8 +227,30 @@ bool qs_tcp_pmtu_probe_lost(struct qs_engine *e, struct qs_block *c)
     if (!probe_out(c) || !qs_seq_eq(c->snd_una, c->pmtu.test_seq))
         return false;
     probe_failed(e, c);
-    send_all_again(e, c);
+    send_probe_again(e, c);
     return true;
+}
+
+void qs_tcp_pmtu_resent(struct qs_engine *e, struct qs_block *c, qs_seq seq, uint32_t len)
+{
+    const struct qs_pmtu *m = &c->pmtu;
+    if (!probe_out(c) || !qs_seq_lt(seq, qs_seq_add(m->test_seq, m->test_len)) ||
+        !qs_seq_lt(m->test_seq, qs_seq_add(seq, len)))
+        return;
+    probe_failed(e, c);
+    forget_waiting(c);
+}
+
+uint32_t qs_tcp_pmtu_again(struct qs_block *c)
+{
+    struct qs_pmtu *m = &c->pmtu;
+    qs_seq end = qs_seq_add(m->test_seq, m->test_len);
+    if (qs_seq_lt(m->test_seq, c->snd_una))
+        m->test_seq = qs_seq_lt(c->snd_una, end) ? c->snd_una : end;
+    m->test_len = (uint16_t)qs_seq_span(m->test_seq, end);
+    if (m->test_len == 0 || qs_seq_span(c->snd_una, end) > c->snd_wnd) /* then the timer does it */
+        forget_waiting(c);
+    return m->test_len;
 }
 
 /* Expiries in a row although the neighbour is there, and full segments are what is out. */
@@ -247,8 +278,10 @@ bool qs_tcp_pmtu_timeout(struct qs_engine *e, struct qs_block *c)
         believe(e, c);
         return true;
     }
-    if (probe_out(c)) {
+    if (probe_out(c))
         probe_failed(e, c);
+    if (c->pmtu.test_len > c->mss || c->flags & QS_CF_PMTU_AGAIN) {
+        forget_waiting(c);
         return false;
     }
     uint32_t base = is_v4(c) ? MSS_BASE_V4 : PACKET_MIN_V6 - overhead(c);
@@ -263,7 +296,7 @@ bool qs_tcp_pmtu_timeout(struct qs_engine *e, struct qs_block *c)
 /* ---- larger segments ---- */
 
 uint32_t qs_tcp_pmtu_probe(struct qs_engine *e, struct qs_block *c, uint32_t unsent,
-                           uint32_t usable)
+                           uint32_t window)
 {
     struct qs_pmtu *m = &c->pmtu;
     if (m->next == 0) {
@@ -272,12 +305,12 @@ uint32_t qs_tcp_pmtu_probe(struct qs_engine *e, struct qs_block *c, uint32_t uns
         search_anew(c);
     }
     /* Only when nothing else is lost or sent again, so that the loss of a probe is seen as such. */
-    const uint32_t not_now = QS_CF_RECOVERY | QS_CF_PMTU_WAIT | QS_CF_DSACK;
+    const uint32_t not_now = QS_CF_RECOVERY | QS_CF_PMTU_WAIT | QS_CF_PMTU_AGAIN | QS_CF_DSACK;
     bool calm = (c->flags & (not_now | QS_CF_PMTU_PROVEN)) == QS_CF_PMTU_PROVEN && !c->dupacks &&
                 !c->backoff && !c->n_sacks && qs_seq_eq(c->snd_nxt, c->snd_max) &&
                 qs_seq_le(c->recover, c->snd_una);
     uint32_t needed = m->next + AFTER_PROBE * c->mss;
-    return calm && unsent >= needed && usable >= needed ? m->next : 0;
+    return calm && unsent >= needed && window >= needed ? m->next : 0;
 }
 
 void qs_tcp_pmtu_test(struct qs_block *c, qs_seq seq, uint32_t len)

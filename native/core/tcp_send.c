@@ -189,6 +189,8 @@ static bool send_again(struct qs_engine *e, struct qs_block *c, struct qs_frame 
     bool fin = c->flags & QS_CF_FIN_SENT && len == c->tx.len;
     if (len == 0 && !fin)
         return false;
+    if (c->flags & QS_CF_PMTU_WAIT)
+        qs_tcp_pmtu_resent(e, c, c->snd_una, len);
     struct qs_bytes_pos from = qs_bytes_find(&e->pool, &c->tx, 0);
     struct plan p = {
         .seq = c->snd_una, .len = len, .flags = fin ? QS_FIN | QS_PSH : QS_PSH, .from = &from};
@@ -258,15 +260,35 @@ static void start_persist(struct qs_engine *e, struct qs_block *c, qs_time now)
     qs_tcp_start_rexmt(e, c, now);
 }
 
-/* One segment of new data that is larger than those that are known to get through. */
-static bool send_size_probe(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
-                            qs_time now)
+/* Octets of a probe that was too large, in full segments. */
+static bool send_probe_again(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
+                             qs_time now)
+{
+    uint32_t left = qs_tcp_pmtu_again(c), len = qs_min_u32(left, full_segment(c));
+    if (len == 0)
+        return false;
+    qs_seq seq = c->pmtu.test_seq;
+    struct qs_bytes_pos from = qs_bytes_find(&e->pool, &c->tx, qs_seq_span(c->snd_una, seq));
+    c->pmtu.test_seq = qs_seq_add(seq, len);
+    c->pmtu.test_len = (uint16_t)(left - len);
+    qs_block_ready(e, c);
+    return send(e, c, f, &(struct plan){.seq = seq, .len = len, .from = &from}, now);
+}
+
+/* Octets of a larger segment to try next, or 0. */
+static uint32_t size_probe(struct qs_engine *e, struct qs_block *c)
 {
     uint32_t sent = qs_seq_span(c->snd_una, c->snd_nxt);
-    if (sent > c->tx.len)
-        return false;
-    uint32_t len = qs_tcp_pmtu_probe(e, c, c->tx.len - sent, usable_window(c, sent));
-    if (len == 0)
+    if (!(c->flags & QS_CF_PMTU_LOW) || sent >= c->tx.len)
+        return 0;
+    return qs_tcp_pmtu_probe(e, c, c->tx.len - sent, qs_min_u32(c->snd_wnd, c->cc.cwnd));
+}
+
+/* One segment of `len` octets of new data, as soon as ACKs have made room for it. */
+static bool send_size_probe(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
+                            uint32_t len, qs_time now)
+{
+    if (usable_window(c, qs_seq_span(c->snd_una, c->snd_nxt)) < len)
         return false;
     struct plan p = {.seq = c->snd_nxt, .len = len, .from = place(e, c), .probe = true};
     qs_tcp_pmtu_test(c, p.seq, len);
@@ -336,9 +358,10 @@ static bool choose(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, 
             return true;
         if (c->flags & QS_CF_PROBE && send_probe(e, c, f, now))
             return true;
-        if (c->flags & QS_CF_PMTU_LOW && send_size_probe(e, c, f, now))
+        if (c->flags & QS_CF_PMTU_AGAIN && send_probe_again(e, c, f, now))
             return true;
-        if (send_new(e, c, f, now))
+        uint32_t probe = size_probe(e, c);
+        if (probe ? send_size_probe(e, c, f, probe, now) : send_new(e, c, f, now))
             return true;
     }
     if (c->flags & QS_CF_ACK_NOW)
