@@ -149,6 +149,18 @@ static void what_the_report_may_say(void)
     }
 }
 
+/* Such a router that adds its header: what it quotes is longer than anything that was sent. */
+static void a_plateau_below_what_was_sent(void)
+{
+    struct rig *r = with_segments_out(false, 2);
+    rig_too_big(r, 30, 1492, 1, 1460);
+    CHECK_EQ(rig_info(r).mss_octets, 1452);
+    rig_flush(r);
+    rig_too_big(r, 40, 0, 1, 1472);
+    CHECK_EQ(rig_info(r).mss_octets, 966);
+    rig_free(r);
+}
+
 /* A peer that takes small segments only is sent no smaller ones by a report. */
 static void below_the_least_nothing_is_lowered(void)
 {
@@ -363,6 +375,35 @@ static void a_lost_probe_is_no_congestion(void)
     rig_free(r);
 }
 
+/* Something else is lost first, and recovery comes to the probe: its octets go out in segments that
+ * pass, so their ACK proves nothing. */
+static void a_probe_that_recovery_repairs(void)
+{
+    struct rig *r = lowered(false);
+    pass(r, 50, 8000, 1260);
+    double t = MINUTES_10 + 2000;
+    rig_run(r, t);
+    rig_write(r, 2520);
+    OUT(t, ".", r->ack, 1260, 1);
+    OUT(t, "P.", r->ack + 1260, 1260, 1);
+    rig_write(r, 8000);
+    OUT(t, ".", r->ack + 2520, 1460, 1);
+    rig_flush(r);
+    for (int i = 0; i < 3; i++)
+        rig_in(r, t + 10, &(struct seg){".", 1, 0, r->ack});
+    CHECK_COUNT(FAST_RETRANSMITS, 1);
+    OUT(t + 10, "P.", r->ack, 1260, 1);
+    rig_in(r, t + 20, &(struct seg){".", 1, 0, r->ack + 2520});
+    OUT(t + 20, "P.", r->ack + 2520, 1260, 1);
+    rig_in(r, t + 30, &(struct seg){".", 1, 0, r->ack + 2520 + 1260});
+    rig_run(r, t + 30);
+    rig_in(r, t + 40, &(struct seg){".", 1, 0, r->ack + 10520});
+    CHECK_EQ(rig_info(r).mss_octets, 1260);
+    CHECK_COUNT(PMTU_RAISED, 0);
+    rig_flush(r);
+    rig_free(r);
+}
+
 /* The router still says no: its answer is exact, and what is out need not wait for the timer. */
 static void a_probe_that_is_refused(void)
 {
@@ -375,7 +416,7 @@ static void a_probe_that_is_refused(void)
         double t = MINUTES_10 + 2000;
         CHECK(probes(r, t, 8000, 1460, 1260));
         struct qs_conn_info before = rig_info(r);
-        rig_too_big(r, t + 10, row[i].mtu, r->ack + 1460, 1260); /* not about the probe */
+        rig_too_big(r, t + 10, row[i].mtu, r->ack + 1460, 1460); /* not about the probe */
         QUIET(t + 11);
         rig_too_big(r, t + 12, row[i].mtu, r->ack, 1460);
         OUT(t + 12, ".", r->ack, 1260, 1);
@@ -477,6 +518,7 @@ int main(void)
     RUN(with_timestamps_their_octets_count);
     RUN(a_second_router_takes_less);
     RUN(what_the_report_may_say);
+    RUN(a_plateau_below_what_was_sent);
     RUN(below_the_least_nothing_is_lowered);
     RUN(a_report_about_a_syn_is_not_believed);
     RUN(the_mss_option_stays);
@@ -488,6 +530,7 @@ int main(void)
     RUN(a_probe_needs_octets_behind_it);
     RUN(a_probe_needs_window_behind_it);
     RUN(a_lost_probe_is_no_congestion);
+    RUN(a_probe_that_recovery_repairs);
     RUN(a_probe_that_is_refused);
     RUN(full_segments_that_stay_unanswered);
     RUN(after_an_outage);
