@@ -206,6 +206,8 @@ static bool take_apart(struct qs_engine *e, struct arrival *a, const struct qs_f
     enum qs_counter drop = qs_packet_parse(p, f);
     if (drop != QS_N_COUNTERS) {
         qs_count(e, drop);
+        if (p->problem)
+            qs_icmp_send_problem(e, p, now);
         return false;
     }
     if (p->ethertype == QS_ETHERTYPE_ARP || p->protocol != QS_PROTO_TCP) {

@@ -66,6 +66,32 @@ struct qs_reply {
     uint8_t prio;
 };
 
+/* Limits how often something is done. */
+struct qs_bucket {
+    qs_time filled; /* when the last token was put in */
+    uint32_t tokens;
+};
+
+/* ---- ICMP errors ---- */
+
+enum qs_icmp_kind {
+    QS_ICMP_NONE,    /* not handled */
+    QS_ICMP_SOFT,    /* may pass: RFC 1122 section 4.2.3.9 */
+    QS_ICMP_HARD,    /* will not pass by itself */
+    QS_ICMP_TOO_BIG, /* RFC 1191, RFC 8201 */
+};
+
+/* An ICMP error about a TCP segment that a local address sent. */
+struct qs_icmp_error {
+    uint8_t kind;   /* enum qs_icmp_kind */
+    int8_t err;     /* HARD: how an open ends */
+    uint32_t mtu;   /* TOO_BIG: as reported */
+    uint32_t bytes; /* of the packet by its own header; 0: it does not say */
+    qs_addr remote;
+    uint16_t remote_port, local_port;
+    qs_seq seq;
+};
+
 struct qs_engine {
     qs_engine_opts opts;
     struct qs_mem mem;
@@ -104,6 +130,8 @@ struct qs_engine {
     struct qs_reply replies[QS_REPLIES_MAX];
     uint8_t *reply_data; /* QS_REPLIES_MAX frames of reply_bytes */
     uint32_t reply_bytes, reply_head, reply_tail;
+
+    struct qs_bucket icmp_bucket; /* of ICMP errors that are sent */
 
     qs_time now; /* last time that was passed in */
     bool opened; /* an active open was made: with trust_hash its block has a keyed hash */
@@ -214,9 +242,15 @@ void qs_arp_request(struct qs_engine *e, const qs_addr *target);
 void qs_nd_input(struct qs_engine *e, const struct qs_packet *p, qs_time now);
 void qs_nd_solicit(struct qs_engine *e, const qs_addr *target);
 
-/* ---- icmp.c ---- */
+/* ---- icmp.c, icmp_error.c, icmp_send.c ---- */
 
 void qs_icmp_input(struct qs_engine *e, const struct qs_packet *p, qs_time now);
+
+/* Takes an ICMP or ICMPv6 message whose checksum is right and that may be an error. */
+void qs_icmp_error_input(struct qs_engine *e, const struct qs_packet *p, qs_time now);
+
+/* Tells the sender of a dropped packet of the option at p->problem. */
+void qs_icmp_send_problem(struct qs_engine *e, const struct qs_packet *p, qs_time now);
 
 /* ---- reply.c ---- */
 
@@ -407,6 +441,34 @@ bool qs_tcp_output(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, 
 /* Sequence number of a segment without octets: as far right as was sent and the peer's window
  * allows. */
 qs_seq qs_tcp_bare_seq(const struct qs_block *c);
+
+/* tcp_pmtu.c: the size of segments and the path MTU. */
+
+/* The peer's SYN has set c->mss. */
+void qs_tcp_pmtu_start(struct qs_block *c);
+/* A report of a path MTU about octets that are outstanding. @return false when it is not believed.
+ */
+bool qs_tcp_pmtu_report(struct qs_engine *e, struct qs_block *c, const struct qs_icmp_error *x,
+                        qs_time now);
+/* With pmtu_wait: SND.UNA has moved. */
+void qs_tcp_pmtu_acked(struct qs_engine *e, struct qs_block *c);
+/* The retransmission timer expired for octets: may lower c->mss. @return true when a report
+ * explains that: all is sent again, and it was no congestion. */
+bool qs_tcp_pmtu_timeout(struct qs_engine *e, struct qs_block *c);
+/* The segment at SND.UNA is lost, and nothing else. @return true when that was a probe, which is
+ * all taken care of: its loss says nothing about congestion. */
+bool qs_tcp_pmtu_probe_lost(struct qs_engine *e, struct qs_block *c);
+/* With pmtu_again: octets at c->pmtu.test_seq to send again, or 0; the flag is off then. */
+uint32_t qs_tcp_pmtu_again(struct qs_block *c);
+/* `len` octets at `seq` leave again, in segments of c->mss: what they were in before is not tested
+ * any more. */
+void qs_tcp_pmtu_resent(struct qs_engine *e, struct qs_block *c, qs_seq seq, uint32_t len);
+/* With pmtu_low: octets of a probe to send next, or 0. `unsent` are there, and `window` may
+ * be out at once. */
+uint32_t qs_tcp_pmtu_probe(struct qs_engine *e, struct qs_block *c, uint32_t unsent,
+                           uint32_t window);
+/* A segment of `len` octets leaves at `seq` whose ACK will prove its size. */
+void qs_tcp_pmtu_test(struct qs_block *c, qs_seq seq, uint32_t len);
 
 /* tcp_reset.c: RST for a segment
  * without a connection, and from a connection's own state. */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ICMP and ICMPv6: echo is answered, Neighbor Discovery handed on. Errors about connections are
- * counted only: RFC 5927 allows to ignore them, and nothing here depends on them yet. */
+/* ICMP and ICMPv6: echo is answered, Neighbor Discovery and errors are handed on. */
 #include "checksum.h"
 #include "engine.h"
 
@@ -51,5 +50,5 @@ void qs_icmp_input(struct qs_engine *e, const struct qs_packet *p, qs_time now)
     if (asked && !qs_addr_is_multicast(&p->dst) && !qs_addr_is_bad_source(&p->src))
         answer_echo(e, p);
     else
-        qs_count(e, QS_COUNT_DROP_ICMP);
+        qs_icmp_error_input(e, p, now);
 }

@@ -12,6 +12,9 @@
 #define NEXT_FRAGMENT 44u
 #define NEXT_DESTINATION 60u
 #define EXTENSIONS_MAX 4
+#define OPTIONS_MAX 8 /* in one header, without padding: RFC 8504 section 5.3 */
+#define OPTION_PAD1 0u
+#define OPTION_PADN 1u
 
 static enum qs_counter parse_ipv4(struct qs_packet *p, struct qs_cursor c)
 {
@@ -40,6 +43,42 @@ static enum qs_counter parse_ipv4(struct qs_packet *p, struct qs_cursor c)
     return QS_N_COUNTERS;
 }
 
+/* Options of a hop-by-hop or destination header, none of which means anything here: the two high
+ * bits of an unknown one say what becomes of the packet, RFC 8200 section 4.2. */
+static bool options_fine(struct qs_packet *p, struct qs_cursor c)
+{
+    for (int n = 0; c.left;) {
+        const uint8_t *type = qs_take(&c, 1);
+        if (*type == OPTION_PAD1)
+            continue;
+        const uint8_t *len = qs_take(&c, 1);
+        if (!len || !qs_take(&c, *len))
+            return false;
+        if (*type == OPTION_PADN)
+            continue;
+        uint8_t action = *type >> 6;
+        if (action >= 2 && !(action == 3 && qs_addr_is_multicast(&p->dst)))
+            p->problem = (uint16_t)(type - p->eth - QS_ETH_BYTES);
+        if (action || ++n > OPTIONS_MAX)
+            return false;
+    }
+    return true;
+}
+
+bool qs_packet_skip_extensions(struct qs_cursor *c, uint8_t *next)
+{
+    for (int i = 0; i <= EXTENSIONS_MAX; i++) {
+        if (*next != NEXT_HOP_BY_HOP && *next != NEXT_DESTINATION && *next != NEXT_ROUTING &&
+            *next != NEXT_FRAGMENT)
+            return true;
+        const uint8_t *h = qs_take(c, 8);
+        if (!h || (*next == NEXT_FRAGMENT ? (qs_load16(h + 2) & ~7u) != 0 : !qs_take(c, h[1] * 8u)))
+            return false;
+        *next = h[0];
+    }
+    return false;
+}
+
 static enum qs_counter walk_extensions(struct qs_packet *p, struct qs_cursor c, uint8_t next)
 {
     for (int i = 0; i <= EXTENSIONS_MAX; i++) {
@@ -52,7 +91,8 @@ static enum qs_counter walk_extensions(struct qs_packet *p, struct qs_cursor c, 
             break;
         case NEXT_ROUTING: /* RFC 5095; a host forwards nothing */
             return QS_COUNT_DROP_IP_OPTIONS;
-        case NEXT_FRAGMENT:
+        case NEXT_FRAGMENT: /* atomic ones too: what steers frames to queues knows no ports of them,
+                             * so another queue's engine would answer with RST */
             return QS_COUNT_DROP_FRAGMENT;
         default:
             p->protocol = next;
@@ -63,6 +103,8 @@ static enum qs_counter walk_extensions(struct qs_packet *p, struct qs_cursor c, 
         const uint8_t *h = qs_take(&c, 8);
         if (!h || !qs_take(&c, h[1] * 8u))
             return QS_COUNT_DROP_TRUNCATED;
+        if (!options_fine(p, (struct qs_cursor){h + 2, h[1] * 8u + 6u}))
+            return QS_COUNT_DROP_IP_OPTIONS;
         next = h[0];
     }
     return QS_COUNT_DROP_IP_OPTIONS;
@@ -92,6 +134,7 @@ static enum qs_counter parse_ipv6(struct qs_packet *p, struct qs_cursor c)
 enum qs_counter qs_packet_parse(struct qs_packet *p, const struct qs_frame *f)
 {
     struct qs_cursor c = {f->data, f->len};
+    p->problem = 0;
     p->eth = qs_take(&c, QS_ETH_BYTES);
     if (!p->eth)
         return QS_COUNT_DROP_TRUNCATED;

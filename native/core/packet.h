@@ -29,6 +29,8 @@ struct qs_packet {
     uint8_t hop_limit;
     uint8_t ecn; /* QS_ECN_* */
     bool v4;
+    uint16_t problem; /* of a packet to drop: offset of an IPv6 option that its sender wants to hear
+                         of, RFC 8200 section 4.2; 0: none */
 };
 
 /* RFC 3168 section 5. */
@@ -39,6 +41,10 @@ struct qs_packet {
 /* Takes a frame apart. For ARP `l4` is the ARP message. @return QS_N_COUNTERS when it is fine, else
  * the reason to drop it. */
 enum qs_counter qs_packet_parse(struct qs_packet *p, const struct qs_frame *f);
+
+/* Skips IPv6 extension headers of a packet as it was sent or quoted, its first fragment included.
+ * `next` is the next header, before and after. @return false when that is not possible. */
+bool qs_packet_skip_extensions(struct qs_cursor *c, uint8_t *next);
 
 /* Writes the Ethernet header. */
 void qs_eth_write(uint8_t *to, const uint8_t dst_mac[6], const uint8_t src_mac[6],

@@ -79,6 +79,13 @@ static void ack_in_recovery(struct qs_engine *e, struct qs_block *c, uint32_t ac
     qs_block_ready(e, c);
 }
 
+/* Not in recovery, without SACK. `recover` keeps up, lest it seem to lie ahead after 2^31 octets. */
+static void ack_in_order(struct qs_block *c, const struct qs_segment *s, uint32_t acked)
+{
+    c->recover = qs_seq_max(c->recover, c->snd_una);
+    qs_tcp_cc_ack(c, s, acked);
+}
+
 static void measure(struct qs_block *c, const struct qs_segment *s)
 {
     if (!(c->flags & QS_CF_RTT_TIMED) || qs_seq_lt(s->ack, c->rtt_seq))
@@ -97,13 +104,15 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
     bool fin_acked = drop_acked(e, c, acked);
     c->backoff = 0;
     c->dupacks = 0;
-    c->flags &= ~QS_CF_PROBE;
+    c->flags &= ~(QS_CF_PROBE | QS_CF_UNREACH);
+    if (c->pmtu_wait)
+        qs_tcp_pmtu_acked(e, c);
     if (c->flags & QS_CF_SACK)
         qs_tcp_loss_ack(e, c, s, acked);
     else if (c->flags & QS_CF_RECOVERY)
         ack_in_recovery(e, c, acked);
     else
-        qs_tcp_cc_ack(c, s, acked);
+        ack_in_order(c, s, acked);
 
     if (flight(c) == 0) { /* RFC 6298 rule 5.2 */
         c->stalled.v = 0;
@@ -129,6 +138,8 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
 static void enter_recovery(struct qs_engine *e, struct qs_block *c)
 {
     if (qs_seq_lt(c->snd_una, c->recover)) /* these ACKs may stem from what a timeout sent again */
+        return;
+    if (qs_tcp_pmtu_probe_lost(e, c))
         return;
     c->recover = c->snd_max;
     c->flags |= QS_CF_RECOVERY | QS_CF_REXMIT_ONE;

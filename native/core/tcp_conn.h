@@ -42,6 +42,8 @@
 #define QS_CF_ECN_CWR (1u << 23)     /* the next new octets are to say that cwnd was reduced */
 #define QS_CF_ECN_REDUCED (1u << 24) /* it was, for octets up to cwr_end */
 
+#define QS_CF_UNREACH (1u << 25) /* ICMP says that octets which are out do not get there */
+
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };
 
@@ -66,6 +68,18 @@ struct qs_loss {
 /* Place in a doubly linked list of blocks. */
 struct qs_link {
     uint32_t next, prev;
+};
+
+/* What is known of the path MTU, in octets of payload as qs_block.mss: tcp_pmtu.c. */
+struct qs_pmtu {
+    qs_seq test_seq;    /* first octet of the segment whose ACK proves its size */
+    qs_seq claimed_seq; /* what the report was about */
+    uint16_t test_len;  /* octets of that segment, more than mss in a probe; 0: none is out */
+    uint16_t claimed;   /* a report that is believed when the timer expires; 0: none */
+    uint16_t mss_max;   /* what interface and peer allow */
+    uint16_t next;      /* size to try next; 0: none until `since` is long ago */
+    uint16_t bad;       /* smallest size that is known not to get through */
+    uint16_t since;     /* when mss was lowered or the search ended, low bits of qs_ts_age() */
 };
 
 struct qs_block {
@@ -122,6 +136,7 @@ struct qs_block {
     qs_seq rcv_fin;           /* with QS_CF_FIN_ARRIVED */
     qs_tick challenged;       /* last answer to a segment that was not acceptable */
     uint32_t retransmits;
+    struct qs_pmtu pmtu;
 
     /* line 4 */
     _Alignas(64) struct qs_cc cc;
@@ -133,9 +148,13 @@ struct qs_block {
     struct qs_range dsack;               /* with QS_CF_DSACK: octets that came twice */
     uint8_t n_sacks;
     uint8_t reo_wnd_mult, reo_wnd_persist; /* RFC 8985 section 6.2 step 4 */
-    uint32_t loss_flags;                   /* QS_LF_* */
-    qs_tick t_loss;                        /* deadline of RACK, or with QS_LF_PTO of the probe */
-    qs_seq cwr_end;                        /* with QS_CF_ECN_REDUCED */
+    bool pmtu_wait : 1;   /* pmtu.test_len or pmtu.claimed waits for an ACK or a timeout */
+    bool pmtu_low : 1;    /* mss is below pmtu.mss_max */
+    bool pmtu_proven : 1; /* a segment of mss octets was acknowledged */
+    bool pmtu_again : 1;  /* a probe is lost: pmtu.test_* is what of it is to be sent again */
+    uint32_t loss_flags;  /* QS_LF_* */
+    qs_tick t_loss;       /* deadline of RACK, or with QS_LF_PTO of the probe */
+    qs_seq cwr_end;       /* with QS_CF_ECN_REDUCED */
     uint32_t undo_ts; /* with QS_LF_UNDO: our timestamp in the first retransmission; 0: none yet */
 
     /* line 6 */

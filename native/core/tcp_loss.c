@@ -122,7 +122,7 @@ static void look(struct qs_engine *e, struct qs_block *c, uint32_t octets, bool 
     bool found = false;
     if (c->loss.sacked || c->flags & QS_CF_RECOVERY)
         found = qs_rack_detect(e, c, now);
-    if (found && !(c->flags & QS_CF_RECOVERY))
+    if (found && !(c->flags & QS_CF_RECOVERY) && !qs_tcp_pmtu_probe_lost(e, c))
         enter_fast_recovery(e, c);
     if (in_fast_recovery(c))
         reduce_in_proportion(c, octets, advanced && !found);

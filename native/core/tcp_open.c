@@ -95,6 +95,7 @@ void qs_tcp_take_syn(struct qs_engine *e, struct qs_block *c, const struct qs_se
         mss = own;
     /* RFC 9293 section 3.7.1: the MSS option never counts options, what is sent does. */
     c->mss = (uint16_t)(mss - (c->flags & QS_CF_TS ? QS_TCP_TS_BYTES : 0));
+    qs_tcp_pmtu_start(c);
     c->snd_wnd = c->snd_wnd_max = s->wnd; /* never scaled in a SYN */
     c->snd_wl1 = s->seq;
     c->snd_wl2 = s->ack;

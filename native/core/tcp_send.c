@@ -13,6 +13,7 @@ struct plan {
     uint8_t flags;             /* QS_SYN, QS_FIN, QS_PSH; ACK is added */
     struct qs_bytes_pos *from; /* place of the payload in c->tx; moved */
     uint8_t ecn;               /* QS_ECN_* of the packet */
+    bool probe;                /* of the path MTU: one segment, larger than full */
 };
 
 static uint32_t ip_bytes(const struct qs_block *c)
@@ -129,7 +130,7 @@ static void write_frame(struct qs_engine *e, struct qs_block *c, struct qs_frame
     f->gso_bytes = 0;
     f->prio = c->prio;
     uint32_t full = c->mss - qs_tcp_sack_bytes(o.n_sacks);
-    if (p->len > full) {
+    if (p->len > full && !p->probe) {
         f->flags = QS_FRAME_GSO;
         f->gso_bytes = (uint16_t)full;
     }
@@ -206,8 +207,11 @@ static bool send_again(struct qs_engine *e, struct qs_block *c, struct qs_frame 
     bool fin = c->flags & QS_CF_FIN_SENT && len == c->tx.len;
     if (len == 0 && !fin)
         return false;
+    if (c->pmtu_wait)
+        qs_tcp_pmtu_resent(e, c, c->snd_una, len);
     struct qs_bytes_pos from = qs_bytes_find(&e->pool, &c->tx, 0);
-    struct plan p = {c->snd_una, len, fin ? QS_FIN | QS_PSH : QS_PSH, &from, 0};
+    struct plan p = {
+        .seq = c->snd_una, .len = len, .flags = fin ? QS_FIN | QS_PSH : QS_PSH, .from = &from};
     if (c->tx.len > len || c->flags & QS_CF_FIN_QUEUED)
         qs_block_ready(e, c); /* there may be new data behind it */
     return send(e, c, f, &p, now);
@@ -231,7 +235,12 @@ static bool send_record(struct qs_engine *e, struct qs_block *c, struct qs_frame
     bool fin = c->flags & QS_CF_FIN_SENT && qs_seq_eq(r->end, c->snd_max);
     uint32_t offset = qs_seq_span(c->snd_una, r->seq);
     struct qs_bytes_pos from = qs_bytes_find(&e->pool, &c->tx, offset);
-    struct plan p = {r->seq, len - (fin ? 1 : 0), fin ? QS_FIN | QS_PSH : QS_PSH, &from, 0};
+    struct plan p = {.seq = r->seq,
+                     .len = len - (fin ? 1 : 0),
+                     .flags = fin ? QS_FIN | QS_PSH : QS_PSH,
+                     .from = &from};
+    if (c->pmtu_wait)
+        qs_tcp_pmtu_resent(e, c, r->seq, len);
     qs_sent_again(c, r, now);
     if (offset == 0)
         qs_tcp_start_rexmt(e, c, now); /* it has the time of a segment that was sent first */
@@ -254,8 +263,8 @@ static bool send_lost(struct qs_engine *e, struct qs_block *c, struct qs_frame *
 }
 
 /* A loss probe of the last segment that is out, RFC 8985 section 7.3. */
-static bool send_probe_again(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
-                             qs_time now)
+static bool send_last_again(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
+                            qs_time now)
 {
     struct qs_sent *r = qs_sent_last(&e->sent, c);
     uint32_t full = full_segment(c);
@@ -340,12 +349,62 @@ static void mark_capable(struct qs_block *c, struct plan *p)
     c->flags &= ~QS_CF_ECN_CWR;
 }
 
-/* New octets left, which may have been a loss probe. */
-static void new_is_out(struct qs_engine *e, struct qs_block *c, qs_time now)
+/* What lies at SND.NXT, which moves on. */
+static void send_next(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, struct plan *p,
+                      qs_time now)
 {
+    qs_seq end = qs_seq_add(p->seq, p->len + (p->flags & QS_FIN ? 1 : 0));
+    if (c->flags & QS_CF_ECN)
+        mark_capable(c, p);
+    if (c->flags & QS_CF_SACK)
+        qs_sent_add(&e->sent, c, (struct qs_range){p->seq, end}, now);
+    send(e, c, f, p, now);
+    c->snd_nxt = end;
+    if (!(c->flags & QS_CF_SACK))
+        return;
     if (c->loss_flags & QS_LF_PROBE_DUE)
         qs_tlp_sent(e, c, false, now);
     qs_tlp_arm(e, c, now);
+}
+
+/* Octets of a probe of the path MTU that was too large, in full segments; with SACK they are among
+ * those that are lost. */
+static bool send_size_probe_again(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
+                                  qs_time now)
+{
+    uint32_t left = qs_tcp_pmtu_again(c), len = qs_min_u32(left, full_segment(c));
+    if (len == 0)
+        return false;
+    qs_seq seq = c->pmtu.test_seq;
+    struct qs_bytes_pos from = qs_bytes_find(&e->pool, &c->tx, qs_seq_span(c->snd_una, seq));
+    c->pmtu.test_seq = qs_seq_add(seq, len);
+    c->pmtu.test_len = (uint16_t)(left - len);
+    qs_block_ready(e, c);
+    return send(e, c, f, &(struct plan){.seq = seq, .len = len, .from = &from}, now);
+}
+
+/* Octets of a larger segment to try next, or 0. */
+static uint32_t size_probe(struct qs_engine *e, struct qs_block *c)
+{
+    uint32_t sent = qs_seq_span(c->snd_una, c->snd_nxt);
+    if (!c->pmtu_low || sent >= c->tx.len)
+        return 0;
+    return qs_tcp_pmtu_probe(e, c, c->tx.len - sent, qs_min_u32(c->snd_wnd, c->cc.cwnd));
+}
+
+/* One segment of `len` octets of new data, as soon as ACKs have made room for it. */
+static bool send_size_probe(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
+                            uint32_t len, qs_time now)
+{
+    if (usable_window(c, qs_seq_span(c->snd_una, c->snd_nxt)) < len ||
+        (c->flags & QS_CF_SACK && !qs_sent_room(&e->sent, c)))
+        return false;
+    struct plan p = {.seq = c->snd_nxt, .len = len, .from = place(e, c), .probe = true};
+    qs_tcp_pmtu_test(c, p.seq, len);
+    qs_count(e, QS_COUNT_PMTU_PROBES);
+    send_next(e, c, f, &p, now);
+    qs_block_ready(e, c); /* there is more behind it */
+    return true;
 }
 
 /* New data, or after a timeout what follows SND.NXT again; FIN with the last octet. */
@@ -381,20 +440,14 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
     }
     if (c->flags & QS_CF_SACK && !qs_sent_room(&e->sent, c))
         return false; /* an ACK will make room */
-    struct plan p = {c->snd_nxt, len, 0, len ? place(e, c) : NULL, 0};
-    if (c->flags & QS_CF_ECN)
-        mark_capable(c, &p);
+    struct plan p = {.seq = c->snd_nxt, .len = len, .from = len ? place(e, c) : NULL};
     if (len == unsent)
         p.flags |= QS_PSH;
     if (fin)
         p.flags |= QS_FIN;
-    qs_seq end = qs_seq_add(c->snd_nxt, len + (fin ? 1 : 0));
-    if (c->flags & QS_CF_SACK)
-        qs_sent_add(&e->sent, c, (struct qs_range){c->snd_nxt, end}, now);
-    send(e, c, f, &p, now);
-    c->snd_nxt = end;
-    if (c->flags & QS_CF_SACK)
-        new_is_out(e, c, now);
+    if (len >= full && !c->pmtu_proven && !c->pmtu_wait)
+        qs_tcp_pmtu_test(c, p.seq, c->mss);
+    send_next(e, c, f, &p, now);
     if (len < unsent)
         qs_block_ready(e, c);
     return true;
@@ -405,12 +458,13 @@ static bool send_octets(struct qs_engine *e, struct qs_block *c, struct qs_frame
 {
     if (c->loss.lost)
         return send_lost(e, c, f, now);
-    if (send_new(e, c, f, now))
+    uint32_t probe = size_probe(e, c);
+    if (probe ? send_size_probe(e, c, f, probe, now) : send_new(e, c, f, now))
         return true;
     if (!(c->loss_flags & QS_LF_PROBE_DUE))
         return false;
     c->loss_flags &= ~QS_LF_PROBE_DUE;
-    return c->loss.n && send_probe_again(e, c, f, now);
+    return c->loss.n && send_last_again(e, c, f, now);
 }
 
 /* Is our FIN acknowledged, and so nothing left to send but ACKs? */
@@ -429,6 +483,8 @@ static bool choose(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, 
         if (c->flags & QS_CF_REXMIT_ONE && send_again(e, c, f, now))
             return true;
         if (c->flags & QS_CF_PROBE && send_probe(e, c, f, now))
+            return true;
+        if (c->pmtu_again && send_size_probe_again(e, c, f, now))
             return true;
         if (send_octets(e, c, f, now))
             return true;

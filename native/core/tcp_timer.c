@@ -29,12 +29,19 @@ static bool stalled_for(const struct qs_block *c, qs_dur limit, qs_time now)
     return (int32_t)ticks > 0 && ((uint64_t)ticks << QS_TICK_SHIFT) >= limit.ns;
 }
 
+/* Why nobody answers, as far as it is known: RFC 1122 section 4.2.3.9 for what ICMP said. */
+static qs_err silence(const struct qs_engine *e, const struct qs_block *c)
+{
+    bool unresolved = e->neighs[c->neigh].state != QS_NEIGH_VALID;
+    return unresolved || c->flags & QS_CF_UNREACH ? QS_ERR_UNREACH : QS_ERR_TIMEDOUT;
+}
+
 static void give_up(struct qs_engine *e, struct qs_block *c)
 {
     qs_count(e, QS_COUNT_TIMEOUTS);
-    bool unresolved = e->neighs[c->neigh].state != QS_NEIGH_VALID;
+    qs_err err = silence(e, c);
     qs_tcp_reset_conn(e, c);
-    qs_block_end(e, c, unresolved ? QS_ERR_UNREACH : QS_ERR_TIMEDOUT);
+    qs_block_end(e, c, err);
 }
 
 static void handshake_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)
@@ -43,8 +50,7 @@ static void handshake_timeout(struct qs_engine *e, struct qs_block *c, qs_time n
         c->flags & QS_CF_PASSIVE ? e->opts.synack_retries_max : e->opts.syn_retries_max;
     if (c->backoff > retries_max) {
         qs_count(e, QS_COUNT_TIMEOUTS);
-        bool unresolved = e->neighs[c->neigh].state != QS_NEIGH_VALID;
-        qs_block_end(e, c, unresolved ? QS_ERR_UNREACH : QS_ERR_TIMEDOUT);
+        qs_block_end(e, c, silence(e, c));
         return;
     }
     c->snd_nxt = c->snd_una;
@@ -56,6 +62,8 @@ static void handshake_timeout(struct qs_engine *e, struct qs_block *c, qs_time n
 static void data_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
     qs_count(e, QS_COUNT_RTO_EXPIRIES);
+    if (qs_tcp_pmtu_timeout(e, c))
+        return;
     uint32_t flight = qs_seq_span(c->snd_una, c->snd_max);
     if (c->backoff == 1) /* ssthresh is set once for the same octets */
         qs_cc_ops(c->cc_algo)->on_timeout(&c->cc, flight, c->mss);

@@ -150,11 +150,15 @@ static void op_icmp(struct fuzz_world *w, struct fuzz_input *in)
     uint32_t word = take32(in);
     size_t len = 8 + take16(in) % 1300;
     put32(body + 4, word);
-    if (take8(in) & 1) {
+    uint8_t how = take8(in);
+    if (how & 1) {
         struct wire_ends back = {.src = p->to_engine.dst, .dst = p->to_engine.src};
+        uint32_t before = take8(in) * (how & 2 ? 64u : 1u);
         struct wire_tcp t = {
-            .src_port = p->engine_port, .dst_port = p->port, .seq = p->engine_nxt - take8(in)};
+            .src_port = p->engine_port, .dst_port = p->port, .seq = p->engine_nxt - before};
         size_t quoted = wire_build_tcp(frame, &back, &t, NULL) - WIRE_ETH;
+        if (how & 4) /* a full segment, which an MTU report can be about */
+            put16(frame + WIRE_ETH + (v4 ? 2 : 4), (uint16_t)(w->opts.mtu - (v4 ? 0 : 40)));
         memcpy(body + 8, frame + WIRE_ETH, quoted);
     }
     size_t total = wire_build_ip(frame, &p->to_engine, v4 ? 1 : 58, NULL, body, len);

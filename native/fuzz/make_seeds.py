@@ -192,6 +192,20 @@ def rx_seeds() -> dict[str, bytes]:
         + op("write", 0, w(10))
         + op("icmp", 0, 3, 4, b"\0\0\2\0", w(60), 1, 5)
         + op("deadline"),
+        "narrow": c
+        + op("write", 0, w(3000))
+        + op("tx", 4)
+        + op("icmp", 0, 3, 4, b"\0\0\5\x14", w(60), 7, 40)
+        + op("tx", 4)
+        + op("icmp", 0, 3, 4, b"\0\0\0\0", w(60), 7, 20)
+        + op("tx", 4),
+        "black_hole": c
+        + op("write", 0, w(9000))
+        + op("tx", 9)
+        + (op("deadline") + op("tx", 9)) * 3
+        + seg(0, ACK)
+        + op("write", 0, w(9000))
+        + (op("tx", 9) + seg(0, ACK)) * 3,
         "arp": c
         + op("arp", 1 | 32, 0)
         + op("arp", 2 | 16, 0, 9)

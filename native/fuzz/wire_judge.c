@@ -210,8 +210,13 @@ static const char *judge_icmp(const struct wire_seen *s, const struct ip *ip)
 {
     if (ip->v4)
         return s->icmp_type == 0 ? NULL : "ICMP that is not an echo reply";
+    if (s->icmp_type == 4) { /* RFC 4443 sections 2.4 (c) and 3.4, RFC 8200 section 4.2 */
+        if (ip->l4[1] != 2 || ip->l4_len < 48 || ip->l4_len > 1240)
+            return "parameter problem of another code, without a packet, or too long";
+        return get32(ip->l4 + 4) >= 42 ? NULL : "parameter problem with a header, not an option";
+    }
     if (s->icmp_type != 129 && s->icmp_type != 135 && s->icmp_type != 136)
-        return "ICMPv6 that is neither echo reply nor neighbour discovery";
+        return "ICMPv6 that is neither echo reply, error nor neighbour discovery";
     if (s->icmp_type == 129)
         return NULL;
     if (ip->hops != 255)

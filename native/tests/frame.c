@@ -262,6 +262,27 @@ void frame_tcp(struct frame *f, const struct wire_tcp *t)
     frame_fix(f);
 }
 
+void frame_icmp_error(struct frame *f, uint8_t type, uint8_t code, uint32_t word, const uint8_t *ip,
+                      uint32_t quoted)
+{
+    bool v4 = ip[0] >> 4 == 4;
+    qs_addr to = {{0}}, router = {{0xfd, [15] = 9}};
+    if (v4) {
+        put(to.b + 10, 2, 0xffff);
+        memcpy(to.b + 12, ip + 12, 4);
+        router = to;
+        router.b[15] = 9;
+    } else {
+        memcpy(&to, ip + 8, 16);
+    }
+    uint8_t *m = frame_ip(f, &router, &to, v4 ? 1 : 58, 8 + quoted);
+    m[0] = type;
+    m[1] = code;
+    put(m + 4, 4, word);
+    memcpy(m + 8, ip, quoted);
+    frame_fix(f);
+}
+
 /* ---- parsing ---- */
 
 bool frame_is_tcp(const struct frame *f)

@@ -51,6 +51,10 @@ uint8_t *frame_ip(struct frame *f, const qs_addr *src, const qs_addr *dst, uint8
                   uint32_t payload);
 /* Makes a whole TCP segment; frame_fix() is called. */
 void frame_tcp(struct frame *f, const struct wire_tcp *t);
+/* Makes an ICMP error of a router, to the source of the packet `ip` (its first `quoted` octets are
+ * there), which it quotes. `word`: octets 4 to 7 of the message. */
+void frame_icmp_error(struct frame *f, uint8_t type, uint8_t code, uint32_t word, const uint8_t *ip,
+                      uint32_t quoted);
 /* First octet of the transport header. */
 uint8_t *frame_l4(struct frame *f);
 /* Makes IPv4 header checksum and the TCP or ICMP checksum right, whatever was changed before. */

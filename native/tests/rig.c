@@ -279,6 +279,37 @@ void rig_in(struct rig *r, double ms, const struct seg *s)
     rig_frame(r, ms, &f);
 }
 
+void rig_icmp_build(const struct rig *r, struct frame *f, const struct icmp *x)
+{
+    static struct frame quoted;
+    static const uint8_t nothing[65536];
+    struct wire_tcp t = {
+        .src = rig_addr(r),
+        .dst = rig_peer(r),
+        .src_port = RIG_PORT,
+        .dst_port = RIG_PEER_PORT,
+        .seq = r->iss + x->seq,
+        .ack = RIG_ISN + 1,
+        .len = x->len,
+        .flags = ".",
+        .data = nothing,
+    };
+    frame_tcp(&quoted, &t);
+    frame_icmp_error(f, x->type, x->code, x->word, quoted.b + FRAME_ETH, r->v6 ? 60 : 28);
+}
+
+void rig_icmp(struct rig *r, double ms, const struct icmp *x)
+{
+    static struct frame f;
+    rig_icmp_build(r, &f, x);
+    rig_frame(r, ms, &f);
+}
+
+void rig_too_big(struct rig *r, double ms, uint32_t mtu, uint32_t seq, uint32_t len)
+{
+    rig_icmp(r, ms, &(struct icmp){r->v6 ? 2 : 3, r->v6 ? 0 : 4, mtu, seq, len});
+}
+
 static void strip(char *flags, char which)
 {
     char *at = strchr(flags, which);

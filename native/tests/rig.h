@@ -40,6 +40,13 @@ struct seg {
     uint16_t port;      /* instead of RIG_PORT */
 };
 
+/* An ICMP error of a router about a segment of the engine. */
+struct icmp {
+    uint8_t type, code;
+    uint32_t word;     /* octets 4 to 7 of the message */
+    uint32_t seq, len; /* of the quoted segment, without options; relative, octets of payload */
+};
+
 struct rig {
     qs_engine *e;
     qs_conn conn;       /* of the last OPEN event, rig_open() */
@@ -96,6 +103,11 @@ struct frame *rig_take(struct rig *r);
 void rig_frame(struct rig *r, double ms, const struct frame *f);
 void rig_build(const struct rig *r, struct frame *f, const struct seg *s);
 void rig_in(struct rig *r, double ms, const struct seg *s);
+/* IPv4 quotes 8 octets of the TCP header, IPv6 all of it. */
+void rig_icmp_build(const struct rig *r, struct frame *f, const struct icmp *x);
+void rig_icmp(struct rig *r, double ms, const struct icmp *x);
+/* A router that passes on no more than `mtu` refuses the segment. */
+void rig_too_big(struct rig *r, double ms, uint32_t mtu, uint32_t seq, uint32_t len);
 bool rig_out(struct rig *r, double ms, const struct seg *s);
 bool rig_quiet(struct rig *r, double ms);
 

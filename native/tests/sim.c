@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
 
+#include "frame.h"
 #include "qs_test.h"
 
 #define FRAME_ROOM 66000u
@@ -19,6 +20,8 @@ struct sim {
     qs_engine *engines[2];
     uint64_t now_ns, order, random;
     uint64_t wire_free_ns[2];
+    uint32_t path_mtu;
+    bool path_reports;
     struct flying *heap;
     size_t n_heap, heap_room;
     sim_handler on_event;
@@ -119,11 +122,46 @@ static void fly(struct sim *s, int from, const struct qs_frame *f, uint64_t due_
     heap_push(s, y);
 }
 
+void sim_path(struct sim *s, uint32_t mtu, bool reports)
+{
+    s->path_mtu = mtu;
+    s->path_reports = reports;
+}
+
+/* @return true when the path does not take the frame's packets, and tells so if it does. */
+static bool too_big(struct sim *s, int from, const struct qs_frame *f)
+{
+    static struct frame refused, report;
+    uint32_t packet = f->len - FRAME_ETH;
+    REQUIRE(f->len <= FRAME_ROOM_BYTES);
+    memcpy(refused.b, f->data, f->len);
+    uint8_t *ip = refused.b + FRAME_ETH;
+    bool v4 = ip[0] >> 4 == 4;
+    if (f->flags & QS_FRAME_GSO) { /* what the device makes of it */
+        const uint8_t *tcp = frame_l4(&refused);
+        packet = (uint32_t)(tcp - ip) + (tcp[12] >> 4) * 4u + f->gso_bytes;
+        put(ip + (v4 ? 2 : 4), 2, v4 ? packet : packet - 40);
+    }
+    refused.len = f->len;
+    if (!s->path_mtu || packet <= s->path_mtu || !frame_is_tcp(&refused))
+        return false;
+    s->stats.too_big++;
+    if (!s->path_reports)
+        return true;
+    frame_icmp_error(&report, v4 ? 3 : 2, v4 ? 4 : 0, s->path_mtu, ip, v4 ? 28 : 60);
+    memcpy(report.b, f->data + 6, 6);
+    struct qs_frame q = {.data = report.b, .len = report.len};
+    fly(s, !from, &q, s->now_ns + s->o.faults.delay_ns);
+    return true;
+}
+
 /* What the link does with one frame. */
 static void transmit(struct sim *s, int from, const struct qs_frame *f)
 {
     const struct sim_faults *x = &s->o.faults;
     s->stats.frames++;
+    if (too_big(s, from, f))
+        return;
     if (chance(s, x->loss_ppm)) {
         s->stats.lost++;
         return;

@@ -33,6 +33,10 @@ qs_engine *sim_engine(struct sim *s, int side);
 qs_addr sim_addr(const struct sim *s, int side);
 qs_time sim_now(const struct sim *s);
 
+/* From now on no IP packet above `mtu` passes, in either direction; 0: all do. `reports`: the
+ * sender is told, by ICMP. */
+void sim_path(struct sim *s, uint32_t mtu, bool reports);
+
 /* Called with every event of either side. */
 typedef void (*sim_handler)(struct sim *s, int side, const struct qs_event *ev, void *ctx);
 void sim_on_event(struct sim *s, sim_handler fn, void *ctx);
@@ -45,7 +49,7 @@ uint64_t sim_counter(struct sim *s, int side, enum qs_counter which);
 
 /* What the link did to frames. */
 struct sim_link_stats {
-    uint64_t frames, lost, reordered, duplicated, corrupted;
+    uint64_t frames, lost, reordered, duplicated, corrupted, too_big;
 };
 struct sim_link_stats sim_link(const struct sim *s);
 

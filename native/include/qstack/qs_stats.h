@@ -40,6 +40,13 @@ extern "C" {
     X(SYN_COOKIES_ACCEPTED, syn_cookies_accepted, "connections made from the ACK of a cookie")     \
     X(SYN_COOKIES_REJECTED, syn_cookies_rejected, "ACKs that should answer a cookie and do not")   \
     X(ECHO_REPLIES, echo_replies, "ICMP echo requests answered")                                   \
+    X(ICMP_ERRORS, icmp_errors, "ICMP errors about a connection's outstanding octets")             \
+    X(ICMP_ERRORS_SENT, icmp_errors_sent, "ICMPv6 parameter problems sent")                        \
+    X(ICMP_ERRORS_LIMITED, icmp_errors_limited, "ICMPv6 parameter problems not sent: too many")    \
+    X(PMTU_LOWERED, pmtu_lowered, "segment sizes lowered by a report of a smaller path MTU")       \
+    X(PMTU_BLACK_HOLES, pmtu_black_holes, "segment sizes lowered: full segments stay unanswered")  \
+    X(PMTU_PROBES, pmtu_probes, "larger segments tried")                                           \
+    X(PMTU_RAISED, pmtu_raised, "segment sizes raised: a larger segment was acknowledged")         \
     X(NEIGH_ANSWERS, neigh_answers, "ARP and ND requests answered")                                \
     X(NEIGH_REQUESTS, neigh_requests, "ARP and ND requests sent, or neighbours asked of the host") \
     X(DROP_TRUNCATED, drop_truncated, "a header or length reaches past the frame")                 \
@@ -51,6 +58,8 @@ extern "C" {
     X(DROP_IP_OPTIONS, drop_ip_options, "IPv6 extension headers too long or not allowed")          \
     X(DROP_NEIGH, drop_neigh, "malformed or unasked ARP or ND message")                            \
     X(DROP_ICMP, drop_icmp, "ICMP message malformed, or of a type not handled")                    \
+    X(DROP_ICMP_QUOTE, drop_icmp_quote, "ICMP error about no octets that are outstanding here")    \
+    X(DROP_ICMP_MTU, drop_icmp_mtu, "reported path MTU too small, or not below the present one")   \
     X(DROP_REPLY_QUEUE, drop_reply_queue, "no room to queue a reply")                              \
     X(DROP_TCP_HEADER, drop_tcp_header, "TCP header length or port is wrong")                      \
     X(DROP_CHECKSUM, drop_checksum, "TCP or ICMP checksum is wrong")                               \
