@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One connection: six cache lines. Line 0 finds it and takes an in-order segment, line 1 sends,
  * line 2 holds buffers and lists, line 3 what is touched once in a while, line 4 congestion
- * control, line 5 what came with holes. Names are those of RFC 9293 section 3.3.1. */
+ * control, line 5 what came with holes, and options. Names are those of RFC 9293 section 3.3.1. */
 #ifndef QS_CORE_TCP_CONN_H
 #define QS_CORE_TCP_CONN_H
 
@@ -35,8 +35,21 @@
 #define QS_CF_DSACK (1u << 19)       /* the next ACK tells of `dsack`, RFC 2883 */
 #define QS_CF_CWND_FULL (1u << 20)   /* cwnd kept octets back while those up to cc_edge are out */
 
+#define QS_CF_NAGLE (1u << 28)      /* RFC 9293 section 3.7.4 */
+#define QS_CF_KEEPALIVE (1u << 29)  /* RFC 9293 section 3.8.4 */
+#define QS_CF_KEEP_PROBE (1u << 30) /* send a keep-alive probe */
+
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };
+
+/* Options of a connection as a listener keeps them: qs_conn_opts, checked. */
+struct qs_tcp_conf {
+    uint32_t keep_idle_ms, keep_interval_ms;
+    uint32_t user_timeout_ms; /* 0: the engine's */
+    uint8_t keep_count;
+    uint8_t cc_algo; /* number of the congestion control, cc.h */
+    bool keepalive, nagle;
+};
 
 /* Place in a doubly linked list of blocks. */
 struct qs_link {
@@ -93,6 +106,7 @@ struct qs_block {
     uint64_t user;
     uint16_t listener;  /* with QS_CF_PASSIVE */
     uint8_t cc_algo;    /* number of the congestion control, cc.h */
+    uint8_t quick_acks; /* full segments that are still acknowledged at once: tcp_text.c */
     qs_seq rcv_fin;     /* with QS_CF_FIN_ARRIVED */
     qs_tick challenged; /* last answer to a segment that was not acceptable */
     uint32_t retransmits;
@@ -102,10 +116,13 @@ struct qs_block {
     qs_tick sent;   /* when octets were sent last */
     qs_seq cc_edge; /* with QS_CF_CWND_FULL: right end of what was sent then */
 
-    /* line 5: received with holes, RFC 2018 section 4 and RFC 2883 */
+    /* line 5: received with holes, RFC 2018 section 4 and RFC 2883; options */
     struct qs_range sacks[QS_SACKS_MAX]; /* blocks ahead of rcv_nxt, the latest first */
     struct qs_range dsack;               /* with QS_CF_DSACK: octets that came twice */
     uint8_t n_sacks;
+    uint8_t keep_count, keep_sent; /* most unanswered probes; those that are out */
+    uint32_t keep_idle_ms, keep_interval_ms, user_timeout_ms; /* qs_tcp_conf */
+    qs_tick keep_from; /* start of the wait for the next probe, or for the end */
 };
 
 /* Time in units of 2^30 ns: about seconds, in 32 bits for 146 years. */

@@ -132,6 +132,8 @@ void qs_tcp_segment_arrives(struct qs_engine *e, struct qs_block *c, const struc
     if (!check_syn(e, c, s)) /* fourth */
         return;
     note_timestamp(c, s);
+    if (c->flags & QS_CF_KEEPALIVE)
+        qs_tcp_keepalive_heard(e, c, s->arrived);
     if (!qs_tcp_take_ack(e, c, s)) /* fifth */
         return;
     qs_tcp_take_text(e, c, s); /* sixth, urgent data, is in line; seventh and eighth */

@@ -13,7 +13,7 @@ static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t 
     l.l.addr = *addr;
     l.l.port = port;
     l.l.prio = prio;
-    l.l.cc = cc;
+    l.l.conn.cc = cc;
     l.app = app;
     return qs_stack_listen(s, &l, diag);
 }

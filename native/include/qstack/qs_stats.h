@@ -28,6 +28,7 @@ extern "C" {
     X(RTO_EXPIRIES, rto_expiries, "retransmission timer expiries")                                 \
     X(FAST_RETRANSMITS, fast_retransmits, "fast recoveries entered")                               \
     X(WINDOW_PROBES, window_probes, "zero window probes sent")                                     \
+    X(KEEPALIVE_PROBES, keepalive_probes, "keep-alive probes")                                     \
     X(OUT_OF_ORDER, out_of_order, "segments kept ahead of a hole")                                 \
     X(CHALLENGE_ACKS, challenge_acks, "ACKs sent under RFC 5961")                                  \
     X(ECHO_REPLIES, echo_replies, "ICMP echo requests answered")                                   \

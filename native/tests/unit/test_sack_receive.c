@@ -95,6 +95,7 @@ static void octets_that_came_twice(void)
 {
     struct rig *r = with_sack();
     IN(20, ".", 1, 1000, 1);
+    OUT(20, ".", 1, 0, 1001, .opts = "");
     IN(21, ".", 1001, 1000, 1);
     OUT(21, ".", 1, 0, 2001, .opts = "");
     IN(22, ".", 1, 1000, 1);
