@@ -215,7 +215,7 @@ static void urgent_octets_are_in_line(void)
 }
 
 /* ... where pointer or octets lie across the wrap of the sequence numbers, the pointer is that of
- * octets that never come, or URG comes without octets: RFC 9293 section 3.8.5, RFC 6093. */
+ * octets that never come, or URG comes without octets: RFC 9293 section 3.8.5. */
 static void urgent_at_the_wrap(void)
 {
     static const uint16_t pointer[] = {0, 4, 5, 6, 15, 65535};
