@@ -245,6 +245,36 @@ static void orphans_are_not_watched(void)
     rig_free(r);
 }
 
+/* ... also when the answer to a probe comes after the close. */
+static void a_probe_is_out_at_the_close(void)
+{
+    struct rig *r = watched(QS_TCP_FIN_WAIT_2);
+    OUT(10030, ".", 1, 0, 1);
+    rig_run(r, 11000);
+    CHECK_EQ(qs_conn_close(r->e, r->conn), 0);
+    IN(12000, ".", 1, 0, 2);
+    QUIET(70000);
+    CHECK_COUNT(CONNS, 1);
+    rig_run(r, 71100);
+    rig_flush(r);
+    CHECK_COUNT(CONNS, 0);
+    rig_free(r);
+}
+
+/* The timer is no sign that the send buffer has room. */
+static void a_write_that_was_cut_short(void)
+{
+    struct rig *r = watched(QS_TCP_ESTABLISHED);
+    while (rig_write(r, 100000) == 100000)
+        rig_flush(r);
+    rig_flush(r);
+    (void)rig_event(r);
+    rig_run(r, 30000);
+    rig_flush(r);
+    CHECK_EQ(rig_event(r), 0);
+    rig_free(r);
+}
+
 /* An ACK that is owed goes out instead: the peer would not look at that of a probe. */
 static void an_owed_ack_is_not_lost(void)
 {
@@ -357,6 +387,8 @@ int main(void)
     RUN(half_closed_for_hours);
     RUN(on_the_way_to_fin_wait_2);
     RUN(orphans_are_not_watched);
+    RUN(a_probe_is_out_at_the_close);
+    RUN(a_write_that_was_cut_short);
     RUN(an_owed_ack_is_not_lost);
     RUN(listener_and_open_pass_it_on);
     RUN(switched_while_it_runs);

@@ -167,21 +167,49 @@ static void set_while_octets_are_out(void)
     }
 }
 
-/* A connection whose ACK waits for its neighbour has nothing out: finding the neighbour later than
- * the user timeout is no reason to end it. */
-static void a_neighbour_that_comes_late(void)
+/* An ACK waits for its neighbour from 1,040 ms to `ms`; the RTO is 200 ms. */
+static void neighbour_comes_at(struct rig *r, double ms)
 {
-    struct rig *r = with_timeout(0.15);
+    static const uint8_t mac[6] = {2, 0, 0, 0, 0, 2};
     qs_addr peer = rig_peer(r);
     qs_engine_neigh_del(r->e, &peer);
     IN(1000, "P.", 1, 10, 1);
-    QUIET(1180); /* the ACK was due at 1,040 */
-    static const uint8_t mac[6] = {2, 0, 0, 0, 0, 2};
+    QUIET(ms);
     CHECK_EQ(qs_engine_neigh_set(r->e, &peer, mac, rig_now(r)), 0);
-    OUT(1180, ".", 1, 0, 11);
+    OUT(ms, ".", 1, 0, 11);
     QUIET(60000);
     CHECK_EQ(rig_state(r), QS_TCP_ESTABLISHED);
+    CHECK_EQ(rig_event(r), QS_EVENT_READABLE);
+}
+
+/* Nothing is out: the connection's user timeout is not meant. */
+static void a_neighbour_that_comes_late(void)
+{
+    struct rig *r = with_timeout(0.15);
+    neighbour_comes_at(r, 1300);
     rig_free(r);
+}
+
+/* The neighbour was there in time, and the timer that looked for it comes up later. */
+static void a_neighbour_that_comes_in_time(void)
+{
+    qs_engine_opts eo = rig_opts();
+    eo.user_timeout = QS_MS(150);
+    struct rig *r = rig_new(&eo, false);
+    rig_establish(r, NULL);
+    neighbour_comes_at(r, 1180);
+    rig_free(r);
+}
+
+/* That wait is over when a shut window begins another one. */
+static void a_shut_window_after_that(void)
+{
+    struct rig *r = with_timeout(7);
+    neighbour_comes_at(r, 1180);
+    r->wnd = 0;
+    IN(61000, ".", 11, 0, 1);
+    rig_write(r, 100);
+    ends_at(r, 68000);
 }
 
 int main(void)
@@ -196,5 +224,7 @@ int main(void)
     RUN(two_shut_windows);
     RUN(set_while_octets_are_out);
     RUN(a_neighbour_that_comes_late);
+    RUN(a_neighbour_that_comes_in_time);
+    RUN(a_shut_window_after_that);
     return TEST_RESULT();
 }
