@@ -22,6 +22,8 @@ PRIORITIES = 8
 """Traffic classes: 0 (default, background) to 7 (most urgent)."""
 CONGESTION = ("cubic", "newreno", "dctcp")
 """Congestion controls: CUBIC (RFC 9438, the default), NewReno (RFC 5681), DCTCP (RFC 8257)."""
+KEEPALIVE_NS_MAX = 32_767 * 10**9
+USER_TIMEOUT_NS_MAX = 86_400 * 10**9
 DRIVERS = ("tap", "xsk", "pair")
 _IFNAME_BYTES_MAX = 15
 
@@ -173,11 +175,19 @@ class ListenConfig:
         port: 1 to 65535.
         priority: Class of its connections, 0 to 7.
         congestion: Congestion control of its connections, one of `CONGESTION`.
+        keepalive: Silence, such as "10min", after which a peer is probed, every 75 s then, until
+            the ninth probe stays unanswered too; None: never.
+        user_timeout: Bytes not acknowledged for so long, such as "30s", end a connection; None:
+            5 minutes, and a peer that keeps its window shut is waited for.
+        nodelay: Small segments leave at once; False: Nagle's algorithm.
     """
 
     port: int
     priority: int = 0
     congestion: str = CONGESTION[0]
+    keepalive: str | None = None
+    user_timeout: str | None = None
+    nodelay: bool = True
 
     def __post_init__(self) -> None:
         if not _is_int(self.port) or not 1 <= self.port <= 65_535:
@@ -191,6 +201,39 @@ class ListenConfig:
             raise ConfigError(
                 f"port {self.port}: congestion must be {known}, got {self.congestion!r}"
             )
+        self._duration_ns("keepalive", KEEPALIVE_NS_MAX)
+        self._duration_ns("user_timeout", USER_TIMEOUT_NS_MAX)
+        if not isinstance(self.nodelay, bool):
+            raise ConfigError(
+                f"port {self.port}: nodelay must be true or false, got {self.nodelay!r}"
+            )
+
+    def _duration_ns(self, name: str, most: int) -> int:
+        text = getattr(self, name)
+        if text is None:
+            return 0
+        if not isinstance(text, str):
+            raise ConfigError(f'port {self.port}: {name} = {text!r} needs a unit, such as "10min"')
+        try:
+            value = units.parse_duration_ns(text)
+        except ValueError as e:
+            raise ConfigError(f"port {self.port}: {name}: {e}") from None
+        if not 1 <= value <= most:
+            raise ConfigError(
+                f"port {self.port}: {name} must be more than 0 and at most "
+                f"{most // 10**9}s, got {text!r}"
+            )
+        return value
+
+    @property
+    def keepalive_ns(self) -> int:
+        """Silence before the first probe; 0: there are none."""
+        return self._duration_ns("keepalive", KEEPALIVE_NS_MAX)
+
+    @property
+    def user_timeout_ns(self) -> int:
+        """User timeout; 0: the stack's."""
+        return self._duration_ns("user_timeout", USER_TIMEOUT_NS_MAX)
 
 
 def check_ports(ports: tuple[ListenConfig, ...]) -> None:
@@ -263,7 +306,8 @@ def read_serve_config(path: Path) -> ServeConfig:
         check_ports(ports)
     except TypeError:
         raise ConfigError(
-            f"{path}: [[listen]] takes port, priority and congestion, and port must be there"
+            f"{path}: [[listen]] takes {', '.join(f.name for f in fields(ListenConfig))}, "
+            "and port must be there"
         ) from None
     except ConfigError as e:
         raise ConfigError(f"{path}: [[listen]]: {e}") from None

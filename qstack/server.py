@@ -142,14 +142,26 @@ class Server:
         self._resuming: deque[Connection] = deque()
 
     def listen(
-        self, *, port: int, priority: int = 0, congestion: str = CONGESTION[0]
+        self,
+        *,
+        port: int,
+        priority: int = 0,
+        congestion: str = CONGESTION[0],
+        keepalive: str | None = None,
+        user_timeout: str | None = None,
+        nodelay: bool = True,
     ) -> Callable[[H], H]:
         """Register the decorated function or object as the handler of a port.
 
         Args:
             port: 1 to 65535.
             priority: Class, 0 (default) to 7 (most urgent).
-            congestion: Congestion control of its connections: "cubic" (default), "newreno" or "dctcp".
+            congestion: Congestion control of its connections: "cubic" (default), "newreno" or
+                "dctcp".
+            keepalive: Silence after which a peer is probed, such as "10min"; None (default): never.
+            user_timeout: Bytes not acknowledged for so long, such as "30s", end a connection;
+                None (default): 5 minutes.
+            nodelay: Small segments leave at once (default); False: Nagle's algorithm.
 
         Raises:
             ConfigError: Out of range, an unknown congestion control, or the port has a listener.
@@ -157,7 +169,14 @@ class Server:
         """
         if self._stack is not None:
             raise WrongStateError(f"port {port}: listeners are added before the server starts")
-        config = ListenConfig(port=port, priority=priority, congestion=congestion)
+        config = ListenConfig(
+            port=port,
+            priority=priority,
+            congestion=congestion,
+            keepalive=keepalive,
+            user_timeout=user_timeout,
+            nodelay=nodelay,
+        )
         check_ports((*(listener.config for listener in self._listeners), config))
 
         def register(handler: H) -> H:

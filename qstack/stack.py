@@ -158,6 +158,9 @@ class Stack:
             listen.port,
             listen.priority,
             listen.congestion.encode(),
+            listen.keepalive_ns,
+            listen.user_timeout_ns,
+            listen.nodelay,
             self._app_index,
             diag,
         )

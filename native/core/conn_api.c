@@ -98,6 +98,7 @@ static void orphan(struct qs_engine *e, struct qs_block *c)
 {
     qs_block_forget(e, c);
     c->flags |= QS_CF_ORPHAN;
+    c->flags &= ~(QS_CF_KEEPALIVE | QS_CF_KEEP_PROBE); /* it has limits of its own */
 }
 
 qs_err qs_conn_close(qs_engine *e, qs_conn handle)

@@ -18,6 +18,7 @@
 #define QS_REPLIES_MAX 64u
 #define QS_HALF_OPEN_ROWS 2u
 #define QS_HALF_OPEN_CELLS 256u
+#define QS_DUPACKS 3 /* that mean a loss, RFC 5681 section 3.2 */
 
 /* List of blocks, first in first out. */
 struct qs_list {
@@ -38,7 +39,7 @@ struct qs_listener {
     uint32_t half_open; /* connections with QS_CF_HALF_OPEN */
     uint16_t port;      /* 0: free */
     uint8_t prio;
-    uint8_t cc_algo;
+    struct qs_tcp_conf conf; /* of its connections */
     bool ecn;
 };
 
@@ -407,6 +408,8 @@ bool qs_ecn_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
 
 /* tcp_cc.c: what congestion control is told. */
 
+/* From now on by algorithm `algo`; the window stays. */
+void qs_tcp_cc_choose(struct qs_block *c, uint8_t algo);
 /* `acked` octets were acknowledged by `s`, not in recovery. */
 void qs_tcp_cc_ack(struct qs_block *c, const struct qs_segment *s, uint32_t acked);
 /* Octets were marked: reduces cwnd. */
@@ -488,7 +491,28 @@ void qs_tcp_linger(struct qs_engine *e, struct qs_block *c, qs_time now);
 /* May a new connection take the place of one in TIME-WAIT? RFC 6191 section 2. */
 bool qs_tcp_may_reuse(const struct qs_block *c, const struct qs_segment *s);
 
+/* tcp_conf.c: options of a connection. */
+
+/* @return false when one is out of range. */
+bool qs_tcp_conf_from(struct qs_tcp_conf *to, const struct qs_conn_opts *o);
+/* Gives them to a connection that is not established yet, after c->flags was set. */
+void qs_tcp_configure(struct qs_block *c, const struct qs_tcp_conf *conf);
+
+/* tcp_keepalive.c: with QS_CF_KEEPALIVE, else they do nothing. */
+
+/* The wait for the first probe begins at `now`. */
+void qs_tcp_keepalive_start(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* The peer sent something acceptable. */
+void qs_tcp_keepalive_heard(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* t_misc is over, maybe for this. @return false when the block is gone. */
+bool qs_tcp_keepalive_due(struct qs_engine *e, struct qs_block *c, qs_time now);
+
 /* tcp_timer.c */
+
+/* Ends a connection whose peer is silent. The block is gone. */
+void qs_tcp_give_up(struct qs_engine *e, struct qs_block *c);
+/* The connection's user timeout is not passed over by a timer that was backed off. */
+void qs_tcp_cap_rexmt(struct qs_engine *e, struct qs_block *c);
 
 /* The block's slot of the wheel came up. May free the block. */
 void qs_tcp_timer(struct qs_engine *e, struct qs_block *c, qs_time now);

@@ -3,8 +3,6 @@
  * without SACK fast retransmit and recovery by RFC 5681 section 3.2 and RFC 6582. */
 #include "engine.h"
 
-#define DUPACKS 3
-
 static uint32_t flight(const struct qs_block *c)
 {
     return qs_seq_span(c->snd_una, c->snd_max);
@@ -79,7 +77,8 @@ static void ack_in_recovery(struct qs_engine *e, struct qs_block *c, uint32_t ac
     qs_block_ready(e, c);
 }
 
-/* Not in recovery, without SACK. `recover` keeps up, lest it seem to lie ahead after 2^31 octets. */
+/* Not in recovery, without SACK. `recover` keeps up, lest it seem to lie ahead after 2^31 octets.
+ */
 static void ack_in_order(struct qs_block *c, const struct qs_segment *s, uint32_t acked)
 {
     c->recover = qs_seq_max(c->recover, c->snd_una);
@@ -147,7 +146,7 @@ static void enter_recovery(struct qs_engine *e, struct qs_block *c)
     /* What limited transmit let out beyond cwnd does not count: RFC 5681 section 3.2 step 2. */
     uint32_t out = flight(c) < c->cc.cwnd ? flight(c) : c->cc.cwnd;
     qs_cc_ops(c->cc_algo)->on_loss(&c->cc, out, c->mss);
-    c->cc.cwnd = c->cc.ssthresh + DUPACKS * c->mss;
+    c->cc.cwnd = c->cc.ssthresh + QS_DUPACKS * c->mss;
     qs_count(e, QS_COUNT_FAST_RETRANSMITS);
 }
 
@@ -158,7 +157,7 @@ static void take_dupack(struct qs_engine *e, struct qs_block *c)
         c->dupacks++;
     if (c->flags & QS_CF_RECOVERY)
         c->cc.cwnd += c->mss;
-    else if (c->dupacks == DUPACKS)
+    else if (c->dupacks == QS_DUPACKS)
         enter_recovery(e, c);
     qs_block_ready(e, c); /* below three: limited transmit, RFC 3042 */
 }
@@ -185,9 +184,9 @@ bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
         return take_new_ack(e, c, s);
     if (qs_seq_eq(c->snd_una, s->ack)) {
         /* A peer that answers probes is alive, however long its window stays shut; one that nobody
-         * waits for any more gets no such patience. */
-        if (c->flags & QS_CF_PERSIST && !(c->flags & QS_CF_ORPHAN))
-            c->stalled = qs_tick_at(s->arrived);
+         * waits for any more, or only for so long, gets no such patience. */
+        if (c->flags & QS_CF_PERSIST && !(c->flags & QS_CF_ORPHAN) && !c->user_timeout_ms)
+            c->stalled.v = 0; /* until the next probe */
         if (c->flags & QS_CF_SACK) {
             if (s->n_sacks || c->loss_flags & QS_LF_PROBE_OUT)
                 qs_tcp_loss_ack(e, c, s, 0);

@@ -61,16 +61,9 @@ void qs_tcp_cc_wake(struct qs_engine *e, struct qs_block *c, qs_time now)
         qs_cc_ops(c->cc_algo)->on_idle(&c->cc, c->mss);
 }
 
-qs_err qs_conn_set_cc(qs_engine *e, qs_conn handle, const char *name)
+void qs_tcp_cc_choose(struct qs_block *c, uint8_t algo)
 {
-    struct qs_block *c = qs_block_of(e, handle);
-    if (!c)
-        return QS_ERR_STALE;
-    int number = qs_cc_find(name);
-    if (number < 0)
-        return QS_ERR_ARG;
-    if (number != c->cc_algo)
+    if (algo != c->cc_algo)
         memset(c->cc.private_state, 0, sizeof c->cc.private_state);
-    c->cc_algo = (uint8_t)number;
-    return 0;
+    c->cc_algo = algo;
 }

@@ -5,7 +5,7 @@
 void qs_tcp_queue_fin(struct qs_engine *e, struct qs_block *c)
 {
     c->flags |= QS_CF_FIN_QUEUED;
-    c->t_misc.v = 0; /* no write waits any more */
+    c->t_misc.v = 0; /* no write waits any more, and the FIN has a timer of its own */
     if (c->state == QS_TCP_ESTABLISHED)
         qs_tcp_set_state(c, QS_TCP_FIN_WAIT_1);
     else if (c->state == QS_TCP_CLOSE_WAIT)
@@ -34,6 +34,8 @@ bool qs_tcp_fin_acked(struct qs_engine *e, struct qs_block *c, qs_time now)
         qs_tcp_set_state(c, QS_TCP_FIN_WAIT_2);
         if (c->flags & QS_CF_ORPHAN) /* the peer may never close; nobody here waits for it */
             qs_tcp_linger(e, c, now);
+        else
+            qs_tcp_keepalive_start(e, c, now);
         return true;
     case QS_TCP_CLOSING:
         enter_time_wait(e, c, now);

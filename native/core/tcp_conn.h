@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One connection: seven cache lines. Line 0 finds it and takes an in-order segment, line 1 sends,
  * line 2 holds buffers and lists, line 3 what is touched once in a while, line 4 congestion
- * control, line 5 what came with holes, line 6 what was sent. Names are those of RFC 9293
- * section 3.3.1. */
+ * control, line 5 what came with holes and options, line 6 what was sent. Names are those of
+ * RFC 9293 section 3.3.1. */
 #ifndef QS_CORE_TCP_CONN_H
 #define QS_CORE_TCP_CONN_H
 
@@ -35,7 +35,7 @@
 #define QS_CF_SACK (1u << 18)        /* selective acknowledgements are on, RFC 2018 section 2 */
 #define QS_CF_DSACK (1u << 19)       /* the next ACK tells of `dsack`, RFC 2883 */
 #define QS_CF_CWND_FULL (1u << 20)   /* cwnd kept octets back while those up to cc_edge are out */
-#define QS_CF_HALF_OPEN (1u << 28)   /* counts among the half-open ones of its listener */
+#define QS_CF_HALF_OPEN (1u << 26)   /* counts among the half-open ones of its listener */
 
 #define QS_CF_ECN (1u << 21)         /* ECN is asked for or agreed on, RFC 3168 section 6.1.1 */
 #define QS_CF_ECN_ECHO (1u << 22)    /* our ACKs have ECE */
@@ -44,6 +44,10 @@
 
 #define QS_CF_UNREACH (1u << 25) /* ICMP says that octets which are out do not get there */
 
+#define QS_CF_NAGLE (1u << 27)      /* RFC 9293 section 3.7.4 */
+#define QS_CF_KEEPALIVE (1u << 28)  /* RFC 9293 section 3.8.4 */
+#define QS_CF_KEEP_PROBE (1u << 29) /* send a keep-alive probe */
+
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };
 
@@ -51,18 +55,31 @@ enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };
  * 2^10 ns. */
 struct qs_loss {
     uint32_t head, tail; /* records in sequence order, tcp_sent.h; QS_NO_IDX: nothing is out */
-    uint32_t n;          /* records */
-    uint32_t pipe;       /* octets in the network, as far as is known */
-    uint32_t lost;       /* octets that are lost and were not sent again */
-    uint32_t sacked;     /* octets that are known to have arrived, right of a hole */
-    uint32_t rack_xmit;  /* RACK.xmit_ts: the latest transmission that is known to have arrived */
-    qs_seq rack_end;     /* RACK.end_seq, its right end */
-    uint32_t rack_rtt;   /* RACK.rtt */
-    uint32_t min_rtt;    /* RACK.min_RTT; 0: none yet */
-    qs_seq fack;         /* RACK.fack: rightmost octet that arrived */
-    qs_seq dsack_round;  /* RACK.dsack_round */
-    qs_seq tlp_end;      /* TLP.end_seq */
-    uint32_t prr_delivered, prr_out, recover_fs; /* RFC 6937 section 3 */
+    uint16_t n;          /* records */
+    uint8_t reo_wnd_mult, reo_wnd_persist; /* RFC 8985 section 6.2 step 4 */
+    uint32_t pipe;                         /* octets in the network, as far as is known */
+    uint32_t lost;                         /* octets that are lost and were not sent again */
+    uint32_t sacked;    /* octets that are known to have arrived, right of a hole */
+    uint32_t rack_xmit; /* RACK.xmit_ts: the latest transmission that is known to have arrived */
+    qs_seq rack_end;    /* RACK.end_seq, its right end */
+    uint32_t rack_rtt;  /* RACK.rtt */
+    uint32_t min_rtt;   /* RACK.min_RTT; 0: none yet */
+    qs_seq fack;        /* RACK.fack: rightmost octet that arrived */
+    qs_seq dsack_round; /* RACK.dsack_round */
+    uint32_t prr_delivered, prr_out; /* RFC 6937 section 3 */
+    union {
+        uint32_t recover_fs; /* RecoverFS, in fast recovery */
+        qs_seq tlp_end;      /* TLP.end_seq, with QS_LF_PROBE_OUT */
+    };
+};
+
+/* Options of a connection as a listener keeps them: qs_conn_opts, checked. */
+struct qs_tcp_conf {
+    uint32_t keep_idle_ms, keep_interval_ms;
+    uint32_t user_timeout_ms; /* 0: the engine's */
+    uint8_t keep_count;
+    uint8_t cc_algo; /* number of the congestion control, cc.h */
+    bool keepalive, nagle;
 };
 
 /* Place in a doubly linked list of blocks. */
@@ -130,11 +147,15 @@ struct qs_block {
     /* line 3 */
     struct qs_timer timer;
     uint64_t user;
-    uint16_t listener;        /* with QS_CF_PASSIVE */
-    uint8_t cc_algo;          /* number of the congestion control, cc.h */
-    uint16_t half_open_cells; /* with QS_CF_HALF_OPEN: where its prefix is counted */
-    qs_seq rcv_fin;           /* with QS_CF_FIN_ARRIVED */
-    qs_tick challenged;       /* last answer to a segment that was not acceptable */
+    uint16_t listener;  /* with QS_CF_PASSIVE */
+    uint8_t cc_algo;    /* number of the congestion control, cc.h */
+    uint8_t quick_acks; /* full segments that are still acknowledged at once: tcp_text.c */
+    union {
+        uint16_t half_open_cells; /* with QS_CF_HALF_OPEN: where its prefix is counted */
+        qs_seq rcv_fin;           /* with QS_CF_FIN_ARRIVED */
+    };
+    qs_tick challenged; /* last answer to a segment that was not acceptable */
+    qs_tick keep_from;  /* start of the wait for the next keep-alive probe, or for the end */
     uint32_t retransmits;
     struct qs_pmtu pmtu;
 
@@ -143,18 +164,19 @@ struct qs_block {
     qs_tick sent;   /* when octets were sent last */
     qs_seq cc_edge; /* with QS_CF_CWND_FULL: right end of what was sent then */
 
-    /* line 5: received with holes, RFC 2018 section 4 and RFC 2883 */
-    struct qs_range sacks[QS_SACKS_MAX]; /* blocks ahead of rcv_nxt, the latest first */
-    struct qs_range dsack;               /* with QS_CF_DSACK: octets that came twice */
+    /* line 5: received with holes, RFC 2018 section 4 and RFC 2883; options */
+    struct qs_range sacks[QS_SACKS_KEPT]; /* blocks ahead of rcv_nxt, the latest first */
+    struct qs_range dsack;                /* with QS_CF_DSACK: octets that came twice */
     uint8_t n_sacks;
-    uint8_t reo_wnd_mult, reo_wnd_persist; /* RFC 8985 section 6.2 step 4 */
-    bool pmtu_wait : 1;   /* pmtu.test_len or pmtu.claimed waits for an ACK or a timeout */
-    bool pmtu_low : 1;    /* mss is below pmtu.mss_max */
-    bool pmtu_proven : 1; /* a segment of mss octets was acknowledged */
-    bool pmtu_again : 1;  /* a probe is lost: pmtu.test_* is what of it is to be sent again */
-    uint32_t loss_flags;  /* QS_LF_* */
-    qs_tick t_loss;       /* deadline of RACK, or with QS_LF_PTO of the probe */
-    qs_seq cwr_end;       /* with QS_CF_ECN_REDUCED */
+    uint8_t keep_count, keep_sent; /* most unanswered probes; those that are out */
+    bool pmtu_wait : 1;            /* pmtu.test_len or pmtu.claimed waits for an ACK or a timeout */
+    bool pmtu_low : 1;             /* mss is below pmtu.mss_max */
+    bool pmtu_proven : 1;          /* a segment of mss octets was acknowledged */
+    bool pmtu_again : 1; /* a probe is lost: pmtu.test_* is what of it is to be sent again */
+    uint32_t keep_idle_ms, keep_interval_ms, user_timeout_ms; /* qs_tcp_conf */
+    uint32_t loss_flags;                                      /* QS_LF_* */
+    qs_tick t_loss;   /* deadline of RACK, or with QS_LF_PTO of the probe */
+    qs_seq cwr_end;   /* with QS_CF_ECN_REDUCED */
     uint32_t undo_ts; /* with QS_LF_UNDO: our timestamp in the first retransmission; 0: none yet */
 
     /* line 6 */

@@ -24,7 +24,7 @@ static struct qs_cookie_syn syn_of(const struct qs_segment *s, const struct qs_l
         .wscale = s->has_ts ? s->wscale : (int8_t)-1,
         .has_ts = s->has_ts,
         .sack_ok = s->has_ts && s->sack_ok,
-        .ecn = s->has_ts && l->ecn && qs_ecn_asked(s, l->cc_algo),
+        .ecn = s->has_ts && l->ecn && qs_ecn_asked(s, l->conf.cc_algo),
     };
 }
 

@@ -41,9 +41,9 @@ struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const st
     c->local_port = s->dst_port;
     c->prio = l->prio;
     c->user = l->user;
-    c->cc_algo = l->cc_algo;
     c->listener = listener;
     c->flags = QS_CF_PASSIVE;
+    qs_tcp_configure(c, &l->conf);
     c->hash = hash;
     qs_block_enter(e, c);
     qs_tcp_choose_isn(e, c, s->arrived);
@@ -100,13 +100,14 @@ void qs_tcp_unconnected(struct qs_engine *e, const struct qs_segment *s, uint8_t
 void qs_listen_opts_init(struct qs_listen_opts *o)
 {
     *o = (struct qs_listen_opts){.size = sizeof *o, .backlog = 4096, .half_open_max = 1024};
+    qs_conn_opts_init(&o->conn);
 }
 
 int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o)
 {
-    int cc_algo = o->size == sizeof *o ? qs_cc_find(o->cc) : -1;
-    if (cc_algo < 0 || o->port == 0 || o->prio >= QS_N_PRIO || o->backlog == 0 ||
-        o->half_open_max == 0)
+    struct qs_tcp_conf conf;
+    if (o->size != sizeof *o || !qs_tcp_conf_from(&conf, &o->conn) || o->port == 0 ||
+        o->prio >= QS_N_PRIO || o->backlog == 0 || o->half_open_max == 0)
         return QS_ERR_ARG;
     if (!qs_addr_is_any(&o->addr) && qs_local_find(e, &o->addr) < 0)
         return QS_ERR_ADDRNOTAVAIL;
@@ -130,7 +131,7 @@ int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o)
         .half_open_prefix_max = o->half_open_prefix_max ? o->half_open_prefix_max : quarter,
         .port = o->port,
         .prio = o->prio,
-        .cc_algo = (uint8_t)cc_algo,
+        .conf = conf,
         .ecn = !o->no_ecn,
     };
     if (at >= e->n_listeners)

@@ -33,7 +33,7 @@ static void enter_fast_recovery(struct qs_engine *e, struct qs_block *c)
     c->recover = c->snd_max;
     c->flags |= QS_CF_RECOVERY;
     c->flags &= ~QS_CF_RTT_TIMED;
-    c->loss_flags &= ~QS_LF_TIMEOUT;
+    c->loss_flags &= ~(QS_LF_TIMEOUT | QS_LF_PTO | QS_LF_PROBE_DUE | QS_LF_PROBE_OUT);
     expect_undo(c);
     c->loss.prr_delivered = c->loss.prr_out = 0;
     c->loss.recover_fs = qs_seq_span(c->snd_una, c->snd_max);

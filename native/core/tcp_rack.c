@@ -162,16 +162,16 @@ void qs_rack_take_dsack(struct qs_block *c, const struct qs_delivery *d)
         return;
     c->loss_flags |= QS_LF_DSACK_ROUND;
     c->loss.dsack_round = c->snd_nxt;
-    if (c->reo_wnd_mult < UINT8_MAX)
-        c->reo_wnd_mult++;
-    c->reo_wnd_persist = REO_WND_PERSIST;
+    if (c->loss.reo_wnd_mult < UINT8_MAX)
+        c->loss.reo_wnd_mult++;
+    c->loss.reo_wnd_persist = REO_WND_PERSIST;
 }
 
 /* Likewise: 16 recoveries without such a round narrow it again. */
 void qs_rack_recovered(struct qs_block *c)
 {
-    if (c->reo_wnd_persist && --c->reo_wnd_persist == 0)
-        c->reo_wnd_mult = 0;
+    if (c->loss.reo_wnd_persist && --c->loss.reo_wnd_persist == 0)
+        c->loss.reo_wnd_mult = 0;
 }
 
 /* RACK.reo_wnd; reo_wnd_mult counts from 0 here. */
@@ -180,7 +180,7 @@ static uint32_t reo_wnd(const struct qs_block *c)
     bool sure = c->flags & QS_CF_RECOVERY || c->loss.sacked >= DUP_THRESH * (uint32_t)c->mss;
     if (!(c->loss_flags & QS_LF_REORDERED) && sure)
         return 0;
-    uint64_t wnd = (uint64_t)c->loss.min_rtt * (c->reo_wnd_mult + 1u) / 4;
+    uint64_t wnd = (uint64_t)c->loss.min_rtt * (c->loss.reo_wnd_mult + 1u) / 4;
     return wnd < c->srtt_ns >> 10 ? (uint32_t)wnd : c->srtt_ns >> 10;
 }
 

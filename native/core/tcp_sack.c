@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Selective acknowledgement, the receiver's part: which octets ahead of a hole are here (RFC 2018
- * section 4), and which came twice (RFC 2883). Only what the peer needs to know is kept: the four
+ * section 4), and which came twice (RFC 2883). Only what the peer needs to know is kept: the three
  * blocks that changed last. */
 #include "engine.h"
 
@@ -15,7 +15,7 @@ void qs_tcp_note_ahead(struct qs_block *c, qs_seq start, qs_seq end)
         return;
     /* The new block, grown by all that it touches, goes in front. */
     struct qs_range grown = {start, end};
-    struct qs_range old[QS_SACKS_MAX];
+    struct qs_range old[QS_SACKS_KEPT];
     uint32_t n = c->n_sacks, kept = 0;
     memcpy(old, c->sacks, sizeof old);
     for (bool more = true; more;) {
@@ -31,7 +31,7 @@ void qs_tcp_note_ahead(struct qs_block *c, qs_seq start, qs_seq end)
         }
     }
     c->sacks[kept++] = grown;
-    for (uint32_t i = 0; i < n && kept < QS_SACKS_MAX; i++)
+    for (uint32_t i = 0; i < n && kept < QS_SACKS_KEPT; i++)
         if (!qs_seq_eq(old[i].start, old[i].end))
             c->sacks[kept++] = old[i];
     c->n_sacks = (uint8_t)kept;

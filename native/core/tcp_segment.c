@@ -134,6 +134,8 @@ void qs_tcp_segment_arrives(struct qs_engine *e, struct qs_block *c, const struc
         return;
     }
     note_timestamp(c, s);
+    if (c->flags & QS_CF_KEEPALIVE)
+        qs_tcp_keepalive_heard(e, c, s->arrived);
     if (!qs_tcp_take_ack(e, c, s)) /* fifth */
         return;
     qs_ecn_receive(e, c, s);

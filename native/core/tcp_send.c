@@ -145,12 +145,22 @@ qs_seq qs_tcp_bare_seq(const struct qs_block *c)
     return qs_seq_lt(edge, c->snd_max) ? edge : c->snd_max;
 }
 
+/* RFC 9293 section 3.8.4: a keep-alive probe lies left of the peer's window, so that it is
+ * answered. The peer ignores the ACK field of it: one that is owed goes out instead, and says as
+ * much. */
+static qs_seq empty_seq(const struct qs_block *c)
+{
+    bool probe = c->flags & QS_CF_KEEP_PROBE && qs_seq_eq(c->snd_una, c->snd_max) &&
+                 !(c->flags & (QS_CF_ACK_NOW | QS_CF_ACK_DELAYED));
+    return probe ? (qs_seq){c->snd_una.v - 1} : qs_tcp_bare_seq(c);
+}
+
 /* ---- bookkeeping ---- */
 
 /* Every segment but our first SYN carries the ACK that was owed. */
 static void ack_sent(struct qs_block *c)
 {
-    c->flags &= ~(QS_CF_ACK_NOW | QS_CF_ACK_DELAYED | QS_CF_DSACK);
+    c->flags &= ~(QS_CF_ACK_NOW | QS_CF_ACK_DELAYED | QS_CF_DSACK | QS_CF_KEEP_PROBE);
     c->t_ack.v = 0;
     c->last_ack_sent = c->rcv_nxt;
 }
@@ -304,7 +314,11 @@ static bool send_probe(struct qs_engine *e, struct qs_block *c, struct qs_frame 
         return false;
     }
     qs_count(e, QS_COUNT_WINDOW_PROBES);
-    return send(e, c, f, &p, now);
+    qs_tick since = c->stalled; /* the wait began with the shut window, not with the first probe */
+    send(e, c, f, &p, now);
+    if (since.v)
+        c->stalled = since;
+    return true;
 }
 
 /* Octets that the congestion window allows beyond what is in the network. */
@@ -333,7 +347,7 @@ static void start_persist(struct qs_engine *e, struct qs_block *c, qs_time now)
     if (c->flags & QS_CF_PERSIST || c->t_rexmt.v)
         return;
     c->flags |= QS_CF_PERSIST;
-    if (!c->stalled.v)
+    if (!c->stalled.v || qs_seq_eq(c->snd_una, c->snd_max))
         c->stalled = qs_tick_at(now);
     qs_tcp_start_rexmt(e, c, now);
 }
@@ -407,6 +421,16 @@ static bool send_size_probe(struct qs_engine *e, struct qs_block *c, struct qs_f
     return true;
 }
 
+/* RFC 9293 section 3.7.4: what is short of a full segment waits while anything is out. Not a FIN,
+ * and not what was sent before. @return octets of `len`, the last that there are, to send now. */
+static uint32_t nagle(const struct qs_block *c, uint32_t len, uint32_t full)
+{
+    uint32_t tail = len % full;
+    bool out = !qs_seq_eq(c->snd_una, c->snd_max) || len > full;
+    bool again = qs_seq_lt(c->snd_nxt, c->snd_max);
+    return out && !again && !(c->flags & QS_CF_FIN_QUEUED) ? len - tail : len;
+}
+
 /* New data, or after a timeout what follows SND.NXT again; FIN with the last octet. */
 static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
 {
@@ -430,6 +454,8 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
     /* RFC 9293 section 3.8.6.2.1: no small segment while a larger one may become possible. */
     if (len < unsent && len < full && sent > 0 && len < c->snd_wnd_max / 2)
         len = 0;
+    if (c->flags & QS_CF_NAGLE && len == unsent)
+        len = nagle(c, len, full);
     if (unsent > usable && c->cc.cwnd <= c->snd_wnd)
         qs_tcp_cc_full(c, qs_seq_add(c->snd_nxt, len));
     bool fin = fin_due && len == unsent && usable > len;
@@ -489,8 +515,8 @@ static bool choose(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, 
         if (send_octets(e, c, f, now))
             return true;
     }
-    if (c->flags & QS_CF_ACK_NOW)
-        return send(e, c, f, &(struct plan){.seq = qs_tcp_bare_seq(c)}, now);
+    if (c->flags & (QS_CF_ACK_NOW | QS_CF_KEEP_PROBE))
+        return send(e, c, f, &(struct plan){.seq = empty_seq(c)}, now);
     return false;
 }
 

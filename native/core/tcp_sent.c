@@ -65,7 +65,7 @@ static bool within_bounds(const struct qs_sent_pool *p, const struct qs_block *c
 {
     if (c->loss.n == 0)
         return true;
-    if (p->n - p->used <= p->reserve)
+    if (p->n - p->used <= p->reserve || c->loss.n == UINT16_MAX)
         return false;
     return c->loss.n < RECORDS_MIN ||
            c->loss.n - RECORDS_MIN < 2 * (qs_seq_span(c->snd_una, c->snd_max) / c->mss);

@@ -9,6 +9,7 @@
 void qs_open_opts_init(struct qs_open_opts *o)
 {
     *o = (struct qs_open_opts){.size = sizeof *o};
+    qs_conn_opts_init(&o->conn);
 }
 
 /* First address of the same IP version and scope, or -1. */
@@ -60,9 +61,10 @@ static uint16_t choose_port(struct qs_engine *e, const struct qs_open_opts *o, u
 qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_conn *out)
 {
     out->v = 0;
-    int cc_algo = o->size == sizeof *o ? qs_cc_find(o->cc) : -1;
-    if (cc_algo < 0 || o->remote_port == 0 || o->prio >= QS_N_PRIO ||
-        qs_addr_is_bad_source(&o->remote) || qs_local_find(e, &o->remote) >= 0)
+    struct qs_tcp_conf conf;
+    if (o->size != sizeof *o || !qs_tcp_conf_from(&conf, &o->conn) || o->remote_port == 0 ||
+        o->prio >= QS_N_PRIO || qs_addr_is_bad_source(&o->remote) ||
+        qs_local_find(e, &o->remote) >= 0)
         return QS_ERR_ARG;
     int local = choose_local(e, o);
     if (local < 0)
@@ -82,11 +84,11 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
     c->local_port = port;
     c->prio = o->prio;
     c->user = o->user;
-    c->cc_algo = (uint8_t)cc_algo;
     c->hash = qs_tuple_hash(e, &c->remote, c->remote_port, local_idx, port);
     c->mss = qs_tcp_own_mss(e, c);
     c->flags =
         QS_CF_TS | QS_CF_WSCALE | QS_CF_SACK; /* offered; what the peer does not answer is off */
+    qs_tcp_configure(c, &conf);
     if (o->ecn || qs_cc_ops(c->cc_algo)->exact_ce)
         c->flags |= QS_CF_ECN;
     e->now = now;

@@ -181,10 +181,17 @@ static void drain_ahead(struct qs_engine *e, struct qs_block *c)
 
 /* ---- the checks ---- */
 
-/* RFC 5681 section 4.2: every second full segment at once, everything else soon. */
-static void owe_ack(struct qs_engine *e, struct qs_block *c, qs_time now)
+/* RFC 5681 section 4.2: every second full segment at once, everything else soon; `len` octets came.
+ * While the connection is young each full segment counts, so that the peer's window grows by each
+ * of them in slow start. A short one is most often a request, whose answer carries the ACK. */
+static void owe_ack(struct qs_engine *e, struct qs_block *c, uint32_t len, qs_time now)
 {
-    if (qs_seq_span(c->last_ack_sent, c->rcv_nxt) >= 2u * c->mss) {
+    bool at_once = qs_seq_span(c->last_ack_sent, c->rcv_nxt) >= 2u * c->mss;
+    if (c->quick_acks && len >= c->mss) {
+        c->quick_acks--;
+        at_once = true;
+    }
+    if (at_once) {
         c->flags |= QS_CF_ACK_NOW;
         qs_block_ready(e, c);
     } else if (!(c->flags & (QS_CF_ACK_NOW | QS_CF_ACK_DELAYED))) {
@@ -210,7 +217,7 @@ static void take_in_order(struct qs_engine *e, struct qs_block *c, const struct 
     if (taken == 0)
         return;
     qs_block_event(e, c, QS_EVENT_READABLE);
-    owe_ack(e, c, now);
+    owe_ack(e, c, r->len, now);
 }
 
 /* Payload inside the window, in states that take it. */

@@ -36,7 +36,7 @@ static qs_err silence(const struct qs_engine *e, const struct qs_block *c)
     return unresolved || c->flags & QS_CF_UNREACH ? QS_ERR_UNREACH : QS_ERR_TIMEDOUT;
 }
 
-static void give_up(struct qs_engine *e, struct qs_block *c)
+void qs_tcp_give_up(struct qs_engine *e, struct qs_block *c)
 {
     qs_count(e, QS_COUNT_TIMEOUTS);
     qs_err err = silence(e, c);
@@ -85,8 +85,34 @@ static void shut_again(struct qs_engine *e, struct qs_block *c)
     c->flags |= QS_CF_PERSIST;
 }
 
+/* The connection's own holds for octets and FIN; one whose ACK waits for a neighbour has the
+ * engine's.
+ */
+static bool has_own_timeout(const struct qs_block *c)
+{
+    bool fin = (c->flags & (QS_CF_FIN_QUEUED | QS_CF_FIN_SENT)) == QS_CF_FIN_QUEUED;
+    return c->user_timeout_ms && (c->tx.len || fin || !qs_seq_eq(c->snd_una, c->snd_max));
+}
+
+static qs_dur user_timeout(const struct qs_engine *e, const struct qs_block *c)
+{
+    return has_own_timeout(c) ? QS_MS(c->user_timeout_ms) : e->opts.user_timeout;
+}
+
+void qs_tcp_cap_rexmt(struct qs_engine *e, struct qs_block *c)
+{
+    if (!has_own_timeout(c) || !c->stalled.v || !c->t_rexmt.v)
+        return;
+    qs_tick last = qs_tick_plus(c->stalled, QS_MS(c->user_timeout_ms));
+    if ((int32_t)(last.v - c->t_rexmt.v) >= 0)
+        return;
+    c->t_rexmt = last;
+    qs_block_arm(e, c);
+}
+
 static void rexmt_expired(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
+    bool parked = c->in_ready == QS_READY_NEIGH;
     qs_tcp_stop_rexmt(e, c);
     if (c->backoff < BACKOFF_MAX)
         c->backoff++;
@@ -95,15 +121,21 @@ static void rexmt_expired(struct qs_engine *e, struct qs_block *c, qs_time now)
         shut_again(e, c);
     if (!qs_tcp_synchronized(c)) {
         handshake_timeout(e, c, now);
-    } else if (stalled_for(c, e->opts.user_timeout, now)) {
-        give_up(e, c);
-    } else if (c->flags & QS_CF_PERSIST) {
+        return;
+    }
+    bool waits = out || parked || c->flags & QS_CF_PERSIST;
+    if (waits && stalled_for(c, user_timeout(e, c), now)) {
+        qs_tcp_give_up(e, c);
+        return;
+    }
+    if (c->flags & QS_CF_PERSIST) {
         c->flags |= QS_CF_PROBE;
         qs_block_ready(e, c);
         qs_tcp_start_rexmt(e, c, now);
     } else if (out) {
         data_timeout(e, c, now);
     }
+    qs_tcp_cap_rexmt(e, c);
 }
 
 void qs_tcp_retry_write(struct qs_engine *e, struct qs_block *c)
@@ -112,25 +144,26 @@ void qs_tcp_retry_write(struct qs_engine *e, struct qs_block *c)
     qs_block_arm(e, c);
 }
 
-/* t_misc is over: of TIME-WAIT, of an orphan in FIN-WAIT-2, or of a write that found no chunk.
- * @return false when the block is gone. */
-static bool misc_expired(struct qs_engine *e, struct qs_block *c)
+/* t_misc is over: of TIME-WAIT, of an orphan in FIN-WAIT-2, of a write that found no chunk, or of
+ * keep-alive; the last two may have it at once. @return false when the block is gone. */
+static bool misc_expired(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
     c->t_misc.v = 0;
-    if (c->state == QS_TCP_TIME_WAIT || c->state == QS_TCP_FIN_WAIT_2) {
+    bool orphan = c->flags & QS_CF_ORPHAN;
+    if (c->state == QS_TCP_TIME_WAIT || (c->state == QS_TCP_FIN_WAIT_2 && orphan)) {
         qs_block_end(e, c, 0);
         return false;
     }
-    if (c->flags & QS_CF_WANT_WRITE) {
+    if (c->flags & QS_CF_WANT_WRITE && qs_tcp_writable(e, c)) {
         c->flags &= ~QS_CF_WANT_WRITE;
         qs_block_event(e, c, QS_EVENT_WRITABLE);
     }
-    return true;
+    return qs_tcp_keepalive_due(e, c, now);
 }
 
 void qs_tcp_timer(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
-    if (c->t_misc.v && qs_tick_due(c->t_misc, now) && !misc_expired(e, c))
+    if (c->t_misc.v && qs_tick_due(c->t_misc, now) && !misc_expired(e, c, now))
         return;
     if (c->t_ack.v && qs_tick_due(c->t_ack, now)) {
         c->t_ack.v = 0;

@@ -14,6 +14,7 @@
 #define QS_TS_SHIFT 20      /* a unit of our timestamps is 2^20 ns, RFC 7323 section 5.4 */
 #define QS_WSCALE_MAX 14    /* RFC 7323 section 2.3 */
 #define QS_SACKS_MAX 4      /* blocks that fit into one header, RFC 2018 section 3 */
+#define QS_SACKS_KEPT 3     /* of what was received; as many fit beside timestamps */
 
 #define QS_FIN 0x01u
 #define QS_SYN 0x02u

@@ -50,6 +50,13 @@ static inline qs_tick qs_tick_after(qs_time now, qs_dur d)
     return qs_tick_at((qs_time){now.ns + d.ns});
 }
 
+/* `d` after tick `t`, never 0. */
+static inline qs_tick qs_tick_plus(qs_tick t, qs_dur d)
+{
+    uint32_t v = t.v + (uint32_t)((d.ns + (1u << QS_TICK_SHIFT) - 1) >> QS_TICK_SHIFT);
+    return (qs_tick){v ? v : 1};
+}
+
 /* Has `t` come at `now`? */
 static inline bool qs_tick_due(qs_tick t, qs_time now)
 {

@@ -61,7 +61,17 @@ class _Lib:
     def qs_app_wait(self, a: CData, events: CData, n: int, timeout: CData) -> int: ...
     def qs_app_wake(self, a: CData) -> None: ...
     def qspy_listen(
-        self, s: CData, addr: CData, port: int, prio: int, cc: bytes, app: int, diag: CData
+        self,
+        s: CData,
+        addr: CData,
+        port: int,
+        prio: int,
+        cc: bytes,
+        keepalive_ns: int,
+        user_timeout_ns: int,
+        nodelay: bool,
+        app: int,
+        diag: CData,
     ) -> int: ...
     def qspy_write(self, a: CData, conn: int, buf: CData, n: int) -> int: ...
     def qspy_shutdown(self, a: CData, conn: int) -> int: ...

@@ -92,7 +92,8 @@ void qs_app_wake(qs_app *a);
 
 /* Shorthands of qs.csrc.c: a handle as a plain integer. */
 int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio, const char *cc,
-                uint32_t app, struct qs_diag *diag);
+                uint64_t keepalive_ns, uint64_t user_timeout_ns, bool nodelay, uint32_t app,
+                struct qs_diag *diag);
 int64_t qspy_write(qs_app *a, uint64_t conn, const char *buf, size_t len);
 int qspy_shutdown(qs_app *a, uint64_t conn);
 int qspy_close(qs_app *a, uint64_t conn);

@@ -5,7 +5,8 @@
 #include "qstack/qs_stats.h"
 
 static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio,
-                       const char *cc, uint32_t app, struct qs_diag *diag)
+                       const char *cc, uint64_t keepalive_ns, uint64_t user_timeout_ns,
+                       bool nodelay, uint32_t app, struct qs_diag *diag)
 {
     struct qs_stack_listen l;
 
@@ -13,7 +14,12 @@ static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t 
     l.l.addr = *addr;
     l.l.port = port;
     l.l.prio = prio;
-    l.l.cc = cc;
+    l.l.conn.cc = cc;
+    l.l.conn.keepalive = keepalive_ns > 0;
+    if (keepalive_ns)
+        l.l.conn.keepalive_idle.ns = keepalive_ns;
+    l.l.conn.user_timeout.ns = user_timeout_ns;
+    l.l.conn.nagle = !nodelay;
     l.app = app;
     return qs_stack_listen(s, &l, diag);
 }

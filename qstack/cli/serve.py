@@ -177,7 +177,12 @@ def serve(
     server = Server(config=_stack_config(settings))
     for listen in ports:
         listener = server.listen(
-            port=listen.port, priority=listen.priority, congestion=listen.congestion
+            port=listen.port,
+            priority=listen.priority,
+            congestion=listen.congestion,
+            keepalive=listen.keepalive,
+            user_timeout=listen.user_timeout,
+            nodelay=listen.nodelay,
         )
         listener(handler(open_sink=site.open_sink)(site))
     _serve_until_signal(server, ports, as_json, namespace)

@@ -32,7 +32,14 @@ def test_http_over_a_wire_with_classes() -> None:
         return Response(body=b"hello")
 
     app.listen(port=LOW)(http.handler(web))
-    app.listen(port=HIGH, priority=7, congestion="newreno")(http.handler(web))
+    app.listen(
+        port=HIGH,
+        priority=7,
+        congestion="newreno",
+        keepalive="1ms",
+        user_timeout="30s",
+        nodelay=False,
+    )(http.handler(web))
     command = [programs.find("qs-load"), wire, "10.79.0.1/24", "10.79.0.2", str(LOW), str(HIGH)]
     with app:
         assert (app.info.driver, app.info.mode, app.info.queues) == ("pair", "memory", 4)
@@ -50,6 +57,7 @@ def test_http_over_a_wire_with_classes() -> None:
     assert stats["listeners"][str(LOW)]["handler_errors"] == 0
     opened = sum(stats["listeners"][str(port)]["opened"] for port in (LOW, HIGH))
     assert sum(queue["passive_opens"] for queue in stats["queues"]) == opened
+    assert sum(queue["keepalive_probes"] for queue in stats["queues"]) > 0
 
 
 def test_a_wire_is_made_anew_after_a_stop() -> None:

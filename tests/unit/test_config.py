@@ -78,13 +78,24 @@ def test_serve_config(tmp_path: Path) -> None:
     path.write_text(
         '[stack]\nnic = "tap:t"\naddresses = ["10.0.0.2/24"]\npoll_idle = "20us"\n'
         'receive_buffer = "64KiB"\n[[listen]]\nport = 80\n[[listen]]\nport = 443\npriority = 7\n'
-        'congestion = "newreno"\n'
+        'congestion = "newreno"\nkeepalive = "10min"\nuser_timeout = "30s"\nnodelay = false\n'
     )
     config = read_serve_config(path)
     assert config.listen == (
         ListenConfig(port=80),
-        ListenConfig(port=443, priority=7, congestion="newreno"),
+        ListenConfig(
+            port=443,
+            priority=7,
+            congestion="newreno",
+            keepalive="10min",
+            user_timeout="30s",
+            nodelay=False,
+        ),
     )
+    assert [(one.keepalive_ns, one.user_timeout_ns, one.nodelay) for one in config.listen] == [
+        (0, 0, True),
+        (600 * 10**9, 30 * 10**9, False),
+    ]
     stack = StackConfig(**config.stack)
     assert stack.poll_idle_ns == 20_000
     assert stack.receive_buffer_bytes == 65_536
@@ -99,9 +110,15 @@ def test_serve_config(tmp_path: Path) -> None:
         ("[stack]\nqueus = 3\n", "stack.queus is unknown; known: .*queues"),
         ("[stack]\npoll_idle = 20\n", "needs a unit"),
         ('[stack]\npoll_idle = "20"\n', "has no unit"),
-        ("[[listen]]\nprio = 3\n", "takes port, priority and congestion"),
+        ("[[listen]]\nprio = 3\n", "takes port, priority, congestion, keepalive, .*nodelay"),
         ('[[listen]]\nport = 80\ncongestion = "bbr"\n', "port 80: congestion must be .*'bbr'"),
         ("[[listen]]\nport = 80\ncongestion = 3\n", 'congestion must be "cubic" or "newreno"'),
+        ("[[listen]]\nport = 80\nkeepalive = 60\n", "port 80: keepalive = 60 needs a unit"),
+        ('[[listen]]\nport = 80\nkeepalive = "60"\n', "port 80: keepalive: .*has no unit"),
+        ('[[listen]]\nport = 80\nkeepalive = "0s"\n', "keepalive must be more than 0 .*32767s"),
+        ('[[listen]]\nport = 80\nkeepalive = "32767.1s"\n', "keepalive must be .*'32767.1s'"),
+        ('[[listen]]\nport = 80\nuser_timeout = "86401s"\n', "user_timeout must be .*86400s"),
+        ("[[listen]]\nport = 80\nnodelay = 1\n", "nodelay must be true or false, got 1"),
         ("[[listen]]\nport = 99999\n", "port must be"),
         ("[[listen]]\nport = 80\n[[listen]]\nport = 80\n", "port 80 is named twice"),
         ("listen = 3\n", r"\[\[listen\]\]"),

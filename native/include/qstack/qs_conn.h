@@ -10,6 +10,7 @@
 #define QSTACK_QS_CONN_H
 
 #include "qs_engine.h"
+#include "qs_tcp_info.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,6 +37,36 @@ enum qs_tcp_state {
     QS_TCP_STATES
 };
 
+/** Options of a connection: given to a listener for those that it accepts, to an active open, or to
+ * a connection that lives. Start from qs_conn_opts_init(). Durations are kept in whole
+ * milliseconds, rounded up. */
+struct qs_conn_opts {
+    size_t size; /**< sizeof(*this); set by qs_conn_opts_init() */
+    /** Keep-alive probes, RFC 9293 section 3.8.4; off by default. They are sent in ESTABLISHED,
+     *  CLOSE-WAIT and FIN-WAIT-2 while no octet is out or waiting to be sent. */
+    bool keepalive;
+    qs_dur keepalive_idle;     /**< silence before the first probe, (0, 32,767 s]; 2 hours */
+    qs_dur keepalive_interval; /**< from one probe to the next, (0, 32,767 s]; 75 s */
+    uint32_t keepalive_count;  /**< so many unanswered probes in a row, and one interval more, end
+                                    the connection with QS_ERR_TIMEDOUT, [1, 127]; 9 */
+    /** Local part of RFC 5482, RFC 9293 section 3.8.3 R2: octets (or a FIN) that are not
+     * acknowledged for so long end the connection with QS_ERR_TIMEDOUT, also those that a shut
+     * window holds back, though the peer answers probes. [0, 86,400 s]; looked at when the
+     * retransmission timer expires, so not before the first RTO. 0, the default:
+     * qs_engine_opts.user_timeout, and a peer that answers probes of its shut window is waited for
+     * without end. */
+    qs_dur user_timeout;
+    /** Nagle's algorithm, RFC 9293 section 3.7.4: a segment that is not full waits while octets are
+     *  out. Off by default, as with TCP_NODELAY: servers write an answer at once, and its last
+     *  segment would wait for the peer's delayed ACK. */
+    bool nagle;
+    const char *cc; /**< congestion control: "cubic", "newreno", "dctcp", or NULL for "cubic";
+                         borrowed */
+};
+
+/** Defaults as noted at each field. */
+QS_API void qs_conn_opts_init(struct qs_conn_opts *o);
+
 struct qs_listen_opts {
     size_t size;            /**< sizeof(*this); set by qs_listen_opts_init() */
     qs_addr addr;           /**< local address, or any */
@@ -47,17 +78,16 @@ struct qs_listen_opts {
     uint32_t half_open_prefix_max; /**< of those, most from one /24 (IPv4) or /64 (IPv6);
                                         0: a quarter */
     uint64_t user;                 /**< given back in every event until qs_conn_set_user() */
-    const char *cc; /**< congestion control: "cubic", "newreno", "dctcp", or NULL for "cubic";
-                         borrowed */
-    bool no_ecn;    /**< ECN (RFC 3168) is not agreed to when a peer asks for it */
+    struct qs_conn_opts conn;      /**< of its connections */
+    bool no_ecn;                   /**< ECN (RFC 3168) is not agreed to when a peer asks for it */
 };
 
-/** Defaults: any address, class 0, backlog 4,096, 1,024 half-open, CUBIC. */
+/** Defaults: any address, class 0, backlog 4,096, 1,024 half-open, qs_conn_opts_init(). */
 QS_API void qs_listen_opts_init(struct qs_listen_opts *o);
 
-/** Starts listening. @return listener number >= 0; QS_ERR_ARG (also for an unknown congestion
- *  control), QS_ERR_ADDRINUSE (same address and
- *  port), QS_ERR_ADDRNOTAVAIL, or QS_ERR_NOMEM beyond 256 listeners. */
+/** Starts listening. @return listener number >= 0; QS_ERR_ARG (also for options of its
+ *  connections), QS_ERR_ADDRINUSE (same address and port), QS_ERR_ADDRNOTAVAIL, or QS_ERR_NOMEM
+ * beyond 256 listeners. */
 QS_API QS_MUST_CHECK int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o);
 
 /** Stops listening; half-open connections of it are dropped, established ones live on.
@@ -72,8 +102,8 @@ struct qs_open_opts {
     uint16_t remote_port; /**< host byte order, [1, 65535] */
     uint8_t prio;         /**< class, [0, 7] */
     uint64_t user;        /**< given back in every event */
-    const char *cc;       /**< as in qs_listen_opts; "dctcp" asks for ECN */
-    bool ecn;             /**< asks for ECN, RFC 3168 */
+    struct qs_conn_opts conn;
+    bool ecn; /**< asks for ECN, RFC 3168; congestion control "dctcp" does anyway */
 };
 
 QS_API void qs_open_opts_init(struct qs_open_opts *o);
@@ -157,9 +187,15 @@ QS_API size_t qs_engine_abort_some(qs_engine *e, size_t n);
 /** Sets the value that events carry. @return 0 or QS_ERR_STALE. */
 QS_API QS_MUST_CHECK qs_err qs_conn_set_user(qs_engine *e, qs_conn c, uint64_t user);
 
-/** Changes the congestion control of a connection, which keeps its window.
- *  @return 0, QS_ERR_ARG (unknown name; NULL is the default) or QS_ERR_STALE. */
-QS_API QS_MUST_CHECK qs_err qs_conn_set_cc(qs_engine *e, qs_conn c, const char *name);
+/** Changes the options of a connection, in any state. The wait for a keep-alive probe begins anew;
+ *  the congestion window stays whatever the algorithm. Start from qs_conn_get_opts().
+ *  @return 0, QS_ERR_ARG (something is out of range, then nothing is changed) or QS_ERR_STALE. */
+QS_API QS_MUST_CHECK qs_err qs_conn_set_opts(qs_engine *e, qs_conn c, const struct qs_conn_opts *o);
+
+/** What is in force. `size` is set before, by qs_conn_opts_init(); `cc` becomes a string that is
+ * never freed. @return 0, QS_ERR_ARG (`size`) or QS_ERR_STALE; `out` is left alone on error. */
+QS_API QS_MUST_CHECK qs_err qs_conn_get_opts(const qs_engine *e, qs_conn c,
+                                             struct qs_conn_opts *out);
 
 /** A connection in figures. */
 struct qs_conn_info {
@@ -180,6 +216,11 @@ struct qs_conn_info {
 
 /** @return 0 or QS_ERR_STALE. */
 QS_API QS_MUST_CHECK qs_err qs_conn_info(const qs_engine *e, qs_conn c, struct qs_conn_info *out);
+
+/** Fills a struct laid out as Linux's struct tcp_info (qs_tcp_info.h says what is filled), as of
+ * the time last passed to the engine. @return 0 or QS_ERR_STALE; all zero then. */
+QS_API QS_MUST_CHECK qs_err qs_conn_tcp_info(const qs_engine *e, qs_conn c,
+                                             struct qs_tcp_info *out);
 
 #ifdef __cplusplus
 }

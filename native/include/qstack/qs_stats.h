@@ -32,6 +32,7 @@ extern "C" {
     X(SACKS_RENEGED, sacks_reneged, "peers that dropped what they had acknowledged by SACK")       \
     X(ECN_REDUCTIONS, ecn_reductions, "windows reduced for marks of congestion, RFC 3168")         \
     X(WINDOW_PROBES, window_probes, "zero window probes sent")                                     \
+    X(KEEPALIVE_PROBES, keepalive_probes, "keep-alive probes")                                     \
     X(OUT_OF_ORDER, out_of_order, "segments kept ahead of a hole")                                 \
     X(CHALLENGE_ACKS, challenge_acks, "ACKs sent under RFC 5961")                                  \
     X(CHALLENGES_SUPPRESSED, challenges_suppressed, "challenge ACKs kept back by a limit")         \

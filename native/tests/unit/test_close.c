@@ -205,6 +205,26 @@ static void abort_resets_at_once(void)
     }
 }
 
+/* Nothing of what waits is delivered, as with SO_LINGER and a time of 0. */
+static void abort_leaves_nothing_behind(void)
+{
+    struct rig *r = rig_new(NULL, false);
+    rig_establish(r, NULL);
+    r->wnd = 2000;
+    IN(20, "P.", 1, 500, 1);
+    IN(21, ".", 1001, 500, 1); /* ahead of a hole */
+    OUT(21, ".", 1, 0, 501);
+    rig_write(r, 5000); /* two segments leave, the rest waits */
+    OUT(21, ".", 1, 1000, 501);
+    OUT(21, ".", 1001, 1000, 501);
+    CHECK_EQ(qs_conn_abort(r->e, r->conn), 0);
+    OUT(21, "R.", 2001, 0, 501);
+    QUIET(100000);
+    CHECK_COUNT(CONNS, 0);
+    CHECK_COUNT(CHUNKS, 0);
+    rig_free(r);
+}
+
 static void abort_is_silent_where_nobody_waits(void)
 {
     static const enum qs_tcp_state state[] = {QS_TCP_SYN_SENT, QS_TCP_TIME_WAIT};
@@ -288,6 +308,7 @@ int main(void)
     RUN(payload_after_close_is_answered_with_reset);
     RUN(close_delivers_what_was_written);
     RUN(abort_resets_at_once);
+    RUN(abort_leaves_nothing_behind);
     RUN(abort_is_silent_where_nobody_waits);
     RUN(payload_behind_a_fin_is_not_taken);
     RUN(fin_twice_is_one_eof);

@@ -81,7 +81,7 @@ static void each_listener_its_own(void)
         struct qs_listen_opts l;
         qs_listen_opts_init(&l);
         l.port = (uint16_t)(RIG_PORT + 1 + i);
-        l.cc = name[i];
+        l.conn.cc = name[i];
         REQUIRE(qs_engine_listen(r->e, &l) == i);
     }
     for (uint16_t i = 0; i < 4; i++) {
@@ -103,6 +103,14 @@ static void each_listener_its_own(void)
     rig_free(r);
 }
 
+static qs_err set_cc(qs_engine *e, qs_conn c, const char *name)
+{
+    struct qs_conn_opts o;
+    qs_conn_opts_init(&o);
+    o.cc = name;
+    return qs_conn_set_opts(e, c, &o);
+}
+
 static void unknown_names_are_refused(void)
 {
     static const char *const bad[] = {"", "Cubic", "cubic ", "cubi", "newrenoo", "bbr"};
@@ -111,17 +119,17 @@ static void unknown_names_are_refused(void)
         struct qs_listen_opts l;
         qs_listen_opts_init(&l);
         l.port = RIG_PORT + 1;
-        l.cc = bad[i];
+        l.conn.cc = bad[i];
         CHECK_EQ(qs_engine_listen(r->e, &l), QS_ERR_ARG);
         struct qs_open_opts o;
         qs_open_opts_init(&o);
         o.remote = rig_peer(r);
         o.remote_port = RIG_PEER_PORT + 1;
-        o.cc = bad[i];
+        o.conn.cc = bad[i];
         qs_conn c;
         CHECK_EQ(qs_conn_open(r->e, &o, rig_now(r), &c), QS_ERR_ARG);
         CHECK_EQ(c.v, 0);
-        CHECK_EQ(qs_conn_set_cc(r->e, r->conn, bad[i]), QS_ERR_ARG);
+        CHECK_EQ(set_cc(r->e, r->conn, bad[i]), QS_ERR_ARG);
     }
     check_name(r, "cubic");
     CHECK_EQ(rig_count(r, QS_COUNT_CONNS), 1);
@@ -135,7 +143,7 @@ static void a_living_connection_changes(void)
     third_duplicate(r, 20, 1);
     rig_in(r, 30, &(struct seg){".", 1, 0, 12001});
     struct qs_conn_info before = rig_info(r);
-    CHECK_EQ(qs_conn_set_cc(r->e, r->conn, "newreno"), 0);
+    CHECK_EQ(set_cc(r->e, r->conn, "newreno"), 0);
     check_name(r, "newreno");
     CHECK_EQ(rig_info(r).cwnd_octets, before.cwnd_octets);
     CHECK_EQ(rig_info(r).ssthresh_octets, before.ssthresh_octets);
@@ -146,14 +154,14 @@ static void a_living_connection_changes(void)
         rig_in(r, 31 + i, &(struct seg){".", 1, 0, acked});
     }
     CHECK_EQ(rig_info(r).cwnd_octets, 12 * MSS); /* 7 + 8 + 9 + 10 + 11 ACKs, and 7 - 2 before */
-    CHECK_EQ(qs_conn_set_cc(r->e, r->conn, NULL), 0);
+    CHECK_EQ(set_cc(r->e, r->conn, NULL), 0);
     check_name(r, "cubic");
     rig_flush(r);
     third_duplicate(r, 100, acked);
     CHECK_EQ(rig_info(r).ssthresh_octets, 12 * MSS * 7 / 10);
     qs_conn gone = r->conn;
     CHECK_EQ(qs_conn_abort(r->e, gone), 0);
-    CHECK_EQ(qs_conn_set_cc(r->e, gone, "cubic"), QS_ERR_STALE);
+    CHECK_EQ(set_cc(r->e, gone, "cubic"), QS_ERR_STALE);
     rig_free(r);
 }
 
@@ -279,7 +287,7 @@ static struct qs_conn_info bulk(const char *cc)
     qs_open_opts_init(&o);
     o.remote = sim_addr(s, 1);
     o.remote_port = 80;
-    o.cc = cc;
+    o.conn.cc = cc;
     REQUIRE(qs_conn_open(sim_engine(s, 0), &o, sim_now(s), &b.conn) == 0);
     REQUIRE(sim_run(s, (qs_time){sim_now(s).ns + QS_S(60).ns}, &b.done));
     struct qs_conn_info i;

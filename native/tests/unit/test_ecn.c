@@ -19,6 +19,18 @@ static struct rig *with_ecn(const char *cc)
     return r;
 }
 
+#define EARLY 16000u /* octets of the full segments that are acknowledged one by one at first */
+
+/* Those have come. */
+static void grow_up(struct rig *r)
+{
+    for (uint32_t at = 0; at < EARLY; at += MSS)
+        rig_in(r, 15, &(struct seg){".", 1 + at, MSS, 1});
+    rig_run(r, 16);
+    rig_flush(r);
+    rig_read(r, EARLY);
+}
+
 static void expect_run(struct rig *r, double ms, uint32_t seq, uint32_t octets)
 {
     for (uint32_t at = 0; at < octets; at += MSS) {
@@ -137,16 +149,17 @@ static void a_second_syn_does_not_ask(void)
 static void marks_are_echoed_until_the_sender_reduced(void)
 {
     struct rig *r = with_ecn(NULL);
-    IN(20, ".", 1, 1000, 1, .ecn = CE);
-    OUT(20, ".E", 1, 0, 1001);
-    IN(30, ".", 1001, 1000, 1, .ecn = ECT0);
-    IN(30, ".", 2001, 1000, 1, .ecn = ECT0);
-    OUT(30, ".E", 1, 0, 3001);
-    IN(40, ".W", 3001, 1000, 1, .ecn = ECT0);
-    IN(40, ".", 4001, 1000, 1, .ecn = ECT0);
-    OUT(40, ".", 1, 0, 5001);
-    IN(50, ".W", 5001, 1000, 1, .ecn = CE); /* marked anew */
-    OUT(50, ".E", 1, 0, 6001);
+    grow_up(r);
+    IN(20, ".", EARLY + 1, 1000, 1, .ecn = CE);
+    OUT(20, ".E", 1, 0, EARLY + 1001);
+    IN(30, ".", EARLY + 1001, 1000, 1, .ecn = ECT0);
+    IN(30, ".", EARLY + 2001, 1000, 1, .ecn = ECT0);
+    OUT(30, ".E", 1, 0, EARLY + 3001);
+    IN(40, ".W", EARLY + 3001, 1000, 1, .ecn = ECT0);
+    IN(40, ".", EARLY + 4001, 1000, 1, .ecn = ECT0);
+    OUT(40, ".", 1, 0, EARLY + 5001);
+    IN(50, ".W", EARLY + 5001, 1000, 1, .ecn = CE); /* marked anew */
+    OUT(50, ".E", 1, 0, EARLY + 6001);
     rig_free(r);
 }
 
@@ -154,9 +167,10 @@ static void without_agreement_marks_mean_nothing(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_establish(r, NULL);
-    IN(20, ".", 1, 1000, 1, .ecn = CE);
-    IN(20, ".E", 1001, 1000, 1, .ecn = CE);
-    OUT(20, ".", 1, 0, 2001);
+    grow_up(r);
+    IN(20, ".", EARLY + 1, 1000, 1, .ecn = CE);
+    IN(20, ".E", EARLY + 1001, 1000, 1, .ecn = CE);
+    OUT(20, ".", 1, 0, EARLY + 2001);
     CHECK_COUNT(ECN_REDUCTIONS, 0);
     rig_free(r);
 }
@@ -233,14 +247,15 @@ static void the_answer_is_said_by_one_segment(void)
 static void dctcp_echoes_each_mark(void)
 {
     struct rig *r = with_ecn("dctcp");
-    IN(20, ".", 1, 1000, 1, .ecn = ECT0);
-    IN(21, ".", 1001, 1000, 1, .ecn = CE);
-    OUT(21, ".", 1, 0, 1001);
-    OUT(21, ".E", 1, 0, 2001);
-    IN(22, ".", 2001, 500, 1, .ecn = CE);
-    IN(23, ".", 2501, 1000, 1, .ecn = ECT0);
-    OUT(23, ".E", 1, 0, 2501);
-    OUT(63, ".", 1, 0, 3501);
+    grow_up(r);
+    IN(20, ".", EARLY + 1, 1000, 1, .ecn = ECT0);
+    IN(21, ".", EARLY + 1001, 1000, 1, .ecn = CE);
+    OUT(21, ".", 1, 0, EARLY + 1001);
+    OUT(21, ".E", 1, 0, EARLY + 2001);
+    IN(22, ".", EARLY + 2001, 500, 1, .ecn = CE);
+    IN(23, ".", EARLY + 2501, 1000, 1, .ecn = ECT0);
+    OUT(23, ".E", 1, 0, EARLY + 2501);
+    OUT(63, ".", 1, 0, EARLY + 3501);
     rig_free(r);
 }
 

@@ -214,6 +214,37 @@ static void urgent_octets_are_in_line(void)
     }
 }
 
+/* ... where pointer or octets lie across the wrap of the sequence numbers, the pointer is that of
+ * octets that never come, or URG comes without octets: RFC 9293 section 3.8.5. */
+static void urgent_at_the_wrap(void)
+{
+    static const uint16_t pointer[] = {0, 4, 5, 6, 15, 65535};
+    for (size_t i = 0; i < sizeof pointer / sizeof pointer[0]; i++) {
+        static struct frame f;
+        struct rig *r = rig_new(NULL, false);
+        rig_establish(r, NULL);
+        for (uint32_t seq = 1; seq < 41; seq += 10) { /* octet 16 is at sequence number 0 */
+            rig_build(r, &f, &(struct seg){"U.", seq, 0, 1});
+            put(frame_l4(&f) + 18, 2, pointer[i]);
+            frame_fix(&f);
+            rig_frame(r, 20 + seq, &f);
+            rig_build(r, &f, &(struct seg){"PU.", seq, 10, 1});
+            put(frame_l4(&f) + 18, 2, pointer[i]);
+            frame_fix(&f);
+            rig_frame(r, 20 + seq, &f);
+        }
+        CHECK_EQ(rig_read(r, 100), 40);
+        rig_flush(r);
+        rig_build(r, &f, &(struct seg){"FU.", 41, 0, 1});
+        put(frame_l4(&f) + 18, 2, pointer[i]);
+        frame_fix(&f);
+        rig_frame(r, 55, &f);
+        OUT(55, ".", 1, 0, 42);
+        CHECK_EQ(rig_read(r, 100), QS_ERR_EOF);
+        rig_free(r);
+    }
+}
+
 int main(void)
 {
     RUN(a_hole_is_told_at_once_and_again);
@@ -226,5 +257,6 @@ int main(void)
     RUN(fin_alone_ahead_of_a_hole);
     RUN(what_the_window_cuts_off);
     RUN(urgent_octets_are_in_line);
+    RUN(urgent_at_the_wrap);
     return TEST_RESULT();
 }

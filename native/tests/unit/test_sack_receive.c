@@ -65,7 +65,7 @@ static void the_latest_block_first(void)
     rig_free(r);
 }
 
-/* Four fit, three beside timestamps: the oldest is left out, and never one that changed. */
+/* Three are kept, as many as fit beside timestamps: the oldest is left out, and never one that changed. */
 static void no_more_than_fit(void)
 {
     struct rig *r = with_sack();
@@ -74,7 +74,7 @@ static void no_more_than_fit(void)
         rig_flush(r);
     }
     IN(21, ".", 11001, 1000, 1);
-    OUT(21, ".", 1, 0, 1, .opts = "sack 11001-12001,9001-10001,7001-8001,5001-6001");
+    OUT(21, ".", 1, 0, 1, .opts = "sack 11001-12001,9001-10001,7001-8001");
     rig_free(r);
 }
 
@@ -95,6 +95,7 @@ static void octets_that_came_twice(void)
 {
     struct rig *r = with_sack();
     IN(20, ".", 1, 1000, 1);
+    OUT(20, ".", 1, 0, 1001, .opts = "");
     IN(21, ".", 1001, 1000, 1);
     OUT(21, ".", 1, 0, 2001, .opts = "");
     IN(22, ".", 1, 1000, 1);

@@ -415,7 +415,7 @@ static void listeners_that_cannot_be_leave_nothing_behind(void)
     struct qs_stack_listen unknown;
     qs_stack_listen_init(&unknown);
     unknown.l.port = 80;
-    unknown.l.cc = "vegas";
+    unknown.l.conn.cc = "vegas";
     unknown.inline_fn = on_server;
     CHECK_EQ(qs_stack_listen(s, &unknown, &diag), QS_ERR_ARG);
     CHECK(strstr(diag.text, "vegas") != NULL);

@@ -161,7 +161,7 @@ static void honest_clients_get_through(void)
 static void a_flood_leaves_connections_alone(void)
 {
     struct rig *r = with_limit(NULL, false, 16, 16);
-    handshake(r, 0, "mss 1000", 0);
+    handshake(r, 0, "mss 1460", 0);
     IN(1, ".", 1, 0, 1);
     CHECK_EQ(rig_event(r), QS_EVENT_OPEN);
     for (uint32_t i = 0; i < 100; i++) {
@@ -170,14 +170,15 @@ static void a_flood_leaves_connections_alone(void)
             from_stranger(r, ms, 5 * i + k, 9, "S");
             from_stranger(r, ms, 5 * i + k, 8, ".");
         }
-        IN(ms, "P.", 1 + 2000 * i, 1000, 1 + 100 * i);
-        IN(ms, "P.", 1001 + 2000 * i, 1000, 1 + 100 * i);
-        OUT(ms, ".", 1 + 100 * i, 0, 2001 + 2000 * i);
+        IN(ms, "P.", 1 + 3000 * i, 1000, 1 + 100 * i);
+        IN(ms, "P.", 1001 + 3000 * i, 1000, 1 + 100 * i);
+        IN(ms, "P.", 2001 + 3000 * i, 1000, 1 + 100 * i);
+        OUT(ms, ".", 1 + 100 * i, 0, 3001 + 3000 * i);
         CHECK_EQ(rig_event(r), QS_EVENT_READABLE);
-        CHECK_EQ(rig_read(r, 2000), 2000);
+        CHECK_EQ(rig_read(r, 3000), 3000);
         CHECK_EQ(rig_write(r, 100), 100);
-        OUT(ms, "P.", 1 + 100 * i, 100, 2001 + 2000 * i);
-        rig_in(r, ms + 1, &(struct seg){".", 2001 + 2000 * i, 0, 101 + 100 * i});
+        OUT(ms, "P.", 1 + 100 * i, 100, 3001 + 3000 * i);
+        rig_in(r, ms + 1, &(struct seg){".", 3001 + 3000 * i, 0, 101 + 100 * i});
     }
     CHECK_COUNT(RETRANSMITS, 0);
     CHECK_COUNT(SYN_COOKIES_SENT, 484);
@@ -324,7 +325,7 @@ static void listeners_settings_reach_it(void)
     l.half_open_max = 1;
     l.prio = 5;
     l.user = 99;
-    l.cc = "newreno";
+    l.conn.cc = "newreno";
     REQUIRE(qs_engine_listen(r->e, &l) == 0);
     handshake(r, 0, "", 2000);
     cookie(r, 1, "", 0);

@@ -16,16 +16,59 @@ static void one_segment_waits_40_ms(void)
     rig_free(r);
 }
 
+/* A young connection acknowledges each full segment, so that the peer's window grows by each. */
+static void each_full_segment_at_once(struct rig *r, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        IN(20 + i, ".", 1 + 1000 * i, 1000, 1);
+        OUT(20 + i, ".", 1, 0, 1001 + 1000 * i);
+        CHECK_EQ(rig_read(r, 1000), 1000);
+    }
+}
+
 static void every_second_segment_at_once(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_establish(r, NULL);
-    for (uint32_t i = 0; i < 10; i += 2) {
-        IN(20 + i, ".", 1 + 1000 * i, 1000, 1);
-        IN(20.5 + i, ".", 1001 + 1000 * i, 1000, 1);
-        OUT(20.5 + i, ".", 1, 0, 2001 + 1000 * i);
+    each_full_segment_at_once(r, 16);
+    for (uint32_t i = 16; i < 26; i += 2) {
+        IN(40 + i, ".", 1 + 1000 * i, 1000, 1);
+        IN(40.5 + i, ".", 1001 + 1000 * i, 1000, 1);
+        OUT(40.5 + i, ".", 1, 0, 2001 + 1000 * i);
     }
     QUIET(1000);
+    rig_free(r);
+}
+
+/* ... and no more of them than fit half the window, but at least two. */
+static void quick_acks_are_bounded_by_the_window(void)
+{
+    static const struct {
+        uint32_t rcvbuf, quick;
+    } row[] = {{3999, 2}, {5999, 2}, {6000, 3}, {31999, 15}, {32000, 16}, {60000, 16}};
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        qs_engine_opts o = rig_opts();
+        o.rcvbuf_bytes = row[i].rcvbuf;
+        struct rig *r = rig_new(&o, false);
+        rig_establish(r, NULL);
+        each_full_segment_at_once(r, row[i].quick);
+        IN(50, ".", 1 + 1000 * row[i].quick, 1000, 1);
+        OUT(90, ".", 1, 0, 1001 + 1000 * row[i].quick);
+        rig_free(r);
+    }
+}
+
+/* A short segment is a request: its answer carries the ACK, and it uses nothing up. */
+static void requests_are_not_acknowledged_quickly(void)
+{
+    struct rig *r = rig_new(NULL, false);
+    rig_establish(r, NULL);
+    for (uint32_t i = 0; i < 20; i++) {
+        IN(20 + 100 * i, "P.", 1 + 999 * i, 999, 1);
+        OUT(60 + 100 * i, ".", 1, 0, 1000 + 999 * i);
+    }
+    IN(3000, ".", 1 + 20 * 999, 1000, 1);
+    OUT(3000, ".", 1, 0, 1 + 20 * 999 + 1000);
     rig_free(r);
 }
 
@@ -243,6 +286,7 @@ static void an_update_only_when_the_peer_may_wait(void)
 {
     struct rig *r = with_buffer(60000, NULL);
     IN(20, ".", 1, 1000, 1);
+    OUT(20, ".", 1, 0, 1001);
     IN(20, ".", 1001, 1000, 1);
     OUT(20, ".", 1, 0, 2001);
     CHECK_EQ(rig_read(r, 10000), 2000);
@@ -265,6 +309,8 @@ int main(void)
 {
     RUN(one_segment_waits_40_ms);
     RUN(every_second_segment_at_once);
+    RUN(quick_acks_are_bounded_by_the_window);
+    RUN(requests_are_not_acknowledged_quickly);
     RUN(small_segments_do_not_push_it_back);
     RUN(data_carries_it);
     RUN(fin_is_acknowledged_at_once);
