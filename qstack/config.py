@@ -20,6 +20,8 @@ QUEUES_MAX = 64
 """Most queue pairs of a stack."""
 PRIORITIES = 8
 """Traffic classes: 0 (default, background) to 7 (most urgent)."""
+CONGESTION = ("cubic", "newreno")
+"""Congestion controls: CUBIC (RFC 9438, the default) and NewReno (RFC 5681, RFC 6582)."""
 DRIVERS = ("tap", "xsk", "pair")
 _IFNAME_BYTES_MAX = 15
 
@@ -170,10 +172,12 @@ class ListenConfig:
     Attributes:
         port: 1 to 65535.
         priority: Class of its connections, 0 to 7.
+        congestion: Congestion control of its connections, one of `CONGESTION`.
     """
 
     port: int
     priority: int = 0
+    congestion: str = CONGESTION[0]
 
     def __post_init__(self) -> None:
         if not _is_int(self.port) or not 1 <= self.port <= 65_535:
@@ -181,6 +185,11 @@ class ListenConfig:
         if not _is_int(self.priority) or not 0 <= self.priority < PRIORITIES:
             raise ConfigError(
                 f"port {self.port}: priority must be 0..{PRIORITIES - 1}, got {self.priority!r}"
+            )
+        if self.congestion not in CONGESTION:
+            known = " or ".join(f'"{name}"' for name in CONGESTION)
+            raise ConfigError(
+                f"port {self.port}: congestion must be {known}, got {self.congestion!r}"
             )
 
 
@@ -254,7 +263,7 @@ def read_serve_config(path: Path) -> ServeConfig:
         check_ports(ports)
     except TypeError:
         raise ConfigError(
-            f"{path}: [[listen]] takes port and priority, and port must be there"
+            f"{path}: [[listen]] takes port, priority and congestion, and port must be there"
         ) from None
     except ConfigError as e:
         raise ConfigError(f"{path}: [[listen]]: {e}") from None

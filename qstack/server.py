@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 
 from ._native import CData, ffi, lib
-from .config import ListenConfig, StackConfig, check_ports
+from .config import CONGESTION, ListenConfig, StackConfig, check_ports
 from .connection import Connection
 from .errors import QStackError, WrongStateError, from_code
 from .stack import Stack, StackInfo
@@ -141,20 +141,23 @@ class Server:
         self._lingering: deque[tuple[float, Connection]] = deque()
         self._resuming: deque[Connection] = deque()
 
-    def listen(self, *, port: int, priority: int = 0) -> Callable[[H], H]:
+    def listen(
+        self, *, port: int, priority: int = 0, congestion: str = CONGESTION[0]
+    ) -> Callable[[H], H]:
         """Register the decorated function or object as the handler of a port.
 
         Args:
             port: 1 to 65535.
             priority: Class, 0 (default) to 7 (most urgent).
+            congestion: Congestion control of its connections: "cubic" (default) or "newreno".
 
         Raises:
-            ConfigError: Out of range, or the port has a listener.
+            ConfigError: Out of range, an unknown congestion control, or the port has a listener.
             WrongStateError: The server runs.
         """
         if self._stack is not None:
             raise WrongStateError(f"port {port}: listeners are added before the server starts")
-        config = ListenConfig(port=port, priority=priority)
+        config = ListenConfig(port=port, priority=priority, congestion=congestion)
         check_ports((*(listener.config for listener in self._listeners), config))
 
         def register(handler: H) -> H:

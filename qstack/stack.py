@@ -153,7 +153,13 @@ class Stack:
         addr = ffi.new("qs_addr *", {"b": _ANY_ADDRESS})
         diag = ffi.new("struct qs_diag *")
         code = lib.qspy_listen(
-            self._stack, addr, listen.port, listen.priority, self._app_index, diag
+            self._stack,
+            addr,
+            listen.port,
+            listen.priority,
+            listen.congestion.encode(),
+            self._app_index,
+            diag,
         )
         return self._check(code, f"cannot listen on port {listen.port}", diag)
 

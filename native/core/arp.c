@@ -79,10 +79,8 @@ void qs_arp_input(struct qs_engine *e, const struct qs_packet *p, qs_time now)
         }
         return;
     }
-    /* A reply is believed only while a request of ours is out: nobody moves a neighbour unasked. */
-    struct qs_neigh_entry *n = usable ? qs_neigh_find(e, &sender) : NULL;
-    if (operation == ARP_REPLY && n && n->probed)
-        qs_neigh_learn(e, &sender, mac, now);
+    if (operation == ARP_REPLY && usable)
+        qs_neigh_answered(e, &sender, mac, now);
     else if (operation != ARP_REQUEST)
         qs_count(e, QS_COUNT_DROP_NEIGH);
 }

@@ -5,29 +5,64 @@
 #define QS_CORE_CC_H
 
 #include "qstack/qs_base.h"
+#include "seq.h"
 
-#define QS_CC_PRIVATE_BYTES 16
+#define QS_CC_PRIVATE_BYTES 48
+/* No window of TCP is above 2^30 (RFC 7323 section 2.3). More has no use, and this leaves room to
+ * add to it in 32 bits. */
+#define QS_CC_CWND_MAX (1u << 31)
+#define QS_CC_NO_RTT UINT32_MAX
 
 /* What an algorithm owns in a connection. */
 struct qs_cc {
     uint32_t cwnd;
-    uint32_t ssthresh;
+    uint32_t ssthresh;                          /* UINT32_MAX: no loss was seen yet */
     uint8_t private_state[QS_CC_PRIVATE_BYTES]; /* all zero at the start */
+};
+
+/* An ACK of new octets. */
+struct qs_cc_ack {
+    uint32_t acked;   /* octets that it acknowledged */
+    uint32_t flight;  /* octets that are outstanding after it */
+    uint32_t mss;     /* octets of a full segment */
+    uint32_t srtt_ns; /* 0: not measured yet */
+    uint32_t rtt_ns;  /* measured with this ACK, or QS_CC_NO_RTT */
+    qs_seq una, max;  /* SND.UNA after it, and the highest octet sent */
+    bool full;        /* cwnd kept octets back while the acknowledged ones were out */
+    qs_time now;
 };
 
 struct qs_cc_ops {
     const char *name;
     /* The connection is established; `mss` octets a segment. */
     void (*start)(struct qs_cc *cc, uint32_t mss);
-    /* `acked` new octets were acknowledged outside of loss recovery; `flight` octets are
-     * outstanding. */
-    void (*on_ack)(struct qs_cc *cc, uint32_t acked, uint32_t flight, uint32_t mss, qs_time now);
+    /* New octets were acknowledged outside of loss recovery. */
+    void (*on_ack)(struct qs_cc *cc, const struct qs_cc_ack *a);
     /* A loss was found; recovery begins with `flight` octets outstanding. Sets ssthresh. */
-    void (*on_loss)(struct qs_cc *cc, uint32_t flight, uint32_t mss, qs_time now);
+    void (*on_loss)(struct qs_cc *cc, uint32_t flight, uint32_t mss);
     /* The retransmission timer expired. Sets ssthresh and cwnd. */
-    void (*on_timeout)(struct qs_cc *cc, uint32_t flight, uint32_t mss, qs_time now);
+    void (*on_timeout)(struct qs_cc *cc, uint32_t flight, uint32_t mss);
+    /* The last on_loss() or on_timeout() was for nothing: as if it had not been. */
+    void (*on_undo)(struct qs_cc *cc);
+    /* Nothing was sent for a retransmission timeout, and now something will be. */
+    void (*on_idle)(struct qs_cc *cc, uint32_t mss);
 };
 
-extern const struct qs_cc_ops qs_cc_newreno;
+/* The algorithms by number; QS_CC_DEFAULT is that of a zeroed connection. */
+#define QS_CC_DEFAULT 0
+extern const struct qs_cc_ops qs_cc_cubic, qs_cc_newreno;
+
+/* @return number of an algorithm, NULL is the default; -1 when there is none of that name. */
+int qs_cc_find(const char *name);
+const struct qs_cc_ops *qs_cc_ops(uint8_t number);
+
+/* RFC 6928 section 2. */
+uint32_t qs_cc_initial_window(uint32_t mss);
+
+static inline uint32_t qs_cc_add(uint32_t cwnd, uint32_t octets)
+{
+    uint64_t sum = (uint64_t)cwnd + octets;
+    return sum < QS_CC_CWND_MAX ? (uint32_t)sum : QS_CC_CWND_MAX;
+}
 
 #endif

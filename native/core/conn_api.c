@@ -180,6 +180,7 @@ qs_err qs_conn_info(const qs_engine *e, qs_conn handle, struct qs_conn_info *out
         .rttvar = {c->rttvar_ns},
         .rto = qs_tcp_rto(e, c),
         .retransmits = c->retransmits,
+        .cc = qs_cc_ops(c->cc_algo)->name,
     };
     return 0;
 }

@@ -114,7 +114,6 @@ qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_m
         qs_list_init(&e->events[p]);
     }
     qs_neigh_init(e);
-    e->cc = &qs_cc_newreno;
     *out = e;
     return 0;
 }

@@ -33,6 +33,7 @@ struct qs_listener {
     uint32_t untaken; /* connections with QS_CF_UNTAKEN */
     uint16_t port;    /* 0: free */
     uint8_t prio;
+    uint8_t cc_algo;
 };
 
 enum qs_neigh_state { QS_NEIGH_FREE, QS_NEIGH_INCOMPLETE, QS_NEIGH_VALID };
@@ -45,7 +46,7 @@ struct qs_neigh_entry {
     uint8_t mac[6];
     uint8_t state;          /* enum qs_neigh_state */
     uint8_t to_report;      /* enum qs_neigh_report */
-    bool probed;            /* a request is out, of this queue or another: an answer is believed */
+    bool probed;            /* a request is out: an answer is believed */
     uint32_t refs;          /* connections that send through it: it is not replaced */
     qs_time learned;        /* last proof that the entry is right */
     qs_time asked;          /* last request */
@@ -83,12 +84,13 @@ struct qs_engine {
 
     struct qs_neigh_entry *neighs;
     uint32_t n_neighs, neigh_reports;
+    struct qs_neigh offers[QS_OFFERS_MAX]; /* answers that this engine had not asked for */
+    uint32_t n_offers;
 
     struct qs_reply replies[QS_REPLIES_MAX];
     uint8_t *reply_data; /* QS_REPLIES_MAX frames of reply_bytes */
     uint32_t reply_bytes, reply_head, reply_tail;
 
-    const struct qs_cc_ops *cc;
     qs_time now; /* last time that was passed in */
     bool opened; /* an active open was made: with trust_hash its block has a keyed hash */
 
@@ -186,6 +188,9 @@ struct qs_neigh_entry *qs_neigh_find(struct qs_engine *e, const qs_addr *addr);
 /* `addr` is proven to be at `mac`. `make`: enter it if it is not there. */
 void qs_neigh_learn(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now);
 
+/* A valid answer: learned if a request is out, else offered to the other queues. */
+void qs_neigh_answered(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now);
+
 /* The entry is about to be used: asks for it when it is not valid or old. @return true when valid.
  */
 bool qs_neigh_use(struct qs_engine *e, uint16_t idx, qs_time now);
@@ -255,6 +260,15 @@ void qs_tcp_challenge(struct qs_engine *e, struct qs_block *c, qs_time now);
  */
 bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
 
+/* tcp_cc.c: what congestion control is told. */
+
+/* `acked` octets were acknowledged by `s`, not in recovery. */
+void qs_tcp_cc_ack(struct qs_block *c, const struct qs_segment *s, uint32_t acked);
+/* New octets are about to be sent: reduces cwnd when none were for an RTO. */
+void qs_tcp_cc_wake(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* cwnd lets octets out up to `edge`, and no more of those that are there. */
+void qs_tcp_cc_full(struct qs_block *c, qs_seq edge);
+
 /* tcp_text.c: seventh and eighth check. May free the block. */
 void qs_tcp_take_text(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
 /* Window to advertise, octets; moves rcv_adv. */
@@ -262,6 +276,17 @@ uint32_t qs_tcp_window(struct qs_engine *e, struct qs_block *c);
 /* The application consumed octets: sends a window update when it is worth one. */
 void qs_tcp_window_opened(struct qs_engine *e, struct qs_block *c);
 void qs_tcp_drop_ooo(struct qs_engine *e, struct qs_block *c);
+
+/* tcp_sack.c: what ACKs tell of octets ahead of a hole, and of those that came twice. */
+
+/* [start, end) was received and kept ahead of a hole. */
+void qs_tcp_note_ahead(struct qs_block *c, qs_seq start, qs_seq end);
+/* rcv_nxt has moved. */
+void qs_tcp_note_in_order(struct qs_block *c);
+/* [start, end) was there already, at least in part. */
+void qs_tcp_note_twice(struct qs_block *c, qs_seq start, qs_seq end);
+/* Blocks for a segment with room for `max`, the latest first. @return how many. */
+uint32_t qs_tcp_sacks(const struct qs_block *c, struct qs_range *out, uint32_t max);
 
 /* tcp_send.c: writes the connection's next frame. @return false when there is nothing to send now.
  */

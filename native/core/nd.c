@@ -119,10 +119,9 @@ static bool take_advert(struct qs_engine *e, const struct qs_packet *p, qs_time 
     qs_addr target = qs_addr_from_v6(p->l4 + 8);
     if (!find_lla((struct qs_cursor){p->l4 + ND_BYTES, p->l4_len - ND_BYTES}, OPT_TARGET_LLA, &mac))
         return false;
-    struct qs_neigh_entry *n = qs_neigh_find(e, &target);
-    if (!n || !n->probed || !mac || (mac[0] & 1) || qs_local_find(e, &target) >= 0)
+    if (!mac || (mac[0] & 1) || qs_local_find(e, &target) >= 0)
         return false;
-    qs_neigh_learn(e, &target, mac, now);
+    qs_neigh_answered(e, &target, mac, now);
     return true;
 }
 

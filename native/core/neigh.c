@@ -114,11 +114,31 @@ bool qs_neigh_use(struct qs_engine *e, uint16_t idx, qs_time now)
     return valid;
 }
 
-void qs_engine_neigh_expect(qs_engine *e, const qs_addr *addr)
+/* Nobody moves a neighbour unasked. @return whether it was asked for. */
+static bool believe(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now)
 {
-    uint16_t idx = qs_neigh_get(e, addr);
-    if (idx != QS_NO_NEIGH)
-        e->neighs[idx].probed = true;
+    struct qs_neigh_entry *n = qs_neigh_find(e, addr);
+    if (!n || !n->probed)
+        return false;
+    qs_neigh_learn(e, addr, mac, now);
+    return true;
+}
+
+void qs_neigh_answered(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now)
+{
+    if (believe(e, addr, mac, now))
+        return;
+    qs_count(e, QS_COUNT_DROP_NEIGH);
+    if (e->n_offers == QS_OFFERS_MAX)
+        return;
+    struct qs_neigh *o = &e->offers[e->n_offers++];
+    *o = (struct qs_neigh){.addr = *addr, .news = QS_NEIGH_OFFERED};
+    memcpy(o->mac, mac, 6);
+}
+
+void qs_engine_neigh_answer(qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now)
+{
+    (void)believe(e, addr, mac, now);
 }
 
 qs_err qs_engine_neigh_set(qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now)
@@ -142,11 +162,16 @@ void qs_engine_neigh_del(qs_engine *e, const qs_addr *addr)
 
 bool qs_engine_neigh_next(qs_engine *e, struct qs_neigh *out)
 {
+    if (e->n_offers) {
+        *out = e->offers[--e->n_offers];
+        return true;
+    }
     for (uint32_t i = 0; e->neigh_reports && i < QS_NEIGHS_MAX; i++) {
         struct qs_neigh_entry *n = &e->neighs[i];
         if (n->to_report == QS_REPORT_NONE)
             continue;
-        *out = (struct qs_neigh){.addr = n->addr, .wanted = n->to_report == QS_REPORT_WANTED};
+        *out = (struct qs_neigh){.addr = n->addr};
+        out->news = n->to_report == QS_REPORT_WANTED ? QS_NEIGH_WANTED : QS_NEIGH_LEARNED;
         memcpy(out->mac, n->mac, 6);
         report(e, n, QS_REPORT_NONE);
         return true;

@@ -38,6 +38,11 @@ static inline uint32_t qs_seq_span(qs_seq from, qs_seq to)
     return to.v - from.v;
 }
 
+/* Octets [start, end). */
+struct qs_range {
+    qs_seq start, end;
+};
+
 /* Left edge of [left, left + octets) is inclusive. */
 static inline bool qs_seq_in(qs_seq s, qs_seq left, uint32_t octets)
 {

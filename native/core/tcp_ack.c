@@ -101,7 +101,7 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
     if (c->flags & QS_CF_RECOVERY)
         ack_in_recovery(e, c, acked);
     else
-        e->cc->on_ack(&c->cc, acked, flight(c), c->mss, s->arrived);
+        qs_tcp_cc_ack(c, s, acked);
 
     if (flight(c) == 0) { /* RFC 6298 rule 5.2 */
         c->stalled.v = 0;
@@ -122,7 +122,7 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
 }
 
 /* RFC 5681 section 3.2 step 2, RFC 6582 section 3.2 step 2. */
-static void enter_recovery(struct qs_engine *e, struct qs_block *c, qs_time now)
+static void enter_recovery(struct qs_engine *e, struct qs_block *c)
 {
     if (qs_seq_lt(c->snd_una, c->recover)) /* these ACKs may stem from what a timeout sent again */
         return;
@@ -131,20 +131,20 @@ static void enter_recovery(struct qs_engine *e, struct qs_block *c, qs_time now)
     c->flags &= ~QS_CF_RTT_TIMED;
     /* What limited transmit let out beyond cwnd does not count: RFC 5681 section 3.2 step 2. */
     uint32_t out = flight(c) < c->cc.cwnd ? flight(c) : c->cc.cwnd;
-    e->cc->on_loss(&c->cc, out, c->mss, now);
+    qs_cc_ops(c->cc_algo)->on_loss(&c->cc, out, c->mss);
     c->cc.cwnd = c->cc.ssthresh + DUPACKS * c->mss;
     qs_count(e, QS_COUNT_FAST_RETRANSMITS);
 }
 
 /* Duplicate as RFC 5681 section 2 defines it. */
-static void take_dupack(struct qs_engine *e, struct qs_block *c, qs_time now)
+static void take_dupack(struct qs_engine *e, struct qs_block *c)
 {
     if (c->dupacks < UINT8_MAX)
         c->dupacks++;
     if (c->flags & QS_CF_RECOVERY)
         c->cc.cwnd += c->mss;
     else if (c->dupacks == DUPACKS)
-        enter_recovery(e, c, now);
+        enter_recovery(e, c);
     qs_block_ready(e, c); /* below three: limited transmit, RFC 3042 */
 }
 
@@ -173,7 +173,7 @@ bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
         if (c->flags & QS_CF_PERSIST && !(c->flags & QS_CF_ORPHAN))
             c->stalled = qs_tick_at(s->arrived);
         if (!window_moved && qs_segment_span(s) == 0 && flight(c) && !(c->flags & QS_CF_PERSIST))
-            take_dupack(e, c, s->arrived);
+            take_dupack(e, c);
     }
     return true;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection: 256 bytes, four cache lines. Line 0 finds it and takes an in-order segment, line
- * 1 sends, line 2 holds buffers and lists, line 3 what is touched once in a while. Names are those
- * of RFC 9293 section 3.3.1. */
+/* One connection: six cache lines. Line 0 finds it and takes an in-order segment, line 1 sends,
+ * line 2 holds buffers and lists, line 3 what is touched once in a while, line 4 congestion
+ * control, line 5 what came with holes. Names are those of RFC 9293 section 3.3.1. */
 #ifndef QS_CORE_TCP_CONN_H
 #define QS_CORE_TCP_CONN_H
 
@@ -9,6 +9,7 @@
 #include "chunk.h"
 #include "qstack/qs_conn.h"
 #include "seq.h"
+#include "tcp_wire.h"
 #include "timer_wheel.h"
 
 /* conn.flags */
@@ -30,6 +31,9 @@
 #define QS_CF_IN_TABLE (1u << 15)   /* the table finds it */
 #define QS_CF_WSCALE (1u << 16)     /* window scaling is on, RFC 7323 section 2.2 */
 #define QS_CF_SYN_EXPIRED (1u << 17) /* the timer expired for our SYN, RFC 6298 rule 5.7 */
+#define QS_CF_SACK (1u << 18)        /* selective acknowledgements are on, RFC 2018 section 2 */
+#define QS_CF_DSACK (1u << 19)       /* the next ACK tells of `dsack`, RFC 2883 */
+#define QS_CF_CWND_FULL (1u << 20)   /* cwnd kept octets back while those up to cc_edge are out */
 
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };
@@ -86,12 +90,22 @@ struct qs_block {
 
     /* line 3 */
     struct qs_timer timer;
-    struct qs_cc cc;
     uint64_t user;
     uint16_t listener;  /* with QS_CF_PASSIVE */
+    uint8_t cc_algo;    /* number of the congestion control, cc.h */
     qs_seq rcv_fin;     /* with QS_CF_FIN_ARRIVED */
     qs_tick challenged; /* last answer to a segment that was not acceptable */
     uint32_t retransmits;
+
+    /* line 4 */
+    _Alignas(64) struct qs_cc cc;
+    qs_tick sent;   /* when octets were sent last */
+    qs_seq cc_edge; /* with QS_CF_CWND_FULL: right end of what was sent then */
+
+    /* line 5: received with holes, RFC 2018 section 4 and RFC 2883 */
+    struct qs_range sacks[QS_SACKS_MAX]; /* blocks ahead of rcv_nxt, the latest first */
+    struct qs_range dsack;               /* with QS_CF_DSACK: octets that came twice */
+    uint8_t n_sacks;
 };
 
 /* Time in units of 2^30 ns: about seconds, in 32 bits for 146 years. */
@@ -100,9 +114,11 @@ static inline uint32_t qs_ts_age(qs_time t)
     return (uint32_t)(t.ns >> 30);
 }
 
-_Static_assert(sizeof(struct qs_block) == 256, "budget of an idle connection");
+_Static_assert(sizeof(struct qs_block) == 384, "budget of an idle connection");
 _Static_assert(offsetof(struct qs_block, snd_una) == 64, "line 1");
 _Static_assert(offsetof(struct qs_block, rx) == 128, "line 2");
 _Static_assert(offsetof(struct qs_block, timer) == 192, "line 3");
+_Static_assert(offsetof(struct qs_block, cc) == 256, "line 4");
+_Static_assert(offsetof(struct qs_block, sacks) == 320, "line 5");
 
 #endif

@@ -33,6 +33,7 @@ static void accept_syn(struct qs_engine *e, uint16_t listener, const struct qs_s
     c->local_port = s->dst_port;
     c->prio = l->prio;
     c->user = l->user;
+    c->cc_algo = l->cc_algo;
     c->listener = listener;
     c->flags = QS_CF_PASSIVE | QS_CF_UNTAKEN;
     l->untaken++;
@@ -71,7 +72,8 @@ void qs_listen_opts_init(struct qs_listen_opts *o)
 
 int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o)
 {
-    if (o->size != sizeof *o || o->port == 0 || o->prio >= QS_N_PRIO || o->backlog == 0)
+    int cc_algo = o->size == sizeof *o ? qs_cc_find(o->cc) : -1;
+    if (cc_algo < 0 || o->port == 0 || o->prio >= QS_N_PRIO || o->backlog == 0)
         return QS_ERR_ARG;
     if (!qs_addr_is_any(&o->addr) && qs_local_find(e, &o->addr) < 0)
         return QS_ERR_ADDRNOTAVAIL;
@@ -86,7 +88,14 @@ int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o)
     }
     if (at == QS_LISTENERS_MAX)
         return QS_ERR_NOMEM;
-    e->listeners[at] = (struct qs_listener){o->addr, o->user, o->backlog, 0, o->port, o->prio};
+    e->listeners[at] = (struct qs_listener){
+        .addr = o->addr,
+        .user = o->user,
+        .backlog = o->backlog,
+        .port = o->port,
+        .prio = o->prio,
+        .cc_algo = (uint8_t)cc_algo,
+    };
     if (at >= e->n_listeners)
         e->n_listeners = at + 1;
     return (int)at;

@@ -68,6 +68,8 @@ void qs_tcp_take_syn(struct qs_engine *e, struct qs_block *c, const struct qs_se
         c->snd_wscale = (uint8_t)s->wscale;
         c->rcv_wscale = qs_tcp_own_wscale(e);
     }
+    if (s->sack_ok)
+        c->flags |= QS_CF_SACK;
     uint32_t mss = s->mss ? s->mss : s->packet->v4 ? MSS_DEFAULT_V4 : MSS_DEFAULT_V6;
     if (mss < MSS_FLOOR)
         mss = MSS_FLOOR;
@@ -97,7 +99,7 @@ void qs_tcp_established(struct qs_engine *e, struct qs_block *c, const struct qs
     c->backoff = 0;
     c->stalled.v = 0;
     qs_tcp_stop_rexmt(e, c);
-    e->cc->start(&c->cc, c->mss);
+    qs_cc_ops(c->cc_algo)->start(&c->cc, c->mss);
     qs_count(e, c->flags & QS_CF_PASSIVE ? QS_COUNT_PASSIVE_OPENS : QS_COUNT_ACTIVE_OPENS);
     qs_block_event(e, c, QS_EVENT_OPEN);
     if (c->flags & QS_CF_FIN_QUEUED)

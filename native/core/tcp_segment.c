@@ -60,6 +60,10 @@ static bool check_sequence(struct qs_engine *e, struct qs_block *c, const struct
         qs_tcp_linger(e, c, s->arrived);
     /* Octets sent again mean that our ACK was lost: that is always answered. Empty segments could
      * be one half of an ACK loop. */
+    if (s->len && qs_seq_lt(s->seq, c->rcv_nxt)) {
+        qs_seq end = qs_seq_add(s->seq, s->len);
+        qs_tcp_note_twice(c, s->seq, qs_seq_lt(c->rcv_nxt, end) ? c->rcv_nxt : end);
+    }
     if (s->len || s->flags & QS_FIN)
         ack_at_once(e, c);
     else

@@ -19,6 +19,21 @@ static uint32_t ip_bytes(const struct qs_block *c)
     return qs_addr_is_v4(&c->remote) ? QS_IPV4_BYTES : QS_IPV6_BYTES;
 }
 
+/* With timestamps three blocks fit, RFC 2018 section 3. */
+static uint32_t sacks_max(const struct qs_block *c)
+{
+    return c->flags & QS_CF_TS ? QS_SACKS_MAX - 1 : QS_SACKS_MAX;
+}
+
+/* Octets of payload in a full segment that leaves now: SACK blocks take from it. */
+static uint32_t full_segment(const struct qs_block *c)
+{
+    struct qs_range ignored[QS_SACKS_MAX];
+    if (c->n_sacks == 0 && !(c->flags & QS_CF_DSACK))
+        return c->mss;
+    return c->mss - qs_tcp_sack_bytes(qs_tcp_sacks(c, ignored, sacks_max(c)));
+}
+
 /* ---- bytes ---- */
 
 static struct qs_tcp_out header_of(struct qs_engine *e, struct qs_block *c, const struct plan *p,
@@ -47,9 +62,11 @@ static struct qs_tcp_out header_of(struct qs_engine *e, struct qs_block *c, cons
             o.wscale = (int8_t)qs_tcp_own_wscale(e);
     } else {
         o.wnd = (uint16_t)(qs_tcp_window(e, c) >> c->rcv_wscale);
+        o.n_sacks = (uint8_t)qs_tcp_sacks(c, o.sacks, sacks_max(c));
     }
+    o.sack_ok = syn && c->flags & QS_CF_SACK;
     if (o.has_ts) {
-        o.ts_val = (uint32_t)(now.ns >> 20) + c->ts_offset; /* about 1 ms, RFC 7323 section 5.4 */
+        o.ts_val = (uint32_t)(now.ns >> QS_TS_SHIFT) + c->ts_offset;
         o.ts_ecr = c->state == QS_TCP_SYN_SENT ? 0 : c->ts_recent;
     }
     return o;
@@ -93,9 +110,10 @@ static void write_frame(struct qs_engine *e, struct qs_block *c, struct qs_frame
     f->flags = 0;
     f->gso_bytes = 0;
     f->prio = c->prio;
-    if (p->len > c->mss) {
+    uint32_t full = c->mss - qs_tcp_sack_bytes(o.n_sacks);
+    if (p->len > full) {
         f->flags = QS_FRAME_GSO;
-        f->gso_bytes = c->mss;
+        f->gso_bytes = (uint16_t)full;
     }
     finish(e, c, f, p, header);
 }
@@ -113,7 +131,7 @@ qs_seq qs_tcp_bare_seq(const struct qs_block *c)
 /* Every segment but our first SYN carries the ACK that was owed. */
 static void ack_sent(struct qs_block *c)
 {
-    c->flags &= ~(QS_CF_ACK_NOW | QS_CF_ACK_DELAYED);
+    c->flags &= ~(QS_CF_ACK_NOW | QS_CF_ACK_DELAYED | QS_CF_DSACK);
     c->t_ack.v = 0;
     c->last_ack_sent = c->rcv_nxt;
 }
@@ -135,6 +153,7 @@ static void note_sequence_sent(struct qs_engine *e, struct qs_block *c, const st
         c->rtt_start = (uint32_t)(now.ns >> 10);
     }
     c->snd_max = qs_seq_max(c->snd_max, end);
+    c->sent = qs_tick_at(now);
     if (p->flags & QS_FIN)
         c->flags |= QS_CF_FIN_SENT;
     if (!c->t_rexmt.v) /* RFC 6298 rule 5.1 */
@@ -165,7 +184,7 @@ static bool send_again(struct qs_engine *e, struct qs_block *c, struct qs_frame 
 {
     c->flags &= ~QS_CF_REXMIT_ONE;
     uint32_t out = qs_seq_span(c->snd_una, c->snd_max);
-    uint32_t len = qs_min_u32(qs_min_u32(c->mss, c->tx.len), out);
+    uint32_t len = qs_min_u32(qs_min_u32(full_segment(c), c->tx.len), out);
     bool fin = c->flags & QS_CF_FIN_SENT && len == c->tx.len;
     if (len == 0 && !fin)
         return false;
@@ -217,13 +236,14 @@ static uint32_t usable_window(const struct qs_block *c, uint32_t sent)
 static uint32_t frame_max(const struct qs_engine *e, const struct qs_block *c,
                           const struct qs_frame *f)
 {
+    uint32_t full = full_segment(c);
     if (!(e->opts.offloads & QS_OFFLOAD_TSO))
-        return c->mss;
-    uint32_t headers = ip_bytes(c) + QS_TCP_BYTES + QS_TCP_TS_BYTES;
+        return full;
+    uint32_t headers = ip_bytes(c) + QS_TCP_HEADER_MAX;
     uint32_t packet =
         qs_min_u32(qs_min_u32(e->opts.gso_max_bytes, f->room) - QS_ETH_BYTES, IP_PACKET_MAX);
     uint32_t most = packet - headers;
-    return most < c->mss ? c->mss : most / c->mss * c->mss;
+    return most < full ? full : most / full * full;
 }
 
 static void start_persist(struct qs_engine *e, struct qs_block *c, qs_time now)
@@ -247,13 +267,18 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
     if (unsent == 0 && !fin_due)
         return false;
 
+    if (sent == 0)
+        qs_tcp_cc_wake(e, c, now);
     uint32_t usable = usable_window(c, sent);
     uint32_t len = qs_min_u32(qs_min_u32(unsent, usable), frame_max(e, c, f));
-    if (len < unsent && len > c->mss)
-        len -= len % c->mss; /* only the last segment is short */
+    uint32_t full = full_segment(c);
+    if (len < unsent && len > full)
+        len -= len % full; /* only the last segment is short */
     /* RFC 9293 section 3.8.6.2.1: no small segment while a larger one may become possible. */
-    if (len < unsent && len < c->mss && sent > 0 && len < c->snd_wnd_max / 2)
+    if (len < unsent && len < full && sent > 0 && len < c->snd_wnd_max / 2)
         len = 0;
+    if (unsent > usable && c->cc.cwnd <= c->snd_wnd)
+        qs_tcp_cc_full(c, qs_seq_add(c->snd_nxt, len));
     bool fin = fin_due && len == unsent && usable > len;
     if (len == 0 && !fin) {
         if (c->snd_wnd <= sent && sent == 0)

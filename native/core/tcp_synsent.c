@@ -60,7 +60,8 @@ static uint16_t choose_port(struct qs_engine *e, const struct qs_open_opts *o, u
 qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_conn *out)
 {
     out->v = 0;
-    if (o->size != sizeof *o || o->remote_port == 0 || o->prio >= QS_N_PRIO ||
+    int cc_algo = o->size == sizeof *o ? qs_cc_find(o->cc) : -1;
+    if (cc_algo < 0 || o->remote_port == 0 || o->prio >= QS_N_PRIO ||
         qs_addr_is_bad_source(&o->remote) || qs_local_find(e, &o->remote) >= 0)
         return QS_ERR_ARG;
     int local = choose_local(e, o);
@@ -81,9 +82,11 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
     c->local_port = port;
     c->prio = o->prio;
     c->user = o->user;
+    c->cc_algo = (uint8_t)cc_algo;
     c->hash = qs_tuple_hash(e, &c->remote, c->remote_port, local_idx, port);
     c->mss = qs_tcp_own_mss(e, c);
-    c->flags = QS_CF_TS | QS_CF_WSCALE; /* offered; what the peer does not answer is off */
+    c->flags =
+        QS_CF_TS | QS_CF_WSCALE | QS_CF_SACK; /* offered; what the peer does not answer is off */
     e->now = now;
     e->opened = true;
     qs_block_enter(e, c);
@@ -114,7 +117,7 @@ void qs_tcp_syn_sent(struct qs_engine *e, struct qs_block *c, const struct qs_se
         qs_count(e, QS_COUNT_DROP_FLAGS);
         return;
     }
-    c->flags &= ~(QS_CF_TS | QS_CF_WSCALE);
+    c->flags &= ~(QS_CF_TS | QS_CF_WSCALE | QS_CF_SACK);
     qs_tcp_take_syn(e, c, s); /* fourth */
     if (ack_fits) {
         qs_tcp_established(e, c, s);

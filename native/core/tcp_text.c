@@ -25,8 +25,8 @@ uint32_t qs_tcp_window(struct qs_engine *e, struct qs_block *c)
     uint32_t max = (uint32_t)UINT16_MAX << c->rcv_wscale;
     uint32_t free = qs_min_u32(room(e, c), max);
     uint32_t wnd = free >= now + worth(e, c) ? free : now; /* the edge never goes back */
-    /* Rounded down to what the scaled field can say: up, the edge would move on with every ACK while
-     * nobody reads. What was promised before is taken all the same, RFC 7323 section 2.4. */
+    /* Rounded down to what the scaled field can say: up, the edge would move on with every ACK
+     * while nobody reads. What was promised before is taken all the same, RFC 7323 section 2.4. */
     wnd &= ~((1u << c->rcv_wscale) - 1);
     if (wnd > now)
         c->rcv_adv = qs_seq_add(c->rcv_nxt, wnd);
@@ -63,6 +63,7 @@ void qs_tcp_drop_ooo(struct qs_engine *e, struct qs_block *c)
     }
     c->ooo_tail = QS_NO_IDX;
     c->n_ooo = 0;
+    c->n_sacks = 0;
 }
 
 /* A run of payload. */
@@ -120,9 +121,11 @@ static uint32_t fill_gap(struct qs_engine *e, struct qs_block *c, uint32_t prev,
     return prev;
 }
 
-/* Keeps the octets of `r` that are not there yet. */
-static void keep_ahead(struct qs_engine *e, struct qs_block *c, struct run r)
+/* Keeps the octets of `r` that are not there yet. @return octets from its start that are there now.
+ */
+static uint32_t keep_ahead(struct qs_engine *e, struct qs_block *c, struct run r)
 {
+    const uint32_t whole = r.len;
     struct qs_chunk *chunks = e->pool.chunks;
     uint32_t prev = QS_NO_IDX, at = c->ooo_head;
     if (c->ooo_tail != QS_NO_IDX && qs_seq_le(chunk_end(&chunks[c->ooo_tail]), r.seq)) {
@@ -135,7 +138,9 @@ static void keep_ahead(struct qs_engine *e, struct qs_block *c, struct run r)
             at = chunks[at].next;
         }
         if (at != QS_NO_IDX && qs_seq_le(chunks[at].seq, r.seq)) { /* there already */
-            skip(&r, qs_min_u32(r.len, qs_seq_span(r.seq, chunk_end(&chunks[at]))));
+            uint32_t old = qs_min_u32(r.len, qs_seq_span(r.seq, chunk_end(&chunks[at])));
+            qs_tcp_note_twice(c, r.seq, qs_seq_add(r.seq, old));
+            skip(&r, old);
             continue;
         }
         uint32_t gap = r.len;
@@ -144,9 +149,10 @@ static void keep_ahead(struct qs_engine *e, struct qs_block *c, struct run r)
         prev = fill_gap(e, c, prev, &r, gap);
         if (prev == QS_NO_IDX) {
             qs_count(e, QS_COUNT_DROP_NO_CHUNK);
-            return;
+            break;
         }
     }
+    return whole - r.len;
 }
 
 /* Moves what has become in order to the receive queue. */
@@ -197,6 +203,7 @@ static void take_in_order(struct qs_engine *e, struct qs_block *c, const struct 
     bool filled = c->ooo_head != QS_NO_IDX;
     if (filled) {
         drain_ahead(e, c);
+        qs_tcp_note_in_order(c);
         c->flags |= QS_CF_ACK_NOW; /* RFC 5681 section 4.2: a hole was filled */
         qs_block_ready(e, c);
     }
@@ -214,16 +221,22 @@ static void take_payload(struct qs_engine *e, struct qs_block *c, struct run r, 
         return;
     }
     qs_count(e, QS_COUNT_OUT_OF_ORDER);
-    keep_ahead(e, c, r);
+    uint32_t kept = keep_ahead(e, c, r);
+    if (kept)
+        qs_tcp_note_ahead(c, r.seq, qs_seq_add(r.seq, kept));
     c->flags |= QS_CF_ACK_NOW; /* RFC 5681 section 4.2: a duplicate ACK, at once */
     qs_block_ready(e, c);
 }
 
 /* Cuts the segment to the window. @return false when its end, and so a FIN, was cut off. */
-static bool trim(const struct qs_block *c, struct run *r)
+static bool trim(struct qs_block *c, struct run *r)
 {
-    if (qs_seq_lt(r->seq, c->rcv_nxt))
-        skip(r, qs_min_u32(qs_seq_span(r->seq, c->rcv_nxt), r->len));
+    if (qs_seq_lt(r->seq, c->rcv_nxt)) {
+        uint32_t old = qs_min_u32(qs_seq_span(r->seq, c->rcv_nxt), r->len);
+        if (old)
+            qs_tcp_note_twice(c, r->seq, qs_seq_add(r->seq, old));
+        skip(r, old);
+    }
     uint32_t wnd = qs_seq_span(r->seq, c->rcv_adv);
     if (r->len <= wnd)
         return true;

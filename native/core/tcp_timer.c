@@ -56,7 +56,7 @@ static void data_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)
     qs_count(e, QS_COUNT_RTO_EXPIRIES);
     uint32_t flight = qs_seq_span(c->snd_una, c->snd_max);
     if (c->backoff == 1) /* ssthresh is set once for the same octets */
-        e->cc->on_timeout(&c->cc, flight, c->mss, now);
+        qs_cc_ops(c->cc_algo)->on_timeout(&c->cc, flight, c->mss);
     c->cc.cwnd = c->mss;
     c->recover = c->snd_max;
     c->dupacks = 0;

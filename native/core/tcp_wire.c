@@ -7,7 +7,19 @@
 #define OPT_NOP 1
 #define OPT_MSS 2
 #define OPT_WSCALE 3
+#define OPT_SACK_OK 4
+#define OPT_SACK 5
 #define OPT_TS 8
+
+/* RFC 2018 section 3. */
+static void take_sacks(struct qs_segment *s, const uint8_t *body, size_t len)
+{
+    if (len % 8 || len > 8u * QS_SACKS_MAX)
+        return;
+    s->n_sacks = (uint8_t)(len / 8);
+    for (uint32_t i = 0; i < s->n_sacks; i++)
+        s->sacks[i] = (struct qs_range){{qs_load32(body + 8 * i)}, {qs_load32(body + 8 * i + 4)}};
+}
 
 static void take_option(struct qs_segment *s, uint8_t kind, const uint8_t *body, size_t len)
 {
@@ -19,6 +31,14 @@ static void take_option(struct qs_segment *s, uint8_t kind, const uint8_t *body,
     case OPT_WSCALE:
         if (len == 1 && (s->flags & QS_SYN))
             s->wscale = (int8_t)(body[0] > QS_WSCALE_MAX ? QS_WSCALE_MAX : body[0]);
+        break;
+    case OPT_SACK_OK:
+        if (len == 0 && (s->flags & QS_SYN))
+            s->sack_ok = true;
+        break;
+    case OPT_SACK:
+        if (!(s->flags & QS_SYN))
+            take_sacks(s, body, len);
         break;
     case OPT_TS:
         if (len == 8) {
@@ -85,6 +105,8 @@ enum qs_counter qs_tcp_parse(struct qs_segment *s, const struct qs_packet *p, bo
     s->mss = 0;
     s->wscale = -1;
     s->has_ts = false;
+    s->sack_ok = false;
+    s->n_sacks = 0;
     s->payload = h + header;
     s->len = p->l4_len - header;
     if (s->src_port == 0 || s->dst_port == 0)
@@ -92,6 +114,17 @@ enum qs_counter qs_tcp_parse(struct qs_segment *s, const struct qs_packet *p, bo
     if (header == QS_TCP_BYTES || only_timestamps(s, h + QS_TCP_BYTES, header - QS_TCP_BYTES))
         return QS_N_COUNTERS;
     return parse_options(s, (struct qs_cursor){h + QS_TCP_BYTES, header - QS_TCP_BYTES});
+}
+
+static uint8_t *write_sacks(uint8_t *at, const struct qs_tcp_out *o)
+{
+    qs_store32(at, 0x01010000u | OPT_SACK << 8 | (2u + 8u * o->n_sacks));
+    at += 4;
+    for (uint32_t i = 0; i < o->n_sacks; i++, at += 8) {
+        qs_store32(at, o->sacks[i].start.v);
+        qs_store32(at + 4, o->sacks[i].end.v);
+    }
+    return at;
 }
 
 uint32_t qs_tcp_write(uint8_t *to, const struct qs_tcp_out *o)
@@ -104,10 +137,13 @@ uint32_t qs_tcp_write(uint8_t *to, const struct qs_tcp_out *o)
         at += 4;
     }
     if (o->has_ts) {
-        qs_store32(at, 0x0101080au);
+        qs_store32(at, o->sack_ok ? 0x0402080au : 0x0101080au);
         qs_store32(at + 4, o->ts_val);
         qs_store32(at + 8, o->ts_ecr);
         at += QS_TCP_TS_BYTES;
+    } else if (o->sack_ok) {
+        qs_store32(at, 0x01010402u);
+        at += 4;
     }
     if (o->wscale >= 0) {
         at[0] = OPT_NOP;
@@ -116,6 +152,8 @@ uint32_t qs_tcp_write(uint8_t *to, const struct qs_tcp_out *o)
         at[3] = (uint8_t)o->wscale;
         at += 4;
     }
+    if (o->n_sacks)
+        at = write_sacks(at, o);
     uint32_t header = (uint32_t)(at - to);
     qs_store16(to, o->src_port);
     qs_store16(to + 2, o->dst_port);

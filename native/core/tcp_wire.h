@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* TCP headers and options: bytes <-> struct qs_segment. RFC 9293 section 3.1, RFC 7323. */
+/* TCP headers and options: bytes <-> struct qs_segment. RFC 9293 section 3.1, RFC 7323, RFC 2018.
+ */
 #ifndef QS_CORE_TCP_WIRE_H
 #define QS_CORE_TCP_WIRE_H
 
@@ -7,9 +8,12 @@
 #include "seq.h"
 
 #define QS_TCP_BYTES 20u
+#define QS_TCP_HEADER_MAX 60u
 #define QS_TCP_CHECKSUM_AT 16u
 #define QS_TCP_TS_BYTES 12u /* timestamps with two NOPs in front, RFC 7323 appendix A */
+#define QS_TS_SHIFT 20      /* a unit of our timestamps is 2^20 ns, RFC 7323 section 5.4 */
 #define QS_WSCALE_MAX 14    /* RFC 7323 section 2.3 */
+#define QS_SACKS_MAX 4      /* blocks that fit into one header, RFC 2018 section 3 */
 
 #define QS_FIN 0x01u
 #define QS_SYN 0x02u
@@ -27,6 +31,9 @@ struct qs_segment {
     uint8_t flags; /* QS_SYN ... */
     int8_t wscale; /* -1: no option; [0, 14] */
     bool has_ts;
+    bool sack_ok;    /* SACK-permitted, in a SYN */
+    uint8_t n_sacks; /* blocks as they came, not checked */
+    struct qs_range sacks[QS_SACKS_MAX];
     uint32_t ts_val, ts_ecr;
     const uint8_t *payload;
     const struct qs_packet *packet; /* what it came in */
@@ -52,8 +59,17 @@ struct qs_tcp_out {
     uint16_t mss;  /* 0: no option (as all options here) */
     int8_t wscale; /* -1: none */
     bool has_ts;
+    bool sack_ok;
+    uint8_t n_sacks; /* together with timestamps at most 3 */
+    struct qs_range sacks[QS_SACKS_MAX];
     uint32_t ts_val, ts_ecr;
 };
+
+/* Octets of options that `n` SACK blocks take, with two NOPs in front. */
+static inline uint32_t qs_tcp_sack_bytes(uint32_t n)
+{
+    return n ? 4 + 8 * n : 0;
+}
 
 /* Writes header and options in the order that Linux uses, checksum field zero. @return its length.
  */

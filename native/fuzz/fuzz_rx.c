@@ -172,7 +172,7 @@ static void op_neighbour(struct fuzz_world *w, struct fuzz_input *in)
         FUZZ_REQUIRE(qs_engine_neigh_set(w->engine, &ends->src, ends->src_mac, w->now) == 0);
     for (uint32_t i = 0; how & 64 && qs_engine_neigh_next(w->engine, &n); i++) {
         FUZZ_REQUIRE(i < 2000);
-        if (how & 128 && n.wanted)
+        if (how & 128 && n.news == QS_NEIGH_WANTED)
             FUZZ_REQUIRE(qs_engine_neigh_set(w->engine, &n.addr, ends->src_mac, w->now) == 0);
     }
     w->queued = true;

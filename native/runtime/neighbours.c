@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What one engine asks and learns about neighbours the others must know too: an answer arrives on
- * one queue only, which may be another than the one that asked. Where the kernel resolves, a control
- * thread follows its table and asks it for what the engines miss. */
+ * one queue only, which may be another than the one that asked. Where the kernel resolves, a
+ * control thread follows its table and asks it for what the engines miss. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -51,13 +51,14 @@ void qs_note_post(struct qs_stack *s, const struct qs_neigh_note *note)
 
 static void deliver(struct qs_queue *q, const struct qs_neigh_note *note, qs_time now)
 {
+    const struct qs_neigh *n = &note->neigh;
     if (note->from == q->idx)
         return;
-    if (note->news == QS_NEWS_GONE)
-        qs_engine_neigh_del(q->engine, &note->addr);
-    else if (note->news == QS_NEWS_ASKED)
-        qs_engine_neigh_expect(q->engine, &note->addr);
-    else if (qs_engine_neigh_set(q->engine, &note->addr, note->mac, now) != 0)
+    if (note->gone)
+        qs_engine_neigh_del(q->engine, &n->addr);
+    else if (n->news == QS_NEIGH_OFFERED)
+        qs_engine_neigh_answer(q->engine, &n->addr, n->mac, now);
+    else if (qs_engine_neigh_set(q->engine, &n->addr, n->mac, now) != 0)
         return; /* an address that no neighbour has */
 }
 
@@ -96,14 +97,10 @@ bool qs_neighbours_listen(struct qs_stack *s, struct qs_queue *q)
     bool any = false;
     while (qs_engine_neigh_next(q->engine, &n)) {
         any = true;
-        if (n.wanted && s->neighbours) {
+        if (n.news != QS_NEIGH_WANTED && s->opts.n_queues > 1)
+            qs_note_post(s, &(struct qs_neigh_note){.neigh = n, .from = q->idx});
+        else if (n.news == QS_NEIGH_WANTED && s->neighbours)
             want(s->neighbours, &n.addr);
-        } else if (s->opts.n_queues > 1) {
-            struct qs_neigh_note note = {.addr = n.addr, .from = q->idx};
-            note.news = n.wanted ? QS_NEWS_ASKED : QS_NEWS_LEARNED;
-            memcpy(note.mac, n.mac, sizeof note.mac);
-            qs_note_post(s, &note);
-        }
     }
     return any;
 }
@@ -113,10 +110,9 @@ bool qs_neighbours_listen(struct qs_stack *s, struct qs_queue *q)
 static void on_change(void *ctx, const qs_addr *addr, const uint8_t *mac)
 {
     struct qs_neighbours *nb = ctx;
-    struct qs_neigh_note note = {.addr = *addr, .from = QS_N_QUEUES_MAX};
-    note.news = mac ? QS_NEWS_LEARNED : QS_NEWS_GONE;
+    struct qs_neigh_note note = {.neigh.addr = *addr, .gone = !mac, .from = QS_N_QUEUES_MAX};
     if (mac)
-        memcpy(note.mac, mac, sizeof note.mac);
+        memcpy(note.neigh.mac, mac, sizeof note.neigh.mac);
     qs_note_post(nb->stack, &note);
 }
 

@@ -275,8 +275,9 @@ static int listen_on_queues(struct qs_stack *s, const struct qs_stack_listen *l,
             continue;
         }
         unlisten_queues(s, q, number);
-        return qs_fail(diag, got, "%s: cannot listen on port %u in class %u: %s", s->ifname,
-                       l->l.port, l->l.prio, qs_strerror(got));
+        return qs_fail(diag, got, "%s: cannot listen on port %u in class %u, %s: %s", s->ifname,
+                       l->l.port, l->l.prio, l->l.cc ? l->l.cc : "default congestion control",
+                       qs_strerror(got));
     }
     return number;
 }

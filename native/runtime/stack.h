@@ -41,14 +41,11 @@ struct qs_queue {
     bool device_full;             /* it lent no buffer though the engine may have had a use */
 };
 
-enum qs_neigh_news { QS_NEWS_LEARNED, QS_NEWS_GONE, QS_NEWS_ASKED };
-
 /* News of a neighbour on its way to the other engines. */
 struct qs_neigh_note {
-    qs_addr addr;
-    uint8_t mac[6]; /* LEARNED */
-    uint8_t news;   /* enum qs_neigh_news */
-    uint32_t from;  /* queue, QS_N_QUEUES_MAX: the kernel */
+    struct qs_neigh neigh;
+    bool gone;     /* the kernel's table has it no longer */
+    uint32_t from; /* queue, QS_N_QUEUES_MAX: the kernel */
 };
 
 #define QS_NOTES_MAX 256u

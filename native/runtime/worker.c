@@ -86,8 +86,6 @@ static bool transmit(struct qs_stack *s, struct qs_queue *q, qs_time now)
             break;
         }
         size_t used = qs_engine_tx(q->engine, frames, lent, now);
-        /* The others expect the answer to a request before it leaves. */
-        any |= qs_neighbours_listen(s, q);
         d->ops->tx_commit(d, q->idx, frames, lent, used);
         any |= used > 0;
         if (used < lent)
@@ -100,11 +98,11 @@ static bool transmit(struct qs_stack *s, struct qs_queue *q, qs_time now)
 static bool run_queue(struct qs_stack *s, struct qs_queue *q, qs_time now)
 {
     bool busy = receive(s->driver, q, now);
-    busy |= qs_neighbours_listen(s, q);
     busy |= serve_all(s, q, now);
     if (s->n_apps)
         busy |= qs_split_run(s, q);
     busy |= transmit(s, q, now);
+    busy |= qs_neighbours_listen(s, q);
     /* Timers that ran with the transmission may have made events. */
     busy |= serve_all(s, q, now);
     if (q->touched_apps)

@@ -48,6 +48,29 @@ static uint32_t put_hex(uint8_t *to, const char *hex)
     return n;
 }
 
+/* "from-to,from-to", relative. */
+static uint32_t put_sacks(uint8_t *to, const char *value)
+{
+    uint32_t n = 0;
+    for (unsigned from, until; sscanf(value, "%u-%u", &from, &until) == 2; n++) {
+        put(to + 4 + 8 * n, 4, from + FRAME_SACK_BASE);
+        put(to + 8 + 8 * n, 4, until + FRAME_SACK_BASE);
+        value += strcspn(value, ",");
+        value += *value == ',';
+    }
+    put(to, 4, 0x01010500 | (2 + 8 * n));
+    return 4 + 8 * n;
+}
+
+static void sacks_to_text(const uint8_t *o, char *text)
+{
+    uint32_t n = (o[1] - 2u) / 8;
+    text += sprintf(text, "sack ");
+    for (uint32_t i = 0; i < n; i++)
+        text += sprintf(text, "%s%u-%u", i ? "," : "", be(o + 2 + 8 * i, 4) - FRAME_SACK_BASE,
+                        be(o + 6 + 8 * i, 4) - FRAME_SACK_BASE);
+}
+
 static uint32_t put_option(uint8_t *to, const char *name, const char *value)
 {
     uint32_t v = (uint32_t)strtoul(value, NULL, 0);
@@ -67,6 +90,8 @@ static uint32_t put_option(uint8_t *to, const char *name, const char *value)
         put(to + 8, 4, (uint32_t)strtoul(strchr(value, ':') + 1, NULL, 0));
         return 12;
     }
+    if (strcmp(name, "sack") == 0)
+        return put_sacks(to, value);
     REQUIRE(strcmp(name, "hex") == 0);
     return put_hex(to, value);
 }
@@ -109,6 +134,10 @@ static void options_to_text(const uint8_t *o, uint32_t left, char *text)
             sprintf(to, "%sws %u", gap, o[2]);
         else if (o[0] == 8 && o[1] == 10)
             sprintf(to, "%sts %u:%u", gap, be(o + 2, 4), be(o + 6, 4));
+        else if (o[0] == 4 && o[1] == 2)
+            sprintf(to, "%ssok", gap);
+        else if (o[0] == 5 && o[1] >= 10)
+            sacks_to_text(o, to + sprintf(to, "%s", gap));
         else
             REQUIRE(false && "an option that the engine should not send");
         left -= o[1];

@@ -34,8 +34,12 @@ uint32_t naive_sum(const uint8_t *p, size_t len, uint32_t sum);
 /* Its complement, folded. */
 uint16_t naive_checksum(uint32_t sum);
 
-/* Options as text, one after the other: "mss 1000", "ws 7", "ts 5:0", "sok", "nop", "eol", "hex
- * 0203ff". Written to `to` (40 bytes), padded with zeros to a multiple of 4. @return bytes. */
+/* Sequence numbers in the text of SACK blocks count from here, the ISN of rig.h. */
+#define FRAME_SACK_BASE 0xfffffff0u
+
+/* Options as text, one after the other: "mss 1000", "ws 7", "ts 5:0", "sok", "sack 11-21,31-41",
+ * "nop", "eol", "hex 0203ff". Written to `to` (40 bytes), padded with zeros to a multiple of 4.
+ * @return bytes. */
 uint32_t frame_options(uint8_t *to, const char *text);
 
 /* Starts a frame: Ethernet header, to 02:00:00:00:00:01 from ...:02 until changed. */

@@ -376,6 +376,7 @@ void rig_listen(struct rig *r)
     struct qs_listen_opts l;
     qs_listen_opts_init(&l);
     l.port = RIG_PORT;
+    l.cc = r->cc;
     REQUIRE(qs_engine_listen(r->e, &l) >= 0);
 }
 
@@ -386,6 +387,7 @@ void rig_open(struct rig *r)
     o.remote = rig_peer(r);
     o.remote_port = RIG_PEER_PORT;
     o.local_port = RIG_PORT;
+    o.cc = r->cc;
     REQUIRE(qs_conn_open(r->e, &o, rig_now(r), &r->conn) == 0);
 }
 

@@ -45,6 +45,7 @@ struct rig {
     struct qs_event ev; /* last event taken */
     uint64_t start_ns, now_ns;
     bool v6;
+    const char *cc;         /* congestion control of what is listened for and opened */
     uint16_t wnd;           /* window that IN() announces, 65,535 at first */
     uint32_t iss;           /* the engine's, learned from its first SYN */
     uint32_t seq, ack;      /* after rig_to(): what the peer sends next, and acknowledges */

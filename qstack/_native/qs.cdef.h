@@ -91,8 +91,8 @@ int qs_app_wait(qs_app *a, struct qs_app_event *events, size_t n, qs_dur timeout
 void qs_app_wake(qs_app *a);
 
 /* Shorthands of qs.csrc.c: a handle as a plain integer. */
-int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio, uint32_t app,
-                struct qs_diag *diag);
+int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio, const char *cc,
+                uint32_t app, struct qs_diag *diag);
 int64_t qspy_write(qs_app *a, uint64_t conn, const char *buf, size_t len);
 int qspy_shutdown(qs_app *a, uint64_t conn);
 int qspy_close(qs_app *a, uint64_t conn);

@@ -4,8 +4,8 @@
 #include "qstack/qs_app.h"
 #include "qstack/qs_stats.h"
 
-static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio, uint32_t app,
-                       struct qs_diag *diag)
+static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio,
+                       const char *cc, uint32_t app, struct qs_diag *diag)
 {
     struct qs_stack_listen l;
 
@@ -13,6 +13,7 @@ static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t 
     l.l.addr = *addr;
     l.l.port = port;
     l.l.prio = prio;
+    l.l.cc = cc;
     l.app = app;
     return qs_stack_listen(s, &l, diag);
 }

@@ -176,9 +176,10 @@ def serve(
         raise ConfigError(f"cannot serve {directory}: {e.strerror}") from None
     server = Server(config=_stack_config(settings))
     for listen in ports:
-        server.listen(port=listen.port, priority=listen.priority)(
-            handler(open_sink=site.open_sink)(site)
+        listener = server.listen(
+            port=listen.port, priority=listen.priority, congestion=listen.congestion
         )
+        listener(handler(open_sink=site.open_sink)(site))
     _serve_until_signal(server, ports, as_json, namespace)
     return 0
 

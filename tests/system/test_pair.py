@@ -32,7 +32,7 @@ def test_http_over_a_wire_with_classes() -> None:
         return Response(body=b"hello")
 
     app.listen(port=LOW)(http.handler(web))
-    app.listen(port=HIGH, priority=7)(http.handler(web))
+    app.listen(port=HIGH, priority=7, congestion="newreno")(http.handler(web))
     command = [programs.find("qs-load"), wire, "10.79.0.1/24", "10.79.0.2", str(LOW), str(HIGH)]
     with app:
         assert (app.info.driver, app.info.mode, app.info.queues) == ("pair", "memory", 4)

@@ -78,9 +78,13 @@ def test_serve_config(tmp_path: Path) -> None:
     path.write_text(
         '[stack]\nnic = "tap:t"\naddresses = ["10.0.0.2/24"]\npoll_idle = "20us"\n'
         'receive_buffer = "64KiB"\n[[listen]]\nport = 80\n[[listen]]\nport = 443\npriority = 7\n'
+        'congestion = "newreno"\n'
     )
     config = read_serve_config(path)
-    assert config.listen == (ListenConfig(port=80), ListenConfig(port=443, priority=7))
+    assert config.listen == (
+        ListenConfig(port=80),
+        ListenConfig(port=443, priority=7, congestion="newreno"),
+    )
     stack = StackConfig(**config.stack)
     assert stack.poll_idle_ns == 20_000
     assert stack.receive_buffer_bytes == 65_536
@@ -95,7 +99,9 @@ def test_serve_config(tmp_path: Path) -> None:
         ("[stack]\nqueus = 3\n", "stack.queus is unknown; known: .*queues"),
         ("[stack]\npoll_idle = 20\n", "needs a unit"),
         ('[stack]\npoll_idle = "20"\n', "has no unit"),
-        ("[[listen]]\nprio = 3\n", "takes port and priority"),
+        ("[[listen]]\nprio = 3\n", "takes port, priority and congestion"),
+        ('[[listen]]\nport = 80\ncongestion = "bbr"\n', "port 80: congestion must be .*'bbr'"),
+        ("[[listen]]\nport = 80\ncongestion = 3\n", 'congestion must be "cubic" or "newreno"'),
         ("[[listen]]\nport = 99999\n", "port must be"),
         ("[[listen]]\nport = 80\n[[listen]]\nport = 80\n", "port 80 is named twice"),
         ("listen = 3\n", r"\[\[listen\]\]"),

@@ -43,12 +43,14 @@ struct qs_listen_opts {
     uint8_t prio;     /**< class of its connections, [0, 7] */
     uint32_t backlog; /**< most connections half-open or not yet taken by QS_EVENT_OPEN */
     uint64_t user;    /**< given back in every event until qs_conn_set_user() */
+    const char *cc;   /**< congestion control: "cubic", "newreno", or NULL for "cubic"; borrowed */
 };
 
-/** Defaults: any address, class 0, backlog 4,096. */
+/** Defaults: any address, class 0, backlog 4,096, CUBIC. */
 QS_API void qs_listen_opts_init(struct qs_listen_opts *o);
 
-/** Starts listening. @return listener number >= 0; QS_ERR_ARG, QS_ERR_ADDRINUSE (same address and
+/** Starts listening. @return listener number >= 0; QS_ERR_ARG (also for an unknown congestion
+ *  control), QS_ERR_ADDRINUSE (same address and
  *  port), QS_ERR_ADDRNOTAVAIL, or QS_ERR_NOMEM beyond 256 listeners. */
 QS_API QS_MUST_CHECK int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o);
 
@@ -64,6 +66,7 @@ struct qs_open_opts {
     uint16_t remote_port; /**< host byte order, [1, 65535] */
     uint8_t prio;         /**< class, [0, 7] */
     uint64_t user;        /**< given back in every event */
+    const char *cc;       /**< as in qs_listen_opts */
 };
 
 QS_API void qs_open_opts_init(struct qs_open_opts *o);
@@ -147,6 +150,10 @@ QS_API size_t qs_engine_abort_some(qs_engine *e, size_t n);
 /** Sets the value that events carry. @return 0 or QS_ERR_STALE. */
 QS_API QS_MUST_CHECK qs_err qs_conn_set_user(qs_engine *e, qs_conn c, uint64_t user);
 
+/** Changes the congestion control of a connection, which keeps its window.
+ *  @return 0, QS_ERR_ARG (unknown name; NULL is the default) or QS_ERR_STALE. */
+QS_API QS_MUST_CHECK qs_err qs_conn_set_cc(qs_engine *e, qs_conn c, const char *name);
+
 /** A connection in figures. */
 struct qs_conn_info {
     qs_addr local, remote;
@@ -160,6 +167,7 @@ struct qs_conn_info {
     uint32_t cwnd_octets, ssthresh_octets;
     qs_dur srtt, rttvar, rto; /**< RFC 6298 */
     uint32_t retransmits;     /**< segments sent again */
+    const char *cc;           /**< congestion control; a string that is never freed */
 };
 
 /** @return 0 or QS_ERR_STALE. */

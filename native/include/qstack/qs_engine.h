@@ -98,12 +98,18 @@ QS_API size_t qs_engine_tx(qs_engine *e, struct qs_frame *frames, size_t n, qs_t
  *  application can make some, the past when frames wait. */
 QS_API qs_time qs_engine_deadline(const qs_engine *e);
 
+enum qs_neigh_news {
+    QS_NEIGH_LEARNED, /**< `addr` is at `mac` */
+    QS_NEIGH_WANTED,  /**< `addr` is needed: with QS_NEIGH_TOLD the surroundings are to find it */
+    QS_NEIGH_OFFERED, /**< somebody answered that `addr` is at `mac`, and this engine had not asked:
+                           for qs_engine_neigh_answer() of those that may have */
+};
+
 /** A neighbour as engine and surroundings tell each other. */
 struct qs_neigh {
     qs_addr addr;
-    uint8_t mac[6];
-    bool wanted; /**< true: `addr` is asked for, by the surroundings (QS_NEIGH_TOLD) or by a request
-                      of the engine's own; false: `addr` was learned to be at `mac` */
+    uint8_t mac[6]; /**< unless WANTED */
+    uint8_t news;   /**< enum qs_neigh_news */
 };
 
 /** Enters or renews a neighbour learned elsewhere (kernel's table, another queue's engine).
@@ -111,14 +117,18 @@ struct qs_neigh {
 QS_API QS_MUST_CHECK qs_err qs_engine_neigh_set(qs_engine *e, const qs_addr *addr,
                                                 const uint8_t mac[6], qs_time now);
 
-/** Another queue's engine asks for `addr`: the answer is believed though it comes to this one. */
-QS_API void qs_engine_neigh_expect(qs_engine *e, const qs_addr *addr);
+/** An answer that came to another queue's engine. It is believed if this one asked, as if it had
+ *  come here, and then reported as learned. */
+QS_API void qs_engine_neigh_answer(qs_engine *e, const qs_addr *addr, const uint8_t mac[6],
+                                   qs_time now);
 
 /** Forgets a neighbour; unknown ones are ignored. */
 QS_API void qs_engine_neigh_del(qs_engine *e, const qs_addr *addr);
 
-/** Takes the next thing that other engines or the kernel should know about neighbours: an entry
- *  learned from the network, or one that is wanted. @return false when there is none. */
+/** Takes the next thing that other engines or the kernel should know about neighbours. Of answers
+ *  that nobody asked for at most QS_OFFERS_MAX wait, the later ones are lost.
+ *  @return false when there is none. */
+#define QS_OFFERS_MAX 8u
 QS_API bool qs_engine_neigh_next(qs_engine *e, struct qs_neigh *out);
 
 #ifdef __cplusplus

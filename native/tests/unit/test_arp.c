@@ -76,7 +76,7 @@ static void a_request_is_answered_and_learned_from(void)
     qs_addr want = v4(OTHER);
     CHECK_MEM(&n.addr, &want, 16);
     CHECK_MEM(n.mac, other_mac, 6);
-    CHECK(!n.wanted);
+    CHECK(n.news == QS_NEIGH_LEARNED);
     CHECK(!qs_engine_neigh_next(r->e, &n));
     rig_free(r);
 }
@@ -116,6 +116,9 @@ static void these_teach_nothing(void)
         rx_arp(r, 1, row[i].operation, other_mac, row[i].sender, row[i].target);
         CHECK_EQ(r->n_queue, row[i].answered);
         CHECK_COUNT(DROP_NEIGH, row[i].dropped);
+        bool offered = row[i].operation == 2 && row[i].sender == OTHER;
+        CHECK_EQ(qs_engine_neigh_next(r->e, &n), offered);
+        CHECK(!offered || n.news == QS_NEIGH_OFFERED);
         CHECK(!qs_engine_neigh_next(r->e, &n));
         rig_free(r);
     }
@@ -265,30 +268,46 @@ static void off_link_goes_to_the_gateway(void)
 
 /* ---- several queues ---- */
 
-/* One queue asks and another hears the answer; it is believed where it was announced. */
+/* One queue asks and another hears the answer; the one that asked believes it. */
 static void an_answer_to_another_queue(void)
 {
-    for (int expected = 0; expected < 2; expected++) {
-        struct rig *asks = own_rig(), *hears = own_rig();
-        struct qs_neigh n;
-        open_to(asks, OTHER);
-        expect_arp(asks, 1, broadcast, OWN, OTHER);
-        CHECK(qs_engine_neigh_next(asks->e, &n) && n.wanted);
-        if (expected)
-            qs_engine_neigh_expect(hears->e, &n.addr);
-        rx_arp(hears, 2, 2, other_mac, OTHER, OWN);
-        CHECK_EQ(qs_engine_neigh_next(hears->e, &n), expected);
-        if (expected) {
-            CHECK(!n.wanted);
-            CHECK_EQ(qs_engine_neigh_set(asks->e, &n.addr, n.mac, rig_now(asks)), 0);
-            rig_run(asks, 2);
-            CHECK_EQ(asks->n_queue, 1);
-        }
-        rx_arp(hears, 3, 2, own_mac, OTHER, OWN); /* once: nobody moves it afterwards */
-        CHECK(!qs_engine_neigh_next(hears->e, &n));
-        rig_free(hears);
-        rig_free(asks);
-    }
+    struct rig *asks = own_rig(), *hears = own_rig(), *idle = own_rig();
+    struct qs_neigh n, learned;
+    open_to(asks, OTHER);
+    expect_arp(asks, 1, broadcast, OWN, OTHER);
+    CHECK(qs_engine_neigh_next(asks->e, &n) && n.news == QS_NEIGH_WANTED);
+    rx_arp(hears, 2, 2, other_mac, OTHER, OWN);
+    REQUIRE(qs_engine_neigh_next(hears->e, &n) && n.news == QS_NEIGH_OFFERED);
+    CHECK_MEM(n.mac, other_mac, 6);
+
+    qs_engine_neigh_answer(asks->e, &n.addr, n.mac, rig_now(asks));
+    rig_run(asks, 2);
+    CHECK_EQ(asks->n_queue, 1);
+    REQUIRE(qs_engine_neigh_next(asks->e, &learned) && learned.news == QS_NEIGH_LEARNED);
+    CHECK_MEM(&learned.addr, &n.addr, 16);
+    CHECK_MEM(learned.mac, other_mac, 6);
+
+    qs_engine_neigh_answer(asks->e, &n.addr, own_mac, rig_now(asks)); /* once: nobody moves it */
+    qs_engine_neigh_answer(idle->e, &n.addr, own_mac, rig_now(idle)); /* it did not ask */
+    CHECK(!qs_engine_neigh_next(asks->e, &n));
+    CHECK(!qs_engine_neigh_next(idle->e, &n));
+    rig_free(idle);
+    rig_free(hears);
+    rig_free(asks);
+}
+
+/* A flood of answers takes a bounded place, and each offer is told once. */
+static void more_offers_than_fit(void)
+{
+    struct rig *r = own_rig();
+    struct qs_neigh n;
+    for (uint32_t i = 0; i < 2 * QS_OFFERS_MAX; i++)
+        rx_arp(r, 1, 2, other_mac, OTHER + i, OWN);
+    CHECK_COUNT(DROP_NEIGH, 2 * QS_OFFERS_MAX);
+    for (uint32_t i = 0; i < QS_OFFERS_MAX; i++)
+        CHECK(qs_engine_neigh_next(r->e, &n) && n.news == QS_NEIGH_OFFERED);
+    CHECK(!qs_engine_neigh_next(r->e, &n));
+    rig_free(r);
 }
 
 /* ---- told by the kernel ---- */
@@ -302,7 +321,7 @@ static void told_mode_reports_what_it_wants(void)
     CHECK_EQ(r->n_queue, 0);
     CHECK(qs_engine_neigh_next(r->e, &n));
     CHECK_MEM(&n.addr, &other, 16);
-    CHECK(n.wanted);
+    CHECK(n.news == QS_NEIGH_WANTED);
     CHECK(!qs_engine_neigh_next(r->e, &n));
     rx_arp(r, 1, 2, other_mac, OTHER, OWN); /* the kernel's business */
     rx_arp(r, 1, 1, other_mac, OTHER, OWN);
@@ -324,7 +343,7 @@ static void a_deleted_entry_is_wanted_again(void)
     QUIET(5000);
     rig_write(r, 10);
     QUIET(5001);
-    CHECK(qs_engine_neigh_next(r->e, &n) && n.wanted);
+    CHECK(qs_engine_neigh_next(r->e, &n) && n.news == QS_NEIGH_WANTED);
     CHECK_EQ(qs_engine_neigh_set(r->e, &peer, (uint8_t[]){2, 0, 0, 0, 0, 2}, rig_now(r)), 0);
     OUT(5001, "P.", 1, 10, 1);
     qs_addr nobody = v4(0x0a000077);
@@ -356,6 +375,7 @@ int main(void)
     RUN(an_old_entry_is_proven_again);
     RUN(off_link_goes_to_the_gateway);
     RUN(an_answer_to_another_queue);
+    RUN(more_offers_than_fit);
     RUN(told_mode_reports_what_it_wants);
     RUN(a_deleted_entry_is_wanted_again);
     RUN(addresses_that_are_no_neighbours);

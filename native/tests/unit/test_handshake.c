@@ -28,7 +28,7 @@ static void active_open(void)
     for (int v6 = 0; v6 < 2; v6++) {
         struct rig *r = rig_new(NULL, v6);
         rig_open(r);
-        OUT(0, "S", 0, 0, 0, .opts = v6 ? "mss 1440 ts *:0 ws 3" : "mss 1460 ts *:0 ws 3");
+        OUT(0, "S", 0, 0, 0, .opts = v6 ? "mss 1440 sok ts *:0 ws 3" : "mss 1460 sok ts *:0 ws 3");
         IN(10, "S.", 0, 0, 1, .opts = "mss 1000");
         OUT(10, ".", 1, 0, 1, .opts = "");
         CHECK_EQ(rig_event(r), QS_EVENT_OPEN);

@@ -209,7 +209,7 @@ static void a_solicitation_is_answered_and_learned_from(void)
     CHECK(qs_engine_neigh_next(r->e, &n));
     CHECK_MEM(&n.addr, &other, 16);
     CHECK_MEM(n.mac, other_mac, 6);
-    CHECK(!n.wanted);
+    CHECK(n.news == QS_NEIGH_LEARNED);
     rig_free(r);
 }
 

@@ -20,6 +20,7 @@ static void expect_run(struct rig *r, double ms, uint32_t seq, uint32_t octets)
 static struct rig *with_ten_out(void)
 {
     struct rig *r = rig_new(NULL, false);
+    r->cc = "newreno";
     rig_establish(r, NULL);
     CHECK_EQ(rig_info(r).cwnd_octets, 10 * MSS);
     rig_write(r, 100 * MSS);

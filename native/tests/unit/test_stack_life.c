@@ -412,6 +412,13 @@ static void listeners_that_cannot_be_leave_nothing_behind(void)
     CHECK_EQ(listen_on(s, 0, 0, 99, &diag), QS_ERR_ARG);
     CHECK_EQ(listen_on(s, 80, 8, 99, &diag), QS_ERR_ARG);
     CHECK(strstr(diag.text, "class 8") != NULL);
+    struct qs_stack_listen unknown;
+    qs_stack_listen_init(&unknown);
+    unknown.l.port = 80;
+    unknown.l.cc = "vegas";
+    unknown.inline_fn = on_server;
+    CHECK_EQ(qs_stack_listen(s, &unknown, &diag), QS_ERR_ARG);
+    CHECK(strstr(diag.text, "vegas") != NULL);
     CHECK_EQ(listen_on(s, 80, 0, 99, &diag), 0);
     CHECK_EQ(listen_on(s, 80, 0, 99, &diag), QS_ERR_ADDRINUSE);
     /* The port is taken on the last queue only: it must not stay taken on the others. */
