@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from ..lab import IPV6_MTU_LEAST, Impairment
@@ -15,12 +15,16 @@ _REORDER_PERCENT = 1.0
 _REORDER_US = 1000.0
 _DUPLICATE_PERCENT = 1.0
 
+# More than any window: the wire destroys frames by chance only.
+_QUEUE_FRAMES = 1 << 16
+
 # What a transfer is sized by: seconds that it should take Linux, and bounds on the rate.
 _SECONDS = 2.5
 _RATE_MOST = 25e6
 _FRAMES_PER_SECOND = 20e3
-_WINDOW_BYTES = 512 << 10
-_BYTES_LEAST = 64 << 10
+_WINDOW_BYTES = 1 << 20
+_SEGMENTS_LEAST = 50
+_RTO_LEAST_S = 0.2  # Linux's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,21 +61,27 @@ class Cell:
             reorder=_REORDER_PERCENT if self.reorder else 0,
             reorder_us=_REORDER_US,
             delay_us=self.delay_ms * 1000,
+            queue_frames=_QUEUE_FRAMES,
         )
+
+    def segment_bytes(self) -> int:
+        """Return the payload of a full segment with timestamps."""
+        return self.mtu - (72 if self.ip == 6 else 52)
 
     def transfer_bytes(self) -> int:
         """Return how much is sent, so that Linux takes some seconds.
 
-        The rate at a loss is that of Mathis et al., "The Macroscopic Behavior of the TCP Congestion
-        Avoidance Algorithm" (1997): 1.22 segments, divided by the root of the chance of a loss, in
-        each round trip.
+        The rate at a loss is that of Padhye et al., "Modeling TCP Throughput: A Simple Model and
+        its Empirical Validation" (1998), which counts timeouts in.
         """
-        segment = self.mtu - (72 if self.ip == 6 else 52)
+        segment = self.segment_bytes()
         round_trip_s = 2 * self.delay_ms / 1000
         rates = [_RATE_MOST, _FRAMES_PER_SECOND * segment, _WINDOW_BYTES / round_trip_s]
-        if self.loss:
-            rates.append(1.22 * segment / (self.loss / 100) ** 0.5 / round_trip_s)
-        return max(int(_SECONDS * min(rates)), _BYTES_LEAST)
+        if p := self.loss / 100:
+            timeout_s = _RTO_LEAST_S + round_trip_s
+            timeouts = min(1, 3 * (3 * p / 8) ** 0.5) * p * (1 + 32 * p**2)
+            rates.append(segment / (round_trip_s * (2 * p / 3) ** 0.5 + timeout_s * timeouts))
+        return max(int(_SECONDS * min(rates)), _SEGMENTS_LEAST * segment)
 
     def settings(self) -> tuple[tuple[str, Any], ...]:
         """Return (name, value) of each setting."""
@@ -101,7 +111,9 @@ def every_cell() -> list[Cell]:
         *(choice, choice),
         (1, 50),
     )
-    cells = [Cell(**dict(zip(Cell.__slots__, values, strict=True))) for values in product]
+    names = [field.name for field in fields(Cell)]
+    every: list[dict[str, Any]] = [dict(zip(names, values, strict=True)) for values in product]
+    cells = [Cell(**settings) for settings in every]
     return [cell for cell in cells if cell.ip == 4 or cell.mtu >= IPV6_MTU_LEAST]
 
 

@@ -16,13 +16,15 @@ from ..http import handler
 from ..server import Server
 from ..site import Site
 
+_BUFFER_BYTES = 4 << 20  # what Linux lets a sender's grow to
+
 
 def main() -> None:
     """Run the command line."""
     device, port = sys.argv[1:]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the device is given back
     site = Site()
-    server = Server(nic=device, addresses=())
+    server = Server(nic=device, receive_buffer_bytes=_BUFFER_BYTES, send_buffer_bytes=_BUFFER_BYTES)
     server.listen(port=int(port))(handler(open_sink=site.open_sink)(site))
     try:
         with server:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import select
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from .transfer import Transfer, transfer
 _PORT = 8080
 _SYSCTL = Path("/proc/sys/net/ipv4")
 _CONGESTION_CONTROL = "cubic"
+_ANSWER_S = 10.0
 
 GOODPUT_LEAST = 0.9
 """QStack's goodput in a cell with loss, as a part of Linux's."""
@@ -36,11 +38,14 @@ class Side:
     Attributes:
         retransmits: Segments that the sender sent again.
         destroyed: Frames in the direction of the bytes that the wire took and did not deliver.
+        receiver_dropped: Frames that it delivered and the receiver's device had no room for, such
+            as a full ring of AF_XDP. They are sent again, too.
     """
 
     transfer: Transfer
     retransmits: int
     destroyed: int
+    receiver_dropped: int
 
     @property
     def goodput_mbit(self) -> float | None:
@@ -52,7 +57,7 @@ class Side:
 
     @property
     def retransmits_per_lost(self) -> float | None:
-        """Segments sent again for each frame destroyed, or None when none was."""
+        """Segments sent again for each frame that the wire destroyed; None when none was."""
         return self.retransmits / self.destroyed if self.destroyed else None
 
     def as_dict(self) -> dict[str, Any]:
@@ -62,6 +67,7 @@ class Side:
             "goodput_mbit": self.goodput_mbit,
             "retransmits": self.retransmits,
             "destroyed": self.destroyed,
+            "receiver_dropped": self.receiver_dropped,
             "retransmits_per_lost": self.retransmits_per_lost,
         }
 
@@ -118,6 +124,19 @@ def kernel_retransmits(namespace: Namespace) -> int:
     return int(values[names.index("RetransSegs")])
 
 
+def device_dropped(namespace: Namespace, ifname: str) -> int:
+    """Return how many frames an interface received and did not pass on."""
+    with namespace.entered():
+        lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
+    # Bytes, packets, errors, dropped.
+    (values,) = (
+        rest.split()
+        for name, _, rest in (s.partition(":") for s in lines)
+        if name.strip() == ifname
+    )
+    return int(values[3])
+
+
 class _Server:
     """A server of a stack in the server's namespace."""
 
@@ -135,10 +154,12 @@ class _Server:
         """Return how many segments this side has sent again."""
         if self._stack == "linux":
             return kernel_retransmits(self._lab.server)
+        assert self.process.stdout is not None
         try:
             print(file=self.process.stdin, flush=True)
-            line = self.process.stdout.readline() if self.process.stdout else ""
-            return int(json.loads(line)["retransmits"])
+            if not select.select([self.process.stdout], [], [], _ANSWER_S)[0]:
+                raise QStackError(f"the server of QStack says nothing for {_ANSWER_S:g} s")
+            return int(json.loads(self.process.stdout.readline())["retransmits"])
         except (BrokenPipeError, json.JSONDecodeError):
             said = self.process.communicate()[1].strip()
             raise QStackError(
@@ -159,14 +180,16 @@ def _run_side(
         prepare(lab, cell)
         host = str((lab.server4 if cell.ip == 4 else lab.server6).ip)
         server = _Server(lab, stack, host)
-        with running(server.process):
+        with server.process, running(server.process):
             with lab.client.entered():
                 done = transfer(host, _PORT, n_bytes, upload=upload, limit_s=limit_s)
             again = kernel_retransmits(lab.client) if upload else server.retransmits()
+            receiver = (lab.server, lab.server_if) if upload else (lab.client, lab.client_if)
+            dropped = device_dropped(*receiver)
         assert lab.wire is not None
         wire = lab.wire.stop()["a_to_b" if upload else "b_to_a"]
     destroyed = wire["lost"] + wire["queue_dropped"] + wire["send_failed"] + wire["oversize"]
-    return Side(transfer=done, retransmits=again, destroyed=destroyed)
+    return Side(transfer=done, retransmits=again, destroyed=destroyed, receiver_dropped=dropped)
 
 
 def _ratio(one: float | None, other: float | None) -> float | None:
@@ -193,6 +216,7 @@ def run_cell(
     """Run both transfers of a cell.
 
     Args:
+        cell: What the path does and both kernels negotiate.
         seed: Of the wire; the same for both, so that frame k of a direction meets the same fate.
         limit_s: A transfer is measured for so long, seconds, and then broken off.
         n_bytes: How much is sent; default: what the cell says.
@@ -218,6 +242,7 @@ def summary(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "cells": len(cells),
         "wrong": sum(not cell["hash_ok"] for cell in cells),
         "stuck": sum(cell["stuck"] for cell in cells),
+        "receiver_dropped": sum(cell["qstack"]["receiver_dropped"] for cell in cells),
         "unfinished": sum(not cell["qstack"]["finished"] for cell in cells),
         "cells_with_loss": len(lossy),
         "ratio_median": statistics.median(ratios) if ratios else None,

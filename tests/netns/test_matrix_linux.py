@@ -15,23 +15,38 @@ from qstack.matrix import Cell, all_pairs, every_cell, run_cell
 from qstack.matrix.run import prepare
 from tests.netns.rig import QSTACK
 
-SMALL = 60_000
+SMALL_SEGMENTS = 120
 LIMIT_S = 60.0
 OPTIONS_AT = 5  # of struct tcp_info
 TIMESTAMPS, SACK, ECN = 1, 2, 8
 
 
-def cell(*, ip: Literal[4, 6], on: bool, loss: float = 0) -> Cell:
+def plain_cell(
+    *,
+    sender: Literal["qstack", "linux"] = "qstack",
+    ip: Literal[4, 6] = 4,
+    on: bool = True,
+    loss: float = 0,
+) -> Cell:
     return Cell(
-        **{"sender": "qstack", "ip": ip, "mtu": 1500, "loss": loss, "delay_ms": 1},
-        **{"sack": on, "timestamps": on, "ecn": on, "reorder": False, "duplicate": False},
+        sender=sender,
+        ip=ip,
+        mtu=1500,
+        sack=on,
+        timestamps=on,
+        ecn=on,
+        loss=loss,
+        reorder=False,
+        duplicate=False,
+        delay_ms=1,
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", all_pairs(every_cell()), ids=str)
 def test_every_byte_arrives_and_nothing_gets_stuck(cell: Cell) -> None:
-    figures = run_cell(cell, seed=1, limit_s=LIMIT_S, n_bytes=SMALL)
+    small = SMALL_SEGMENTS * cell.segment_bytes()
+    figures = run_cell(cell, seed=1, limit_s=LIMIT_S, n_bytes=small)
     for side in (figures["qstack"], figures["linux"]):
         assert not side["stuck"], side["error"]
         assert side["hash_ok"] is True, side["error"]
@@ -42,7 +57,7 @@ def test_every_byte_arrives_and_nothing_gets_stuck(cell: Cell) -> None:
 @pytest.mark.parametrize("ip", [4, 6])
 def test_kernels_negotiate_what_the_cell_says(ip: Literal[4, 6], on: bool) -> None:
     with veth_lab() as lab:
-        prepare(lab, cell(ip=ip, on=on))
+        prepare(lab, plain_cell(ip=ip, on=on))
         host = str((lab.server4 if ip == 4 else lab.server6).ip)
         family = socket.AF_INET if ip == 4 else socket.AF_INET6
         with lab.server.entered():
@@ -59,10 +74,10 @@ def test_kernels_negotiate_what_the_cell_says(ip: Literal[4, 6], on: bool) -> No
 
 
 @pytest.mark.parametrize("sender", ["qstack", "linux"])
-def test_what_a_wire_took_is_counted_and_was_sent_again(sender: str) -> None:
-    setting = cell(ip=4, on=True, loss=10)
-    lossy = Cell(**{**dict(setting.settings()), "sender": sender})
-    figures = run_cell(lossy, seed=1, limit_s=LIMIT_S, n_bytes=300_000)
+def test_what_a_wire_took_is_counted_and_was_sent_again(
+    sender: Literal["qstack", "linux"],
+) -> None:
+    figures = run_cell(plain_cell(sender=sender, loss=10), seed=1, limit_s=LIMIT_S, n_bytes=300_000)
     for side in (figures["qstack"], figures["linux"]):
         assert side["destroyed"] >= 5
         assert side["retransmits"] >= side["destroyed"] // 2  # acknowledgements are lost, too
