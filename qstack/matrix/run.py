@@ -137,6 +137,12 @@ def device_dropped(namespace: Namespace, ifname: str) -> int:
     return int(values[3])
 
 
+def destroyed(counters: Mapping[str, Mapping[str, int]], *, upload: bool) -> int:
+    """Return how many frames in the direction of the bytes a wire took and did not deliver."""
+    wire = counters["a_to_b" if upload else "b_to_a"]
+    return sum(wire[name] for name in ("lost", "queue_dropped", "send_failed", "oversize"))
+
+
 class _Server:
     """A server of a stack in the server's namespace."""
 
@@ -187,9 +193,13 @@ def _run_side(
             receiver = (lab.server, lab.server_if) if upload else (lab.client, lab.client_if)
             dropped = device_dropped(*receiver)
         assert lab.wire is not None
-        wire = lab.wire.stop()["a_to_b" if upload else "b_to_a"]
-    destroyed = wire["lost"] + wire["queue_dropped"] + wire["send_failed"] + wire["oversize"]
-    return Side(transfer=done, retransmits=again, destroyed=destroyed, receiver_dropped=dropped)
+        counters = lab.wire.stop()
+    return Side(
+        transfer=done,
+        retransmits=again,
+        destroyed=destroyed(counters, upload=upload),
+        receiver_dropped=dropped,
+    )
 
 
 def _ratio(one: float | None, other: float | None) -> float | None:

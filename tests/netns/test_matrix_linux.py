@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import time
 from typing import Literal
 
 import pytest
 
 from qstack.lab import veth_lab
 from qstack.matrix import Cell, all_pairs, every_cell, run_cell
-from qstack.matrix.run import prepare
+from qstack.matrix.run import device_dropped, prepare
 from tests.netns.rig import QSTACK
 
 SMALL_SEGMENTS = 120
@@ -81,6 +82,20 @@ def test_what_a_wire_took_is_counted_and_was_sent_again(
     for side in (figures["qstack"], figures["linux"]):
         assert side["destroyed"] >= 5
         assert side["retransmits"] >= side["destroyed"] // 2  # acknowledgements are lost, too
+
+
+def test_what_a_device_does_not_pass_on_is_counted() -> None:
+    nobody_takes = b"\xff" * 6 + b"\x02" + b"\0" * 5 + b"\x88\xb5" + b"\0" * 46  # IEEE 802, local
+    with veth_lab() as lab:
+        before = device_dropped(lab.server, lab.server_if)
+        with lab.client.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
+            s.bind((lab.client_if, 0))
+            for _ in range(3):
+                s.send(nobody_takes)
+        end_s = time.monotonic() + 5
+        while (dropped := device_dropped(lab.server, lab.server_if) - before) < 3:
+            assert time.monotonic() < end_s, dropped
+        assert dropped == 3
 
 
 @pytest.mark.slow
