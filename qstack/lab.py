@@ -45,6 +45,7 @@ PREFIX = "qsl-"
 SIOCETHTOOL = 0x8946
 ETHTOOL_STXCSUM = 0x17
 IFA_F_NODAD = 0x02
+IPV6_MTU_LEAST = 1280  # RFC 8200 section 5
 WIRE_START_S = 5.0
 END_S = 2.0
 
@@ -165,7 +166,7 @@ class Lab:
         server4: Address and prefix for the stack.
         host4: Address and prefix for the kernel's side of the TAP, the stack's gateway to the
             client; None in a veth lab.
-        mtu: Bytes of an IP packet at most.
+        mtu: Bytes of an IP packet at most; below 1,280 the addresses of IPv6 are not set.
         wire: The bad wire in between, or None.
     """
 
@@ -449,7 +450,11 @@ def _add_addresses(
 ) -> None:
     def add(ipr: IPRoute) -> None:
         index = socket.if_nametoindex(ifname)
+        (link,) = ipr.link("get", index=index)
+        ipv6 = link.get("mtu") >= IPV6_MTU_LEAST
         for address in addresses:
+            if address.version == 6 and not ipv6:
+                continue
             flags = IFA_F_NODAD if address.version == 6 else 0
             prefix = address.network.prefixlen
             ipr.addr("add", index=index, address=str(address.ip), prefixlen=prefix, flags=flags)
@@ -672,7 +677,7 @@ def veth_lab(
     whole checksums, so that a stack that trusts nothing can verify them.
 
     Args:
-        mtu: Bytes, up to 9000 or what veth takes.
+        mtu: Bytes, up to 9000 or what veth takes; below 1,280 there is no IPv6.
         to_server: Puts a bad wire in between, in a namespace of its own; this is what it does to
             frames for the server.
         to_client: The same for frames for the client. Either makes the wire.

@@ -120,6 +120,9 @@ def stages_of_test(args: argparse.Namespace) -> list[Stage]:
     """Return the stages of ``tools/dev test`` with these options."""
     selection = ["-k", args.k] if args.k else []
     selection += ["-m", "not slow"] if args.quick else []
+    if args.matrix:
+        command = [_tool("qstack"), "bench", "tcp", "--cells", "full"]
+        return [Stage(name="the full matrix against Linux's TCP", commands=[command])]
     san = Stage(name="ASan and UBSan: C tests, corpus", commands=_c_tests("san", "-t", "4"))
     netns = _pytest("tests/netns", *selection)
     if args.san or args.netns:
@@ -230,6 +233,9 @@ def _parser() -> argparse.ArgumentParser:
     test = verbs.add_parser("test", help="run the tests")
     test.add_argument("--san", action="store_true", help="only the C tests under ASan and UBSan")
     test.add_argument("--netns", action="store_true", help="only tests/netns")
+    test.add_argument(
+        "--matrix", action="store_true", help="only the full matrix against Linux's TCP: hours"
+    )
     test.add_argument("--quick", action="store_true", help="without tests marked slow")
     test.add_argument("-k", metavar="EXPRESSION", help="only Python tests that match, as in pytest")
     lint = verbs.add_parser("lint", help="run formatters, type checker, compilers and checks")

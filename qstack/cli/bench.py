@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from .. import programs
-from ..errors import QStackError
+from .. import matrix, programs
+from ..errors import ConfigError, QStackError
+from ..lab import LabError
 
 
 @click.group()
@@ -58,4 +63,153 @@ def _table(document: dict[str, Any]) -> Table:
         for key, figure in values.items():
             text = f"{figure:,.0f}" if isinstance(figure, int | float) else json.dumps(figure)
             table.add_row(name, str(key), text)
+    return table
+
+
+_INTERRUPTED = 130
+_LEAST_S, _MOST_S = 1, 3600
+_BYTES_MOST = 1 << 32
+_SEED_MOST = (1 << 63) - 1
+
+
+@dataclass(slots=True, kw_only=True)
+class _MatrixRun:
+    """What is measured so far, and what ended it early."""
+
+    cells: list[dict[str, Any]] = field(default_factory=list)
+    ended_by: BaseException | None = None
+
+
+def _choose(selection: str, seed: int) -> list[matrix.Cell]:
+    every = matrix.every_cell()
+    if selection == "full":
+        return every
+    if selection == "pairs":
+        return matrix.all_pairs(every)
+    if not selection.isdecimal() or not 1 <= int(selection) <= len(every):
+        raise ConfigError(f"--cells {selection}: pairs, full, or a number from 1 to {len(every)}")
+    return matrix.sample(every, int(selection), seed)
+
+
+def _run_cells(
+    cells: Sequence[matrix.Cell], seed: int, limit_s: float, n_bytes: int | None
+) -> _MatrixRun:
+    """Run them in order; what was measured before an interruption or a failure is kept."""
+    run = _MatrixRun()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("", total=len(cells))
+        try:
+            for cell in cells:
+                bar.update(task, description=str(cell))
+                run.cells.append(matrix.run_cell(cell, seed=seed, limit_s=limit_s, n_bytes=n_bytes))
+                bar.advance(task)
+        except (KeyboardInterrupt, QStackError, LabError) as e:
+            run.ended_by = e
+    return run
+
+
+@bench.command()
+@click.option(
+    "--cells",
+    "selection",
+    default="pairs",
+    show_default=True,
+    metavar="pairs|full|N",
+    help="Every pair of settings, all combinations (hours), or N of them drawn by the seed.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, _SEED_MOST),
+    default=1,
+    show_default=True,
+    help="Of the wire: the fate of each frame.",
+)
+@click.option(
+    "--bytes",
+    "n_bytes",
+    type=click.IntRange(1, _BYTES_MOST),
+    metavar="N",
+    help="Of each transfer. Default: what takes Linux some seconds on that path.",
+)
+@click.option(
+    "--limit",
+    "limit_s",
+    type=click.FloatRange(_LEAST_S, _MOST_S),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="A transfer is broken off then and measured by what arrived.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def tcp(selection: str, seed: int, n_bytes: int | None, limit_s: float, as_json: bool) -> int:
+    """Measure QStack against Linux's TCP over bad wires, beside Linux against Linux.
+
+    Runs over AF_XDP, in namespaces of its own, as root. Exit status 1 when bytes arrived wrong or a
+    transfer got stuck; speed does not matter to it.
+    """
+    cells = _choose(selection, seed)
+    run = _run_cells(cells, seed, limit_s, n_bytes)
+    if run.ended_by is not None and not run.cells:
+        raise run.ended_by
+    summary = matrix.summary(run.cells)
+    if as_json:
+        document = {
+            "kernel": os.uname().release,
+            "selection": selection,
+            "seed": seed,
+            "complete": len(run.cells) == len(cells),
+            "cells": run.cells,
+            "summary": summary,
+        }
+        click.echo(json.dumps(document, indent=1))
+    else:
+        Console().print(_matrix_table(run.cells))
+        for name, value in summary.items():
+            click.echo(f"{name.replace('_', ' ')}: {_figure(value)}")
+    if isinstance(run.ended_by, KeyboardInterrupt):
+        return _INTERRUPTED
+    if run.ended_by is not None:
+        raise run.ended_by
+    return 1 if summary["wrong"] or summary["stuck"] else 0
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.2f}"
+
+
+def _verdict(side: dict[str, Any]) -> str:
+    if side["hash_ok"] is False:
+        return "WRONG"
+    if side["stuck"]:
+        return "STUCK"
+    return "ok" if side["finished"] else "slow"
+
+
+def _matrix_table(cells: Sequence[dict[str, Any]]) -> Table:
+    table = Table(
+        *("sends", "IP", "MTU", "loss %", "ms", "settings", "QStack Mbit/s", "Linux Mbit/s"),
+        *("ratio", "QStack again/lost", "Linux again/lost", "QStack", "Linux"),
+        title="QStack with Linux, and Linux with Linux, on the same path",
+    )
+    named = ("sack", "timestamps", "ecn", "reorder", "duplicate")
+    for cell in cells:
+        sides = cell["qstack"], cell["linux"]
+        table.add_row(
+            *(cell["sender"], str(cell["ip"]), str(cell["mtu"])),
+            *(f"{cell['loss']:g}", str(cell["delay_ms"])),
+            " ".join(name for name in named if cell[name]),
+            *(_figure(side["goodput_mbit"]) for side in sides),
+            _figure(cell["ratio"]),
+            *(_figure(side["retransmits_per_lost"]) for side in sides),
+            *(_verdict(side) for side in sides),
+        )
     return table

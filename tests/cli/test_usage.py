@@ -47,6 +47,11 @@ SERVE = ("serve", "--nic", "pair:qy-cli")
         (("doctor", "../../etc"), 1, "no such network device"),
         (("bench",), 2, "Usage"),
         (("bench", "engine", "--cpu", "x"), 2, "'x' is not a valid integer"),
+        (("bench", "tcp", "--cells", "some"), 2, "pairs, full, or a number from 1 to 3584"),
+        (("bench", "tcp", "--cells", "0"), 2, "pairs, full, or a number from 1 to 3584"),
+        (("bench", "tcp", "--bytes", "0"), 2, "0 is not in the range"),
+        (("bench", "tcp", "--limit", "0"), 2, "0.0 is not in the range"),
+        (("bench", "tcp", "--seed", "-1"), 2, "-1 is not in the range"),
     ],
 )
 def test_bad_input_is_one_message_and_changes_nothing(

@@ -71,8 +71,18 @@ def test_every_stage_runs_and_one_failure_fails_all(capfd: pytest.CaptureFixture
     assert run_stages(stages[1:]) == 0
 
 
+def _test_options(**given: bool) -> argparse.Namespace:
+    options = {"san": False, "netns": False, "matrix": False, "quick": False, "k": None}
+    return argparse.Namespace(**{**options, **given})
+
+
+def test_the_full_matrix_is_a_run_of_its_own() -> None:
+    (stage,) = stages_of_test(_test_options(matrix=True))
+    assert stage.commands[0][-4:] == ["bench", "tcp", "--cells", "full"]
+
+
 def test_every_folder_with_tests_is_run() -> None:
-    args = argparse.Namespace(san=False, netns=False, quick=False, k=None)
+    args = _test_options()
     commands = " ".join(arg for s in stages_of_test(args) for c in s.commands for arg in c)
     for path in (ROOT / "tests").rglob("test_*.py"):
         assert f"tests/{path.relative_to(ROOT / 'tests').parts[0]}" in commands
