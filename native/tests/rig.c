@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rig.h"
 
+#include "audit.h"
+
 #define QUEUE_MAX 512u
 /* A timer may be a tick of 65.5 us late and its time is rounded up to one; that adds up over
  * several of them. */
@@ -106,8 +108,18 @@ struct rig *rig_new(const qs_engine_opts *o, bool v6)
     return r;
 }
 
+void rig_audit(const struct rig *r)
+{
+    const char *broken = audit(r->e);
+    if (!broken)
+        return;
+    fprintf(stderr, "%s\n", broken);
+    exit(1);
+}
+
 void rig_free(struct rig *r)
 {
+    rig_audit(r);
     qs_engine_free(r->e);
     REQUIRE(test_mem_live() == r->mem_before);
     free(spare_queue);

@@ -61,8 +61,10 @@ struct rig {
 qs_engine_opts rig_opts(void);
 /* NULL: rig_opts(). The peer is a known neighbour. */
 struct rig *rig_new(const qs_engine_opts *o, bool v6);
-/* Also requires that the engine gives all its memory back. */
+/* Also requires that every invariant holds and the engine gives all its memory back. */
 void rig_free(struct rig *r);
+/* Ends the program when an invariant of the engine does not hold, audit.h. */
+void rig_audit(const struct rig *r);
 
 qs_addr rig_addr(const struct rig *r); /* the engine's */
 qs_addr rig_peer(const struct rig *r);
