@@ -122,8 +122,12 @@ def stages_of_test(args: argparse.Namespace) -> list[Stage]:
     selection += ["-m", "not slow"] if args.quick else []
     san = Stage(name="ASan and UBSan: C tests, corpus", commands=_c_tests("san", "-t", "4"))
     netns = _pytest("tests/netns", *selection)
-    if args.san or args.netns:
-        return [san] * args.san + [netns] * args.netns
+    sweep = Stage(
+        name="sweep: three edits",
+        commands=[*build_commands("gcc"), [str(BUILD / "gcc/native/tests/test_sweep"), "3"]],
+    )
+    if args.san or args.netns or args.sweep:
+        return [san] * args.san + [netns] * args.netns + [sweep] * args.sweep
     folders = [path for path in sorted((ROOT / "tests").iterdir()) if any(path.glob("test_*.py"))]
     names = [f"tests/{path.name}" for path in folders if path.name != "netns"]
     python = [_pytest(*names, *selection)]
@@ -230,6 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     test = verbs.add_parser("test", help="run the tests")
     test.add_argument("--san", action="store_true", help="only the C tests under ASan and UBSan")
     test.add_argument("--netns", action="store_true", help="only tests/netns")
+    test.add_argument("--sweep", action="store_true", help="only the sweep, up to three edits")
     test.add_argument("--quick", action="store_true", help="without tests marked slow")
     test.add_argument("-k", metavar="EXPRESSION", help="only Python tests that match, as in pytest")
     lint = verbs.add_parser("lint", help="run formatters, type checker, compilers and checks")
