@@ -169,6 +169,10 @@ def stages_of_lint() -> list[Stage]:
             commands=[[_tool("clang-format"), "--dry-run", "-Werror", *_c_files()]],
         ),
         Stage(name="codespell", commands=[[_tool("codespell")]]),
+        Stage(
+            name="conformance.md is current",
+            commands=[[python, "-m", "tools.conformance", "--check"]],
+        ),
         *(Stage(name=f"check_{c}", commands=[[python, "-m", f"tools.check_{c}"]]) for c in checks),
         Stage(name="gcc without a warning", commands=build_commands("gcc")),
         Stage(name="clang without a warning", commands=build_commands("clang")),
