@@ -125,8 +125,12 @@ def stages_of_test(args: argparse.Namespace) -> list[Stage]:
         return [Stage(name="the full matrix against Linux's TCP", commands=[command])]
     san = Stage(name="ASan and UBSan: C tests, corpus", commands=_c_tests("san", "-t", "4"))
     netns = _pytest("tests/netns", *selection)
-    if args.san or args.netns:
-        return [san] * args.san + [netns] * args.netns
+    sweep = Stage(
+        name="sweep: three edits",
+        commands=[*build_commands("gcc"), [str(BUILD / "gcc/native/tests/test_sweep"), "3"]],
+    )
+    if args.san or args.netns or args.sweep:
+        return [san] * args.san + [netns] * args.netns + [sweep] * args.sweep
     folders = [path for path in sorted((ROOT / "tests").iterdir()) if any(path.glob("test_*.py"))]
     names = [f"tests/{path.name}" for path in folders if path.name != "netns"]
     python = [_pytest(*names, *selection)]
@@ -168,6 +172,10 @@ def stages_of_lint() -> list[Stage]:
             commands=[[_tool("clang-format"), "--dry-run", "-Werror", *_c_files()]],
         ),
         Stage(name="codespell", commands=[[_tool("codespell")]]),
+        Stage(
+            name="conformance.md is current",
+            commands=[[python, "-m", "tools.conformance", "--check"]],
+        ),
         *(Stage(name=f"check_{c}", commands=[[python, "-m", f"tools.check_{c}"]]) for c in checks),
         Stage(name="gcc without a warning", commands=build_commands("gcc")),
         Stage(name="clang without a warning", commands=build_commands("clang")),
@@ -236,6 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument(
         "--matrix", action="store_true", help="only the full matrix against Linux's TCP: hours"
     )
+    test.add_argument("--sweep", action="store_true", help="only the sweep, up to three edits")
     test.add_argument("--quick", action="store_true", help="without tests marked slow")
     test.add_argument("-k", metavar="EXPRESSION", help="only Python tests that match, as in pytest")
     lint = verbs.add_parser("lint", help="run formatters, type checker, compilers and checks")

@@ -28,6 +28,7 @@ const struct qs_cc_ops *qs_cc_ops(uint8_t number)
     return all[number];
 }
 
+/* RFC 6928 section 2. */
 uint32_t qs_cc_initial_window(uint32_t mss)
 {
     uint32_t limit = 2 * mss > 14600 ? 2 * mss : 14600;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The application's calls on connections: qs_conn.h. */
+/* The application's calls on connections, qs_conn.h: RFC 9293 section 3.9.1. */
 #include "engine.h"
 
 static bool eof(const struct qs_block *c)

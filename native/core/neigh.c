@@ -114,7 +114,8 @@ bool qs_neigh_use(struct qs_engine *e, uint16_t idx, qs_time now)
     return valid;
 }
 
-/* Nobody moves a neighbour unasked. @return whether it was asked for. */
+/* Nobody moves a neighbour unasked, though RFC 826 would have it so. @return whether it was asked
+ * for. */
 static bool believe(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now)
 {
     struct qs_neigh_entry *n = qs_neigh_find(e, addr);

@@ -30,6 +30,11 @@ static bool update_window(struct qs_engine *e, struct qs_block *c, const struct 
     if (!qs_seq_lt(c->snd_wl1, s->seq) &&
         !(qs_seq_eq(c->snd_wl1, s->seq) && qs_seq_le(c->snd_wl2, s->ack)))
         return false;
+    /* Nothing lies right of the peer's FIN. From there SND.WL1 would never be reached, and a window
+     * of 0 would be for ever. */
+    if (c->flags & QS_CF_FIN_ARRIVED && qs_seq_lt(c->rcv_fin, c->rcv_nxt) &&
+        qs_seq_lt(c->rcv_nxt, s->seq))
+        return false;
     uint32_t wnd = (uint32_t)s->wnd << c->snd_wscale;
     bool moved = wnd != c->snd_wnd;
     c->snd_wnd = wnd;

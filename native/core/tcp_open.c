@@ -86,7 +86,7 @@ void qs_tcp_take_syn(struct qs_engine *e, struct qs_block *c, const struct qs_se
         c->snd_wscale = (uint8_t)s->wscale;
         c->rcv_wscale = qs_tcp_own_wscale(e);
     }
-    if (s->sack_ok)
+    if (s->sack_ok) /* RFC 2018 section 2 */
         c->flags |= QS_CF_SACK;
     uint32_t mss = s->mss ? s->mss : qs_tcp_default_mss(s->packet->v4);
     if (mss < MSS_FLOOR)

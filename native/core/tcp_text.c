@@ -235,6 +235,12 @@ static void take_payload(struct qs_engine *e, struct qs_block *c, struct run r, 
     qs_block_ready(e, c);
 }
 
+/* Nothing follows the peer's FIN: what it sent from there on is not part of the stream. */
+static qs_seq right_edge(const struct qs_block *c)
+{
+    return c->flags & QS_CF_FIN_ARRIVED ? c->rcv_fin : c->rcv_adv;
+}
+
 /* Cuts the segment to the window. @return false when its end, and so a FIN, was cut off. */
 static bool trim(struct qs_block *c, struct run *r)
 {
@@ -244,11 +250,21 @@ static bool trim(struct qs_block *c, struct run *r)
             qs_tcp_note_twice(c, r->seq, qs_seq_add(r->seq, old));
         skip(r, old);
     }
-    uint32_t wnd = qs_seq_span(r->seq, c->rcv_adv);
-    if (r->len <= wnd)
+    qs_seq right = right_edge(c);
+    if (qs_seq_le(qs_seq_add(r->seq, r->len), right))
         return true;
-    r->len = wnd;
+    r->len = qs_seq_lt(r->seq, right) ? qs_seq_span(r->seq, right) : 0;
     return false;
+}
+
+/* The stream ends at `fin`. Octets kept from there on are forgotten, with all that is kept: a peer
+ * that sends them is broken, and RFC 2018 section 8 allows it. */
+static void note_fin(struct qs_engine *e, struct qs_block *c, qs_seq fin)
+{
+    c->flags |= QS_CF_FIN_ARRIVED;
+    c->rcv_fin = fin;
+    if (c->ooo_tail != QS_NO_IDX && qs_seq_lt(fin, chunk_end(&e->pool.chunks[c->ooo_tail])))
+        qs_tcp_drop_ooo(e, c);
 }
 
 void qs_tcp_take_text(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
@@ -267,10 +283,8 @@ void qs_tcp_take_text(struct qs_engine *e, struct qs_block *c, const struct qs_s
         qs_block_free(e, c);
         return;
     }
-    if (s->flags & QS_FIN && whole) {
-        c->flags |= QS_CF_FIN_ARRIVED;
-        c->rcv_fin = qs_seq_add(s->seq, s->len);
-    }
+    if (s->flags & QS_FIN && whole)
+        note_fin(e, c, qs_seq_add(s->seq, s->len));
     if (r.len > 0)
         take_payload(e, c, r, s->arrived);
     else if (!whole || s->flags & QS_FIN) { /* a window probe, or FIN alone */

@@ -301,6 +301,7 @@ void fuzz_world_close(struct fuzz_world *w)
         FUZZ_REQUIRE(next.ns > w->now.ns);
         w->now = next;
     }
+    audit_past_free(&w->past);
     qs_engine_free(w->engine);
     for (uint32_t i = 0; i < FUZZ_BURST; i++)
         free(w->tx[i]);

@@ -6,6 +6,7 @@
 
 #include "qstack/qs_conn.h"
 #include "qstack/qs_stats.h"
+#include "tests/audit.h"
 #include "wire.h"
 
 #define FUZZ_PEERS 8u
@@ -53,6 +54,7 @@ struct fuzz_world {
     struct fuzz_peer peers[FUZZ_PEERS];
     struct fuzz_handle handles[FUZZ_HANDLES];
     uint64_t counters[QS_N_COUNTERS];
+    struct audit_past past;
     bool tainted; /* raw bytes may have reached a connection: contents are no longer known */
     bool queued;  /* frames may wait inside the engine */
 };

@@ -251,4 +251,7 @@ void fuzz_check(struct fuzz_world *w)
     FUZZ_REQUIRE(!needed || deadline.ns != UINT64_MAX);
     /* After everything that is due was done, the next thing lies ahead. */
     FUZZ_REQUIRE(w->queued || deadline.ns > w->now.ns);
+    const char *broken = audit_since(w->engine, &w->past);
+    if (broken)
+        fuzz_fail("%s", broken);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rig.h"
 
+#include "audit.h"
+
 #define QUEUE_MAX 512u
 /* A timer may be a tick of 65.5 us late and its time is rounded up to one; that adds up over
  * several of them. */
@@ -96,6 +98,7 @@ struct rig *rig_new(const qs_engine_opts *o, bool v6)
     r->mem_before = test_mem_live();
     r->v6 = v6;
     r->wnd = 65535;
+    r->syn_opts = "mss 1000";
     r->queue = spare_queue ? spare_queue : malloc(QUEUE_MAX * sizeof *r->queue);
     spare_queue = NULL;
     r->left_ns = malloc(QUEUE_MAX * sizeof *r->left_ns);
@@ -106,8 +109,18 @@ struct rig *rig_new(const qs_engine_opts *o, bool v6)
     return r;
 }
 
+void rig_audit(const struct rig *r)
+{
+    const char *broken = audit(r->e);
+    if (!broken)
+        return;
+    fprintf(stderr, "%s\n", broken);
+    exit(1);
+}
+
 void rig_free(struct rig *r)
 {
+    rig_audit(r);
     qs_engine_free(r->e);
     REQUIRE(test_mem_live() == r->mem_before);
     free(spare_queue);
@@ -431,7 +444,7 @@ static void expect(struct rig *r, double ms, const struct seg *s)
 void rig_establish(struct rig *r, const char *syn_opts)
 {
     rig_listen(r);
-    rig_in(r, 0, &(struct seg){"S", 0, 0, 0, syn_opts ? syn_opts : "mss 1000"});
+    rig_in(r, 0, &(struct seg){"S", 0, 0, 0, syn_opts ? syn_opts : r->syn_opts});
     expect(r, 0, &(struct seg){"S.", 0, 0, 1});
     rig_in(r, 10, &(struct seg){".", 1, 0, 1});
     REQUIRE(rig_event(r) == QS_EVENT_OPEN);
@@ -462,7 +475,7 @@ void rig_to(struct rig *r, enum qs_tcp_state state)
     }
     if (state == QS_TCP_SYN_RECEIVED) {
         rig_listen(r);
-        rig_in(r, 0, &(struct seg){"S", 0, 0, 0, "mss 1000"});
+        rig_in(r, 0, &(struct seg){"S", 0, 0, 0, r->syn_opts});
         expect(r, 0, &(struct seg){"S.", 0, 0, 1});
         r->seq = 1;
         return;

@@ -53,6 +53,7 @@ struct rig {
     struct qs_event ev; /* last event taken */
     uint64_t start_ns, now_ns;
     bool v6;
+    const char *syn_opts;   /* of the peer's SYN where a call does not say, "mss 1000" at first */
     const char *cc;         /* congestion control of what is listened for and opened */
     uint16_t wnd;           /* window that IN() announces, 65,535 at first */
     uint32_t iss;           /* the engine's, learned from its first SYN */
@@ -69,8 +70,10 @@ struct rig {
 qs_engine_opts rig_opts(void);
 /* NULL: rig_opts(). The peer is a known neighbour. */
 struct rig *rig_new(const qs_engine_opts *o, bool v6);
-/* Also requires that the engine gives all its memory back. */
+/* Also requires that every invariant holds and the engine gives all its memory back. */
 void rig_free(struct rig *r);
+/* Ends the program when an invariant of the engine does not hold, audit.h. */
+void rig_audit(const struct rig *r);
 
 qs_addr rig_addr(const struct rig *r); /* the engine's */
 qs_addr rig_peer(const struct rig *r);
@@ -82,7 +85,7 @@ struct qs_conn_info rig_info(const struct rig *r);
 void rig_listen(struct rig *r);
 /* Active open to the peer's port, from the port that rig_listen() uses. */
 void rig_open(struct rig *r);
-/* The passive handshake at 0 and 10 ms; takes the OPEN event. `syn_opts` NULL: "mss 1000". */
+/* The passive handshake at 0 and 10 ms; takes the OPEN event. `syn_opts` NULL: r->syn_opts. */
 void rig_establish(struct rig *r, const char *syn_opts);
 /* Brings a connection to any state but CLOSED and LISTEN within 50 ms; sets seq and ack. */
 void rig_to(struct rig *r, enum qs_tcp_state state);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
 
+#include "audit.h"
 #include "frame.h"
 #include "qs_test.h"
 
 #define FRAME_ROOM 66000u
 #define BATCH 16
+#define AUDIT_EVERY 64u
 
 struct flying {
     uint64_t due_ns, order;
@@ -28,6 +30,8 @@ struct sim {
     void *ctx;
     struct sim_link_stats stats;
     uint8_t *tx[BATCH];
+    struct audit_past past[2];
+    uint64_t turns;
 };
 
 /* ---- memory ---- */
@@ -237,6 +241,16 @@ struct sim *sim_new(const struct sim_opts *o)
     return s;
 }
 
+/* Every invariant holds, and nothing was taken back. */
+static void check(struct sim *s, int side)
+{
+    const char *broken = audit_since(s->engines[side], &s->past[side]);
+    if (!broken)
+        return;
+    fprintf(stderr, "side %d: %s\n", side, broken);
+    exit(1);
+}
+
 void sim_free(struct sim *s)
 {
     while (s->n_heap)
@@ -244,8 +258,11 @@ void sim_free(struct sim *s)
     free(s->heap);
     for (int i = 0; i < BATCH; i++)
         free(s->tx[i]);
-    for (int side = 0; side < 2; side++)
+    for (int side = 0; side < 2; side++) {
+        check(s, side);
+        audit_past_free(&s->past[side]);
         qs_engine_free(s->engines[side]);
+    }
     free(s);
 }
 
@@ -351,6 +368,10 @@ bool sim_run(struct sim *s, qs_time until, const bool *stop)
         for (int side = 0; side < 2; side++) {
             serve(s, side);
             drain(s, side);
+        }
+        if (s->turns++ % AUDIT_EVERY == 0) {
+            check(s, 0);
+            check(s, 1);
         }
     }
 }

@@ -169,7 +169,7 @@ def test_without_bpf_it_works_and_says_how_it_steers(lab: Lab) -> None:
         assert total(echo.stop(), "csum_proven") == 2
 
 
-def test_sigkill_takes_the_device_along_and_its_name_is_free_again(lab: Lab) -> None:
+def test_r59_sigkill_takes_the_device_along_and_its_name_is_free_again(lab: Lab) -> None:
     for _ in range(3):
         with Echo(lab.server, *tap_args(lab)) as echo:
             udp(lab, lab.server4.ip, 100)

@@ -93,7 +93,7 @@ def test_more_frames_than_buffers_pass_through_shared_rings(lab: Lab) -> None:
     assert total(counts, "rx_lost") == total(counts, "rx_bad") == 0
 
 
-def test_a_wrong_checksum_is_not_called_proven(lab: Lab) -> None:
+def test_r07_a_wrong_checksum_is_not_called_proven(lab: Lab) -> None:
     with Echo(lab.server, *xsk_args(lab)) as echo:
         ends = (str(lab.client4.ip), str(lab.server4.ip))
         ether = (Wiretap.MAC, mac(echo.ready["mac"]))
@@ -123,7 +123,7 @@ def kernel_answers(lab: Lab, port: int) -> bool:
                 return connection.recv(5) == b"hello"
 
 
-def test_unclaimed_traffic_reaches_the_kernel(lab: Lab) -> None:
+def test_r19_unclaimed_traffic_reaches_the_kernel(lab: Lab) -> None:
     with Echo(lab.server, *xsk_args(lab)) as echo:
         assert kernel_answers(lab, PORT + 1)
         assert total(echo.stop(), "rx") == 0
@@ -140,7 +140,7 @@ def test_a_sleeping_worker_wakes_for_frames_and_burns_no_core(lab: Lab) -> None:
     assert counts["cpu_ns"] < 0.5e9
 
 
-def test_sigkill_leaves_no_program_and_a_usable_interface(lab: Lab) -> None:
+def test_r59_sigkill_leaves_no_program_and_a_usable_interface(lab: Lab) -> None:
     for _ in range(3):
         with Echo(lab.server, *xsk_args(lab)) as echo:
             assert programs_attached(lab.server, lab.server_if)
@@ -150,7 +150,7 @@ def test_sigkill_leaves_no_program_and_a_usable_interface(lab: Lab) -> None:
         assert kernel_answers(lab, PORT)
 
 
-def test_what_cannot_be_opened_is_said_in_words(lab: Lab) -> None:
+def test_r60_what_cannot_be_opened_is_said_in_words(lab: Lab) -> None:
     name = lab.server_if
     add = [
         "ip",

@@ -38,7 +38,7 @@ static void sequence_numbers_at_the_edges_of_the_window(void)
 }
 
 /* Empty segments outside of the window: an ACK, but not an endless exchange of them. */
-static void empty_segments_outside_the_window(void)
+static void r40_empty_segments_outside_the_window(void)
 {
     static const uint32_t seq[] = {0, (uint32_t)-5, WND + 1, 0x7fffffffu};
     for (size_t i = 0; i < sizeof seq / sizeof seq[0]; i++) {
@@ -56,7 +56,7 @@ static void empty_segments_outside_the_window(void)
 }
 
 /* A keepalive probe of the peer is answered, with and without its garbage octet. */
-static void keepalive_probes_are_answered(void)
+static void r42_keepalive_probes_are_answered(void)
 {
     for (uint32_t len = 0; len < 2; len++) {
         struct rig *r = rig_new(NULL, false);
@@ -151,7 +151,7 @@ static void a_segment_without_ack_is_dropped(void)
 }
 
 /* RFC 5961 section 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT. */
-static void acks_at_the_edges(void)
+static void r36_r40_acks_at_the_edges(void)
 {
     static const struct {
         uint32_t ack;
@@ -221,13 +221,13 @@ static void old_segments_do_not_move_the_window(void)
 int main(void)
 {
     RUN(sequence_numbers_at_the_edges_of_the_window);
-    RUN(empty_segments_outside_the_window);
-    RUN(keepalive_probes_are_answered);
+    RUN(r40_empty_segments_outside_the_window);
+    RUN(r42_keepalive_probes_are_answered);
     RUN(a_shut_window_takes_acks_and_nothing_else);
     RUN(a_reset_passes_a_shut_window);
     RUN(a_fin_passes_a_shut_window);
     RUN(a_segment_without_ack_is_dropped);
-    RUN(acks_at_the_edges);
+    RUN(r36_r40_acks_at_the_edges);
     RUN(an_ack_inside_a_segment);
     RUN(old_segments_do_not_move_the_window);
     return TEST_RESULT();

@@ -91,7 +91,7 @@ static void a_probe_for_duplicates_is_answered_and_not_learned_from(void)
     rig_free(r);
 }
 
-static void these_teach_nothing(void)
+static void r09_these_teach_nothing(void)
 {
     static const struct {
         uint32_t operation, sender, target;
@@ -124,7 +124,7 @@ static void these_teach_nothing(void)
     }
 }
 
-static void malformed(void)
+static void r09_malformed(void)
 {
     static const struct {
         uint32_t at, bytes, value;
@@ -152,7 +152,7 @@ static void malformed(void)
 }
 
 /* A neighbour in use is not moved by what nobody asked for. */
-static void a_spoofed_reply_moves_nobody(void)
+static void r09_a_spoofed_reply_moves_nobody(void)
 {
     struct rig *r = own_rig();
     rig_establish(r, NULL);
@@ -365,9 +365,9 @@ int main(void)
 {
     RUN(a_request_is_answered_and_learned_from);
     RUN(a_probe_for_duplicates_is_answered_and_not_learned_from);
-    RUN(these_teach_nothing);
-    RUN(malformed);
-    RUN(a_spoofed_reply_moves_nobody);
+    RUN(r09_these_teach_nothing);
+    RUN(r09_malformed);
+    RUN(r09_a_spoofed_reply_moves_nobody);
     RUN(a_connection_waits_for_the_answer);
     RUN(all_that_waited_are_sent);
     RUN(asked_again_and_given_up);

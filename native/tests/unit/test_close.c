@@ -46,7 +46,7 @@ static void the_peer_first(void)
     rig_free(r);
 }
 
-static void both_at_once(void)
+static void r41_both_at_once(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_to(r, QS_TCP_CLOSING);
@@ -71,7 +71,7 @@ static void fin_with_the_ack_of_ours(void)
 }
 
 /* The other side may go on for hours after our FIN. */
-static void half_closed_for_hours(void)
+static void r41_half_closed_for_hours(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_to(r, QS_TCP_FIN_WAIT_2);
@@ -135,7 +135,7 @@ static void fin_is_sent_again_with_its_data(void)
     rig_free(r);
 }
 
-static void close_with_unread_octets_resets(void)
+static void r39_close_with_unread_octets_resets(void)
 {
     for (int ahead = 0; ahead < 2; ahead++) { /* readable, or waiting behind a hole */
         struct rig *r = rig_new(NULL, false);
@@ -239,7 +239,7 @@ static void abort_is_silent_where_nobody_waits(void)
 }
 
 /* Octets behind the peer's FIN do not exist. */
-static void payload_behind_a_fin_is_not_taken(void)
+static void r39_payload_behind_a_fin_is_not_taken(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_to(r, QS_TCP_CLOSE_WAIT);
@@ -250,7 +250,7 @@ static void payload_behind_a_fin_is_not_taken(void)
     rig_free(r);
 }
 
-static void fin_twice_is_one_eof(void)
+static void r39_fin_twice_is_one_eof(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_to(r, QS_TCP_CLOSE_WAIT);
@@ -262,7 +262,7 @@ static void fin_twice_is_one_eof(void)
 }
 
 /* An orphan in FIN-WAIT-2 does not live for ever; one that the application holds does. */
-static void orphan_in_fin_wait_2_ends(void)
+static void r41_orphan_in_fin_wait_2_ends(void)
 {
     for (int late = 0; late < 2; late++) { /* closed before or after the ACK of our FIN */
         struct rig *r = rig_new(NULL, false);
@@ -298,21 +298,21 @@ int main(void)
 {
     RUN(this_side_first);
     RUN(the_peer_first);
-    RUN(both_at_once);
+    RUN(r41_both_at_once);
     RUN(fin_with_the_ack_of_ours);
-    RUN(half_closed_for_hours);
+    RUN(r41_half_closed_for_hours);
     RUN(no_write_after_shutdown);
     RUN(fin_is_sent_again);
     RUN(fin_is_sent_again_with_its_data);
-    RUN(close_with_unread_octets_resets);
+    RUN(r39_close_with_unread_octets_resets);
     RUN(payload_after_close_is_answered_with_reset);
     RUN(close_delivers_what_was_written);
     RUN(abort_resets_at_once);
     RUN(abort_leaves_nothing_behind);
     RUN(abort_is_silent_where_nobody_waits);
-    RUN(payload_behind_a_fin_is_not_taken);
-    RUN(fin_twice_is_one_eof);
-    RUN(orphan_in_fin_wait_2_ends);
+    RUN(r39_payload_behind_a_fin_is_not_taken);
+    RUN(r39_fin_twice_is_one_eof);
+    RUN(r41_orphan_in_fin_wait_2_ends);
     RUN(orphan_gives_up_after_user_timeout);
     return TEST_RESULT();
 }

@@ -18,7 +18,7 @@ static void call_all(struct rig *r, qs_conn c, qs_err want)
     CHECK_EQ(qs_conn_abort(r->e, c), want);
 }
 
-static void stale_after_every_end(void)
+static void r53_stale_after_every_end(void)
 {
     for (int how = 0; how < 4; how++) {
         struct rig *r = rig_new(NULL, false);
@@ -61,7 +61,7 @@ static void made_up_handles_are_stale(void)
 }
 
 /* The block is used again, the old handle does not reach the new connection. */
-static void a_new_connection_in_the_old_place(void)
+static void r52_a_new_connection_in_the_old_place(void)
 {
     qs_engine_opts o = rig_opts();
     o.conns_max = 1;
@@ -318,7 +318,7 @@ static void the_exact_listener_wins(void)
     rig_free(r);
 }
 
-static void open_arguments(void)
+static void r26_open_arguments(void)
 {
     struct rig *r = rig_new(NULL, false);
     struct qs_open_opts o, good;
@@ -353,9 +353,9 @@ static void open_arguments(void)
 
 int main(void)
 {
-    RUN(stale_after_every_end);
+    RUN(r53_stale_after_every_end);
     RUN(made_up_handles_are_stale);
-    RUN(a_new_connection_in_the_old_place);
+    RUN(r52_a_new_connection_in_the_old_place);
     RUN(the_engine_id_is_in_the_handle);
     RUN(the_most_urgent_class_first);
     RUN(in_order_and_once_each);
@@ -366,6 +366,6 @@ int main(void)
     RUN(peek_shows_and_consume_takes);
     RUN(listener_arguments);
     RUN(the_exact_listener_wins);
-    RUN(open_arguments);
+    RUN(r26_open_arguments);
     return TEST_RESULT();
 }

@@ -89,7 +89,7 @@ static void fin_rides_on_the_last_ack(void)
 }
 
 /* Octets in a SYN are not taken; they come again after the handshake. */
-static void data_in_a_syn_comes_again(void)
+static void r25_data_in_a_syn_comes_again(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_listen(r);
@@ -101,7 +101,7 @@ static void data_in_a_syn_comes_again(void)
     rig_free(r);
 }
 
-static void simultaneous_open(void)
+static void r26_simultaneous_open(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_to(r, QS_TCP_SYN_SENT);
@@ -141,7 +141,7 @@ static void syn_is_sent_again(void)
     rig_free(r);
 }
 
-static void syn_ack_is_sent_again(void)
+static void r46_syn_ack_is_sent_again(void)
 {
     qs_engine_opts o = rig_opts();
     o.synack_retries_max = 2;
@@ -233,7 +233,7 @@ static void refused(void)
 }
 
 /* RFC 9293 section 3.10.7.1 and 3.10.7.2. */
-static void segments_for_no_connection(void)
+static void r25_segments_for_no_connection(void)
 {
     static const struct {
         bool listening;
@@ -281,7 +281,7 @@ static void segments_for_no_connection(void)
 }
 
 /* ECN and reserved bits, urgent data: a SYN is a SYN. */
-static void odd_flags_on_a_syn_do_no_harm(void)
+static void r25_odd_flags_on_a_syn_do_no_harm(void)
 {
     static const char *const flags[] = {"SEW", "SU", "SPU", "SE"};
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
@@ -293,7 +293,7 @@ static void odd_flags_on_a_syn_do_no_harm(void)
     }
 }
 
-static void backlog_bounds_what_was_not_taken(void)
+static void r46_r47_backlog_bounds_what_was_not_taken(void)
 {
     struct rig *r = rig_new(NULL, false);
     struct qs_listen_opts l;
@@ -379,7 +379,7 @@ static void established_ones_outlive_their_listener(void)
     rig_free(r);
 }
 
-static void no_block_left(void)
+static void r47_no_block_left(void)
 {
     qs_engine_opts o = rig_opts();
     o.conns_max = 2;
@@ -443,22 +443,22 @@ int main(void)
     RUN(options_are_agreed_on);
     RUN(data_rides_on_the_last_ack);
     RUN(fin_rides_on_the_last_ack);
-    RUN(data_in_a_syn_comes_again);
-    RUN(simultaneous_open);
+    RUN(r25_data_in_a_syn_comes_again);
+    RUN(r26_simultaneous_open);
     RUN(syn_is_sent_again);
-    RUN(syn_ack_is_sent_again);
+    RUN(r46_syn_ack_is_sent_again);
     RUN(late_ack_still_completes);
     RUN(bad_ack_in_syn_received);
     RUN(bad_ack_in_syn_sent);
     RUN(syn_sent_ignores_what_is_no_answer);
     RUN(refused);
-    RUN(segments_for_no_connection);
-    RUN(odd_flags_on_a_syn_do_no_harm);
-    RUN(backlog_bounds_what_was_not_taken);
+    RUN(r25_segments_for_no_connection);
+    RUN(r25_odd_flags_on_a_syn_do_no_harm);
+    RUN(r46_r47_backlog_bounds_what_was_not_taken);
     RUN(a_wrong_ack_does_not_wait);
     RUN(half_open_ones_end_with_their_listener);
     RUN(established_ones_outlive_their_listener);
-    RUN(no_block_left);
+    RUN(r47_no_block_left);
     RUN(reset_of_a_half_open_one_is_silent);
     RUN(close_before_the_open_ended);
     RUN(write_and_shutdown_in_syn_sent);

@@ -54,7 +54,7 @@ static void echo_is_answered(void)
     }
 }
 
-static void echo_that_is_not_answered(void)
+static void r20_r22_echo_that_is_not_answered(void)
 {
     static struct frame f;
     static const struct {
@@ -84,7 +84,7 @@ static void echo_that_is_not_answered(void)
     }
 }
 
-static void echo_to_groups_and_others_is_not_answered(void)
+static void r22_echo_to_groups_and_others_is_not_answered(void)
 {
     static struct frame f;
     static const uint32_t dst[] = {0xffffffff, 0x0a0000ff, 0xe0000001, 0x0a000003};
@@ -111,7 +111,7 @@ static void echo_to_groups_and_others_is_not_answered(void)
 /* A flood costs the replies that fit, and the connections' frames still go. */
 /* A frame may be longer than the MTU, on a link that allows it; the driver's buffers to send are
  * not. */
-static void an_answer_is_never_longer_than_the_mtu(void)
+static void r20_an_answer_is_never_longer_than_the_mtu(void)
 {
     static struct frame f;
     for (uint32_t over = 0; over <= 64; over++) {
@@ -125,7 +125,7 @@ static void an_answer_is_never_longer_than_the_mtu(void)
     }
 }
 
-static void a_flood_is_bounded(void)
+static void r22_a_flood_is_bounded(void)
 {
     static struct frame f;
     struct rig *r = own_rig(false);
@@ -247,7 +247,7 @@ static void solicitations_to_the_group_arrive(void)
 }
 
 /* RFC 4861 section 7.1: what makes a message invalid. */
-static void invalid_messages(void)
+static void r11_invalid_messages(void)
 {
     static struct frame f;
     for (int i = 0; i < 12; i++) {
@@ -306,7 +306,7 @@ static void invalid_messages(void)
     }
 }
 
-static void router_messages_and_redirects_are_not_used(void)
+static void r11_r21_router_messages_and_redirects_are_not_used(void)
 {
     static struct frame f;
     static const uint8_t type[] = {133, 134, 137, 1, 2, 130, 143};
@@ -369,7 +369,7 @@ static void a_connection_waits_for_the_advertisement(void)
 }
 
 /* A scan of the /64 costs a bounded table and never the entry of a live connection. */
-static void a_flood_never_evicts_a_neighbour_in_use(void)
+static void r10_a_flood_never_evicts_a_neighbour_in_use(void)
 {
     static struct frame f;
     struct rig *r = own_rig(true);
@@ -393,17 +393,17 @@ static void a_flood_never_evicts_a_neighbour_in_use(void)
 int main(void)
 {
     RUN(echo_is_answered);
-    RUN(echo_that_is_not_answered);
-    RUN(echo_to_groups_and_others_is_not_answered);
-    RUN(an_answer_is_never_longer_than_the_mtu);
-    RUN(a_flood_is_bounded);
+    RUN(r20_r22_echo_that_is_not_answered);
+    RUN(r22_echo_to_groups_and_others_is_not_answered);
+    RUN(r20_an_answer_is_never_longer_than_the_mtu);
+    RUN(r22_a_flood_is_bounded);
     RUN(a_solicitation_is_answered_and_learned_from);
     RUN(a_probe_for_duplicates_is_answered);
     RUN(solicitations_to_the_group_arrive);
-    RUN(invalid_messages);
-    RUN(router_messages_and_redirects_are_not_used);
+    RUN(r11_invalid_messages);
+    RUN(r11_r21_router_messages_and_redirects_are_not_used);
     RUN(a_solicitation_for_others_is_silent);
     RUN(a_connection_waits_for_the_advertisement);
-    RUN(a_flood_never_evicts_a_neighbour_in_use);
+    RUN(r10_a_flood_never_evicts_a_neighbour_in_use);
     return TEST_RESULT();
 }

@@ -66,7 +66,7 @@ static void one(const qs_engine_opts *o, enum qs_tcp_state state, struct seg s)
     rig_free(r);
 }
 
-static void every_state_with_every_segment(void)
+static void r35_every_state_with_every_segment(void)
 {
     qs_engine_opts o = rig_opts();
     o.conns_max = 4;
@@ -93,6 +93,6 @@ static void every_state_with_every_segment(void)
 
 int main(void)
 {
-    RUN(every_state_with_every_segment);
+    RUN(r35_every_state_with_every_segment);
     return TEST_RESULT();
 }

@@ -109,7 +109,7 @@ static void random_segments_against_a_model(void)
 
 /* SegmentSmack: octets with a hole behind each cost a chunk each; the number is bounded, and what
  * fills the first hole is taken all the same. */
-static void chunks_are_bounded(void)
+static void r45_chunks_are_bounded(void)
 {
     qs_engine_opts o = rig_opts();
     o.rcvbuf_bytes = 65535;
@@ -131,7 +131,7 @@ static void chunks_are_bounded(void)
 }
 
 /* One connection cannot take the chunks that others need to take octets in order. */
-static void many_holes_leave_chunks_for_order(void)
+static void r45_r49_many_holes_leave_chunks_for_order(void)
 {
     qs_engine_opts o = rig_opts();
     o.chunks_max = 64;
@@ -147,7 +147,7 @@ static void many_holes_leave_chunks_for_order(void)
     rig_free(r);
 }
 
-static void fin_ahead_of_a_hole(void)
+static void r39_fin_ahead_of_a_hole(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_establish(r, NULL);
@@ -177,7 +177,7 @@ static void fin_alone_ahead_of_a_hole(void)
 }
 
 /* Octets to the right of the window, and a FIN there, are cut off. */
-static void what_the_window_cuts_off(void)
+static void r39_what_the_window_cuts_off(void)
 {
     qs_engine_opts o = rig_opts();
     o.rcvbuf_bytes = 2048;
@@ -197,7 +197,7 @@ static void what_the_window_cuts_off(void)
 }
 
 /* URGENT/11: the urgent pointer is never looked at, the octets are in line. */
-static void urgent_octets_are_in_line(void)
+static void r27_urgent_octets_are_in_line(void)
 {
     static const uint16_t pointer[] = {0, 1, 5, 10, 11, 1000, 65535};
     for (size_t i = 0; i < sizeof pointer / sizeof pointer[0]; i++) {
@@ -251,12 +251,12 @@ int main(void)
     RUN(a_part_of_the_hole_is_acknowledged_at_once);
     RUN(two_that_overlap);
     RUN(random_segments_against_a_model);
-    RUN(chunks_are_bounded);
-    RUN(many_holes_leave_chunks_for_order);
-    RUN(fin_ahead_of_a_hole);
+    RUN(r45_chunks_are_bounded);
+    RUN(r45_r49_many_holes_leave_chunks_for_order);
+    RUN(r39_fin_ahead_of_a_hole);
     RUN(fin_alone_ahead_of_a_hole);
-    RUN(what_the_window_cuts_off);
-    RUN(urgent_octets_are_in_line);
+    RUN(r39_what_the_window_cuts_off);
+    RUN(r27_urgent_octets_are_in_line);
     RUN(urgent_at_the_wrap);
     return TEST_RESULT();
 }

@@ -83,7 +83,7 @@ static size_t drain(struct qs_driver *d, uint32_t queue)
     return sum;
 }
 
-static void a_full_wire_lends_nothing_and_loses_nothing(void)
+static void r06_a_full_wire_lends_nothing_and_loses_nothing(void)
 {
     struct qs_driver *a = rig_open(0, 1), *b = rig_open(1, 1);
     uint64_t sent = 0;
@@ -340,7 +340,7 @@ int main(void)
     RUN(frames_of_every_size_arrive_intact);
     RUN(only_partial_checksums_come_with_proof);
     RUN(without_offloads_frames_are_small);
-    RUN(a_full_wire_lends_nothing_and_loses_nothing);
+    RUN(r06_a_full_wire_lends_nothing_and_loses_nothing);
     RUN(buffers_not_used_are_lent_again);
     RUN(the_receivers_nic_chooses_the_queue);
     RUN(rules_steer_and_drop);

@@ -114,7 +114,7 @@ static void processes_share_a_wire(void)
     rig_close(a);
 }
 
-static void a_killed_peer_is_noticed_and_its_place_taken(void)
+static void r59_a_killed_peer_is_noticed_and_its_place_taken(void)
 {
     pid_t child = fork();
     REQUIRE(child >= 0);
@@ -150,7 +150,7 @@ int main(void)
 {
     rig_begin();
     RUN(processes_share_a_wire); /* first: fork() wants a process without other threads */
-    RUN(a_killed_peer_is_noticed_and_its_place_taken);
+    RUN(r59_a_killed_peer_is_noticed_and_its_place_taken);
     RUN(threads_that_sleep_lose_no_wake_up);
     rig_end();
     return TEST_RESULT();

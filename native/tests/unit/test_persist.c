@@ -46,7 +46,7 @@ static void an_open_window_ends_it(void)
 }
 
 /* The update was lost: the answer to a probe says it too, with or without the probe's octet. */
-static void the_update_is_lost(void)
+static void r43_the_update_is_lost(void)
 {
     for (uint32_t taken = 0; taken < 2; taken++) {
         struct rig *r = shut();
@@ -76,7 +76,7 @@ static void probes_octet_by_octet(void)
 }
 
 /* RFC 9293 section 3.8.6.1: as long as the peer answers, the connection stays open. */
-static void a_peer_that_answers_lives_for_hours(void)
+static void r43_a_peer_that_answers_lives_for_hours(void)
 {
     struct rig *r = shut();
     double until = 5 * HOUR_MS;
@@ -108,7 +108,7 @@ static void a_silent_peer_is_given_up(void)
 }
 
 /* Nobody waits for an orphan: a peer could hold its memory for ever (Sockstress). */
-static void an_orphan_is_given_up_though_the_peer_answers(void)
+static void r43_an_orphan_is_given_up_though_the_peer_answers(void)
 {
     struct rig *r = shut();
     CHECK_EQ(qs_conn_close(r->e, r->conn), 0);
@@ -139,7 +139,7 @@ static void a_fin_probes_too(void)
 
 /* RFC 9293 section 3.8.6: a peer that takes its window back while octets are out, as Linux does
  * when memory is short, must be probed all the same. */
-static void a_window_that_shrinks_to_nothing(void)
+static void r43_a_window_that_shrinks_to_nothing(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_establish(r, NULL);
@@ -157,7 +157,7 @@ static void a_window_that_shrinks_to_nothing(void)
 }
 
 /* ... and one that shrinks to less than what is out gets what fits. */
-static void a_window_that_shrinks(void)
+static void r43_a_window_that_shrinks(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_establish(r, NULL);
@@ -173,7 +173,7 @@ static void a_window_that_shrinks(void)
 }
 
 /* No tiny segments into a tiny window while more may come: RFC 9293 section 3.8.6.2.1. */
-static void silly_windows_are_not_filled(void)
+static void r44_silly_windows_are_not_filled(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_establish(r, NULL);
@@ -197,14 +197,14 @@ int main(void)
 {
     RUN(probes_back_off);
     RUN(an_open_window_ends_it);
-    RUN(the_update_is_lost);
+    RUN(r43_the_update_is_lost);
     RUN(probes_octet_by_octet);
-    RUN(a_peer_that_answers_lives_for_hours);
+    RUN(r43_a_peer_that_answers_lives_for_hours);
     RUN(a_silent_peer_is_given_up);
-    RUN(an_orphan_is_given_up_though_the_peer_answers);
+    RUN(r43_an_orphan_is_given_up_though_the_peer_answers);
     RUN(a_fin_probes_too);
-    RUN(a_window_that_shrinks_to_nothing);
-    RUN(a_window_that_shrinks);
-    RUN(silly_windows_are_not_filled);
+    RUN(r43_a_window_that_shrinks_to_nothing);
+    RUN(r43_a_window_that_shrinks);
+    RUN(r44_silly_windows_are_not_filled);
     return TEST_RESULT();
 }

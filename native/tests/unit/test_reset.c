@@ -11,7 +11,7 @@ static const enum qs_tcp_state synchronized[] = {
 };
 #define N_STATES (sizeof synchronized / sizeof synchronized[0])
 
-static void only_the_exact_number_resets(void)
+static void r36_only_the_exact_number_resets(void)
 {
     static const struct {
         uint32_t off; /* from RCV.NXT */
@@ -81,7 +81,7 @@ static void a_reset_with_payload_or_more_flags_is_a_reset(void)
 }
 
 /* RFC 5961 section 4.2: whatever its sequence number, a SYN is answered with an ACK. */
-static void syn_is_challenged_in_every_state(void)
+static void r36_syn_is_challenged_in_every_state(void)
 {
     static const uint32_t off[] = {0, 1, 1000};
     for (size_t k = 0; k < N_STATES; k++) {
@@ -99,7 +99,7 @@ static void syn_is_challenged_in_every_state(void)
     }
 }
 
-static void syn_ack_and_old_syn_are_challenged_too(void)
+static void r38_syn_ack_and_old_syn_are_challenged_too(void)
 {
     static const struct seg in[] = {
         {"S.", 1, 0, 1}, {"S.", 0, 0, 1}, {"S", 0, 0, 0}, {"S", 0x70000000u, 0, 0}};
@@ -114,7 +114,7 @@ static void syn_ack_and_old_syn_are_challenged_too(void)
 }
 
 /* RFC 5961 section 7: at most one in half a second, for each connection. */
-static void challenges_are_limited(void)
+static void r37_challenges_are_limited(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_establish(r, NULL);
@@ -242,12 +242,12 @@ static void reset_of_one_leaves_the_others(void)
 
 int main(void)
 {
-    RUN(only_the_exact_number_resets);
+    RUN(r36_only_the_exact_number_resets);
     RUN(a_reset_is_an_error_until_both_sides_are_done);
     RUN(a_reset_with_payload_or_more_flags_is_a_reset);
-    RUN(syn_is_challenged_in_every_state);
-    RUN(syn_ack_and_old_syn_are_challenged_too);
-    RUN(challenges_are_limited);
+    RUN(r36_syn_is_challenged_in_every_state);
+    RUN(r38_syn_ack_and_old_syn_are_challenged_too);
+    RUN(r37_challenges_are_limited);
     RUN(challenges_of_all_are_limited);
     RUN(the_budget_differs_by_secret);
     RUN(the_default_budget_is_ample);

@@ -92,7 +92,7 @@ static void rto_is_bounded(void)
 }
 
 /* Rule 5.4 to 5.6: resend the earliest, double, restart. */
-static void doubling(void)
+static void r48_doubling(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_establish(r, NULL);
@@ -207,7 +207,7 @@ static void user_timeout_ends_the_connection(void)
 }
 
 /* An idle connection has no timer and lives for ever. */
-static void idle_costs_nothing(void)
+static void r50_idle_costs_nothing(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_establish(r, NULL);
@@ -246,13 +246,13 @@ int main(void)
     RUN(without_a_measurement);
     RUN(srtt_and_rttvar_follow_the_samples);
     RUN(rto_is_bounded);
-    RUN(doubling);
+    RUN(r48_doubling);
     RUN(progress_ends_the_backoff);
     RUN(every_ack_restarts_the_timer);
     RUN(karn);
     RUN(a_measurement_ends_with_its_own_segment);
     RUN(user_timeout_ends_the_connection);
-    RUN(idle_costs_nothing);
+    RUN(r50_idle_costs_nothing);
     RUN(go_back_after_a_timeout);
     return TEST_RESULT();
 }

@@ -105,7 +105,7 @@ static void ports_to_other_destinations(void)
     rig_free(r);
 }
 
-static void a_port_in_use_is_skipped(void)
+static void r52_a_port_in_use_is_skipped(void)
 {
     struct rig *r = rig_new(NULL, false);
     struct qs_open_opts o;
@@ -127,6 +127,6 @@ int main(void)
     RUN(the_isn_differs_by_secret);
     RUN(ports_to_one_destination);
     RUN(ports_to_other_destinations);
-    RUN(a_port_in_use_is_skipped);
+    RUN(r52_a_port_in_use_is_skipped);
     return TEST_RESULT();
 }

@@ -83,7 +83,7 @@ static void answers_clients(void)
     CHECK(access(path, F_OK) != 0);
 }
 
-static void malformed_packets_are_answered(void)
+static void r58_malformed_packets_are_answered(void)
 {
     struct qs_softnic_server *server = start();
     static uint8_t big[QS_SOFTNIC_REQUEST_MAX + 1000];
@@ -99,7 +99,7 @@ static void malformed_packets_are_answered(void)
     qs_softnic_server_stop(server);
 }
 
-static void too_many_clients_are_told(void)
+static void r58_too_many_clients_are_told(void)
 {
     struct qs_softnic_server *server = start();
     int fds[16];
@@ -134,7 +134,7 @@ static void too_many_clients_are_told(void)
 }
 
 /* A client that never reads is dropped, and the others do not wait for it. */
-static void deaf_client_holds_nobody(void)
+static void r58_deaf_client_holds_nobody(void)
 {
     struct qs_softnic_server *server = start();
     struct {
@@ -220,9 +220,9 @@ int main(void)
     setenv("QSTACK_RUN_DIR", run_dir, 1);
     nic = test_new_nic(64);
     RUN(answers_clients);
-    RUN(malformed_packets_are_answered);
-    RUN(too_many_clients_are_told);
-    RUN(deaf_client_holds_nobody);
+    RUN(r58_malformed_packets_are_answered);
+    RUN(r58_too_many_clients_are_told);
+    RUN(r58_deaf_client_holds_nobody);
     RUN(live_owner_is_left_alone);
     RUN(stale_socket_is_replaced);
     RUN(bad_names_and_places_are_refused);

@@ -184,7 +184,7 @@ static void two_applications_hear_of_their_own_only(void)
     qs_stack_free(server);
 }
 
-static void a_stale_handle_is_an_error_and_no_other_connection(void)
+static void r53_a_stale_handle_is_an_error_and_no_other_connection(void)
 {
     struct qs_app_event ev;
     qs_addr remote;
@@ -230,7 +230,7 @@ int main(void)
     RUN(the_end_is_heard_after_others_took_the_block);
     RUN(an_application_too_far_behind_gets_no_more_connections);
     RUN(two_applications_hear_of_their_own_only);
-    RUN(a_stale_handle_is_an_error_and_no_other_connection);
+    RUN(r53_a_stale_handle_is_an_error_and_no_other_connection);
     rig_end();
     return TEST_RESULT();
 }

@@ -199,7 +199,7 @@ static void on_sink(qs_engine *e, const struct qs_event *ev, qs_time now, void *
 
 /* 800 connections, each with a frame or more in flight, fill the 512 slots of the wire when nobody
  * takes them. */
-static void a_full_device_does_not_make_the_worker_spin(void)
+static void r06_a_full_device_does_not_make_the_worker_spin(void)
 {
     zero_counts();
     qs_stack_opts so = rig_stack_opts(0, 1, 1), co = rig_stack_opts(1, 1, 1);
@@ -465,7 +465,7 @@ static void serve_in_a_process_of_its_own(int ready)
     (void)serve(&x); /* until it is killed */
 }
 
-static void a_server_in_another_process_answers_and_its_death_is_survived(void)
+static void r59_a_server_in_another_process_answers_and_its_death_is_survived(void)
 {
     int ready[2];
     char byte;
@@ -498,11 +498,11 @@ static void a_server_in_another_process_answers_and_its_death_is_survived(void)
 int main(void)
 {
     rig_begin();
-    RUN(a_server_in_another_process_answers_and_its_death_is_survived); /* fork() first */
+    RUN(r59_a_server_in_another_process_answers_and_its_death_is_survived); /* fork() first */
     RUN(a_freed_client_resets_its_connections);
     RUN(a_freed_server_resets_its_connections);
     RUN(a_stopped_stack_goes_on_where_it_was);
-    RUN(a_full_device_does_not_make_the_worker_spin);
+    RUN(r06_a_full_device_does_not_make_the_worker_spin);
     RUN(an_idle_stack_sleeps);
     RUN(a_waiting_application_can_be_woken);
     RUN(a_sleeping_worker_is_woken_by_its_application);

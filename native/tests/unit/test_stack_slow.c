@@ -118,7 +118,7 @@ static void read_at_last(qs_app *app)
     CHECK_EQ(octets, (uint64_t)FLOOD_CONNS * FLOOD_BYTES);
 }
 
-static void who_never_reads_holds_nobody_up(void)
+static void r54_who_never_reads_holds_nobody_up(void)
 {
     qs_stack_opts so = rig_stack_opts(0, 1, 1), co = rig_stack_opts(1, 1, 1);
     qs_stack *server = rig_stack(&so), *client = rig_stack(&co);
@@ -369,7 +369,7 @@ int main(void)
 {
     rig_begin();
     RUN(a_shutdown_before_reading_loses_nothing);
-    RUN(who_never_reads_holds_nobody_up);
+    RUN(r54_who_never_reads_holds_nobody_up);
     RUN(full_rings_put_calls_off_and_lose_none);
     RUN(a_partial_write_is_followed_by_writable);
     rig_end();

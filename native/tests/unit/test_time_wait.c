@@ -37,7 +37,7 @@ static void second_fin_is_answered_and_starts_the_time_again(void)
     rig_free(r);
 }
 
-static void an_old_segment_does_not_end_it(void)
+static void r38_an_old_segment_does_not_end_it(void)
 {
     struct rig *r = in_time_wait(NULL);
     IN(1000, "P.", 1, 1, 2); /* an old duplicate */
@@ -51,7 +51,7 @@ static void an_old_segment_does_not_end_it(void)
     rig_free(r);
 }
 
-static void a_new_syn_may_take_its_place(void)
+static void r38_r52_a_new_syn_may_take_its_place(void)
 {
     static const struct {
         const char *first, *second;
@@ -134,8 +134,8 @@ int main(void)
 {
     RUN(ends_after_two_msl);
     RUN(second_fin_is_answered_and_starts_the_time_again);
-    RUN(an_old_segment_does_not_end_it);
-    RUN(a_new_syn_may_take_its_place);
+    RUN(r38_an_old_segment_does_not_end_it);
+    RUN(r38_r52_a_new_syn_may_take_its_place);
     RUN(the_application_keeps_its_handle);
     RUN(close_in_time_wait_is_quiet);
     RUN(unread_octets_can_still_be_read);

@@ -133,7 +133,7 @@ static void followed_by_deadline(void)
     CHECK(steps < 3000); /* cascades included: a few for each timer */
 }
 
-static void long_jumps(void)
+static void r48_long_jumps(void)
 {
     start_at(1);
     m.random = qs_test_seed();
@@ -148,7 +148,7 @@ static void long_jumps(void)
     }
 }
 
-static void many_in_one_tick(void)
+static void r48_many_in_one_tick(void)
 {
     start_at(0);
     for (uint32_t i = 0; i < TIMERS; i++)
@@ -187,8 +187,8 @@ int main(void)
 {
     RUN(random_times);
     RUN(followed_by_deadline);
-    RUN(long_jumps);
-    RUN(many_in_one_tick);
+    RUN(r48_long_jumps);
+    RUN(r48_many_in_one_tick);
     RUN(overdue);
     RUN(ticks_round_up_and_are_never_zero);
     return TEST_RESULT();

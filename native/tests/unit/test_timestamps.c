@@ -104,7 +104,7 @@ static void the_echo_with_a_hole(void)
 }
 
 /* Section 5.3 R1: an older timestamp is an old segment, even with the right sequence number. */
-static void old_ones_are_dropped(void)
+static void r31_old_ones_are_dropped(void)
 {
     static const struct {
         uint32_t ts;
@@ -132,7 +132,7 @@ static void old_ones_are_dropped(void)
     }
 }
 
-static void across_the_wrap_of_the_clock(void)
+static void r31_r48_across_the_wrap_of_the_clock(void)
 {
     struct rig *r = with_ts("mss 1000 ts 4294967290:0");
     IN(10, ".", 1, 0, 1, .opts = "ts 4294967291:0");
@@ -156,7 +156,7 @@ static void a_reset_is_not_checked(void)
 }
 
 /* RFC 7323 section 3.2 lets a segment without the option be taken. */
-static void missing_later_is_tolerated(void)
+static void r31_missing_later_is_tolerated(void)
 {
     struct rig *r = established();
     IN(20, "P.", 1, 10, 1);
@@ -192,7 +192,7 @@ static void not_from_outside_the_window(void)
 
 /* Two options in other places than usual, twice, or of a wrong length: the option counts, a wrong
  * length is not one. */
-static void forms_of_the_option(void)
+static void r31_forms_of_the_option(void)
 {
     static const struct {
         const char *opts, *echo;
@@ -218,12 +218,12 @@ int main(void)
     RUN(off_when_the_answer_has_none);
     RUN(the_echo_with_delayed_acks);
     RUN(the_echo_with_a_hole);
-    RUN(old_ones_are_dropped);
-    RUN(across_the_wrap_of_the_clock);
+    RUN(r31_old_ones_are_dropped);
+    RUN(r31_r48_across_the_wrap_of_the_clock);
     RUN(a_reset_is_not_checked);
-    RUN(missing_later_is_tolerated);
+    RUN(r31_missing_later_is_tolerated);
     RUN(after_24_days_of_silence);
     RUN(not_from_outside_the_window);
-    RUN(forms_of_the_option);
+    RUN(r31_forms_of_the_option);
     return TEST_RESULT();
 }

@@ -200,7 +200,7 @@ static void one_percent_loss_recovers_fast(void)
     CHECK(took.ns < QS_S(20).ns);
 }
 
-static void few_chunks_never_wedge(void)
+static void r49_few_chunks_never_wedge(void)
 {
     struct sim_opts o = {.seed = qs_test_seed(), .chunks_max = 64};
     o.faults = (struct sim_faults){.loss_ppm = 5000, .delay_ns = 100000};
@@ -215,6 +215,6 @@ int main(void)
     RUN(every_fault_at_once);
     RUN(heavy_loss);
     RUN(one_percent_loss_recovers_fast);
-    RUN(few_chunks_never_wedge);
+    RUN(r49_few_chunks_never_wedge);
     return TEST_RESULT();
 }

@@ -73,7 +73,7 @@ static void requests_are_not_acknowledged_quickly(void)
 }
 
 /* The delay runs from the first octet that is owed an ACK. */
-static void small_segments_do_not_push_it_back(void)
+static void r44_small_segments_do_not_push_it_back(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_establish(r, NULL);
@@ -159,7 +159,7 @@ static void the_shift_fits_the_buffer(void)
 }
 
 /* Without the peer's option there is no scaling, in neither direction. */
-static void no_scaling_from_one_side_only(void)
+static void r30_no_scaling_from_one_side_only(void)
 {
     struct rig *r = rig_new(NULL, false);
     rig_open(r);
@@ -174,7 +174,7 @@ static void no_scaling_from_one_side_only(void)
 }
 
 /* The peer's shift is taken, clamped to 14 (RFC 7323 section 2.3). */
-static void the_peers_shift(void)
+static void r30_the_peers_shift(void)
 {
     static const struct {
         const char *opts;
@@ -261,7 +261,7 @@ static void nobody_reads_and_the_buffer_is_the_bound(void)
 }
 
 /* RFC 9293 section 3.8.6.2.2: no small steps of the right edge. */
-static void no_silly_windows(void)
+static void r44_no_silly_windows(void)
 {
     struct rig *r = with_buffer(8000, NULL);
     for (uint32_t seq = 1; seq < 8001; seq += 1000) {
@@ -311,16 +311,16 @@ int main(void)
     RUN(every_second_segment_at_once);
     RUN(quick_acks_are_bounded_by_the_window);
     RUN(requests_are_not_acknowledged_quickly);
-    RUN(small_segments_do_not_push_it_back);
+    RUN(r44_small_segments_do_not_push_it_back);
     RUN(data_carries_it);
     RUN(fin_is_acknowledged_at_once);
     RUN(the_delay_is_an_option);
     RUN(the_shift_fits_the_buffer);
-    RUN(no_scaling_from_one_side_only);
-    RUN(the_peers_shift);
+    RUN(r30_no_scaling_from_one_side_only);
+    RUN(r30_the_peers_shift);
     RUN(the_edge_never_goes_back);
     RUN(nobody_reads_and_the_buffer_is_the_bound);
-    RUN(no_silly_windows);
+    RUN(r44_no_silly_windows);
     RUN(an_update_only_when_the_peer_may_wait);
     RUN(no_update_after_fin);
     return TEST_RESULT();

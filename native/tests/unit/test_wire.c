@@ -62,7 +62,7 @@ static void run_changes(const struct change *c, size_t n, bool v6)
 }
 
 /* IP header 20, TCP header 24, payload 20: 64 bytes. */
-static void ipv4_headers(void)
+static void r12_r13_r14_r16_r17_ipv4_headers(void)
 {
     static const struct change row[] = {
         {0, 1, 0x55, 0, true, QS_COUNT_DROP_IP_HEADER}, /* version */
@@ -95,7 +95,7 @@ static void ipv4_headers(void)
 }
 
 /* IP header 40, TCP header 24, payload 20. */
-static void ipv6_headers(void)
+static void r12_r17_r18_r19_ipv6_headers(void)
 {
     static const struct change row[] = {
         {0, 1, 0x50, 0, true, QS_COUNT_DROP_IP_HEADER},
@@ -117,7 +117,7 @@ static void ipv6_headers(void)
     run_changes(row, sizeof row / sizeof row[0], true);
 }
 
-static void tcp_headers(void)
+static void r23_r24_r26_r28_tcp_headers(void)
 {
     static const struct change row[] = {
         {32, 1, 0x00, 0, false, QS_COUNT_DROP_TCP_HEADER}, /* data offset 0 to 4 */
@@ -144,7 +144,7 @@ static void tcp_headers(void)
 }
 
 /* Lengths and contents that are odd and fine all the same. */
-static void these_are_taken(void)
+static void r01_r28_r33_r34_these_are_taken(void)
 {
     static const struct {
         uint32_t at, bytes, value;
@@ -182,7 +182,7 @@ static void these_are_taken(void)
 }
 
 /* IPv4 options of any form are skipped (RFC 7126), never echoed. */
-static void ipv4_options_are_skipped(void)
+static void r15_ipv4_options_are_skipped(void)
 {
     static const uint8_t option[][4] = {
         {1, 1, 1, 1}, {0x83, 3, 4, 0}, {0x89, 0, 0, 0}, {7, 1, 0, 0}, {0x44, 255, 0, 0}};
@@ -207,7 +207,7 @@ static void ipv4_options_are_skipped(void)
     }
 }
 
-static void ipv4_header_longer_than_the_packet(void)
+static void r12_ipv4_header_longer_than_the_packet(void)
 {
     static struct frame f;
     struct rig *r = rig_new(NULL, false);
@@ -220,7 +220,7 @@ static void ipv4_header_longer_than_the_packet(void)
 }
 
 /* Chains of IPv6 extension headers before TCP: `next` of each, and its length in 8 bytes less 1. */
-static void ipv6_extension_headers(void)
+static void r18_ipv6_extension_headers(void)
 {
     static const struct {
         uint8_t n, kind[6], units;
@@ -264,7 +264,7 @@ static void ipv6_extension_headers(void)
 }
 
 /* ::ffff:10.0.0.2 is for inside of a host, not for the wire. */
-static void mapped_addresses_on_the_wire(void)
+static void r18_mapped_addresses_on_the_wire(void)
 {
     for (uint32_t at = 8; at <= 24; at += 16) {
         static struct frame f;
@@ -281,7 +281,7 @@ static void mapped_addresses_on_the_wire(void)
     }
 }
 
-static void an_extension_header_that_overruns(void)
+static void r18_an_extension_header_that_overruns(void)
 {
     for (uint32_t octets = 1; octets < 16; octets++) {
         static struct frame f;
@@ -298,7 +298,7 @@ static void an_extension_header_that_overruns(void)
     }
 }
 
-static void ethernet(void)
+static void r01_r02_r03_r04_ethernet(void)
 {
     static const struct {
         uint32_t at, bytes, value, len;
@@ -330,7 +330,7 @@ static void ethernet(void)
 }
 
 /* The device's proof replaces the software's; without the flag it is never trusted. */
-static void checksum_flag(void)
+static void r07_checksum_flag(void)
 {
     for (int proven = 0; proven < 2; proven++) {
         static struct frame f;
@@ -347,7 +347,7 @@ static void checksum_flag(void)
 }
 
 /* Payloads of every odd and even length, both IP versions. */
-static void every_length(void)
+static void r24_every_length(void)
 {
     for (int v6 = 0; v6 < 2; v6++) {
         struct rig *r = rig_new(NULL, v6);
@@ -367,7 +367,7 @@ static void every_length(void)
 }
 
 /* SYN options in odd forms and places. */
-static void syn_options(void)
+static void r28_r33_syn_options(void)
 {
     static const struct {
         const char *in, *out;
@@ -395,18 +395,18 @@ static void syn_options(void)
 
 int main(void)
 {
-    RUN(ipv4_headers);
-    RUN(ipv6_headers);
-    RUN(tcp_headers);
-    RUN(these_are_taken);
-    RUN(ipv4_options_are_skipped);
-    RUN(ipv4_header_longer_than_the_packet);
-    RUN(ipv6_extension_headers);
-    RUN(mapped_addresses_on_the_wire);
-    RUN(an_extension_header_that_overruns);
-    RUN(ethernet);
-    RUN(checksum_flag);
-    RUN(every_length);
-    RUN(syn_options);
+    RUN(r12_r13_r14_r16_r17_ipv4_headers);
+    RUN(r12_r17_r18_r19_ipv6_headers);
+    RUN(r23_r24_r26_r28_tcp_headers);
+    RUN(r01_r28_r33_r34_these_are_taken);
+    RUN(r15_ipv4_options_are_skipped);
+    RUN(r12_ipv4_header_longer_than_the_packet);
+    RUN(r18_ipv6_extension_headers);
+    RUN(r18_mapped_addresses_on_the_wire);
+    RUN(r18_an_extension_header_that_overruns);
+    RUN(r01_r02_r03_r04_ethernet);
+    RUN(r07_checksum_flag);
+    RUN(r24_every_length);
+    RUN(r28_r33_syn_options);
     return TEST_RESULT();
 }
