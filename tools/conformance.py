@@ -34,8 +34,9 @@ _HEAD = """\
 # Conformance
 
 Written by `python -m tools.conformance` from `docs/conformance.toml`; do not edit. A rule is
-*done*, *partial*, *not yet* done, or *left out* on purpose, and what is not done says why. *sweep* is `native/tests/sweep`:
-every state with every combination of edits of the segment that would be valid there.
+*done*, *partial*, *not yet* done, or *left out* on purpose, and what is not done says why. *sweep*
+is `native/tests/sweep`: every state with every combination of edits of the segment that would be
+valid there.
 """
 _ITEMS_HEAD = """\
 ## What a stack must survive

@@ -84,7 +84,6 @@ static void check_bytes(struct walk *w, const struct qs_bytes *b)
 static void check_pool(struct walk *w)
 {
     const struct qs_chunk_pool *p = &w->e->pool;
-    HOLD(p->fresh <= p->n);
     HOLD(w->chunks == p->used);
     uint32_t free = 0;
     for (uint32_t i = p->free; i != QS_NO_IDX && see_chunk(w, i); i = p->chunks[i].next)
@@ -139,7 +138,6 @@ static void check_free_blocks(struct walk *w)
 {
     const struct qs_engine *e = w->e;
     uint32_t used = 0, free = 0;
-    HOLD(e->fresh_block <= e->opts.conns_max);
     for (uint32_t i = 0; i < e->fresh_block; i++)
         used += in_use(&e->blocks[i]);
     for (uint32_t i = e->free_block; i != QS_NO_IDX; i = e->blocks[i].ready.next) {
@@ -505,10 +503,22 @@ static void check_block(struct walk *w, const struct qs_block *c)
     w->block = NOBODY;
 }
 
+/* What all other walks trust: how far each array goes. */
+static void check_bounds(struct walk *w)
+{
+    const struct qs_engine *e = w->e;
+    HOLD(e->fresh_block <= e->opts.conns_max);
+    HOLD(e->pool.fresh <= e->pool.n && e->pool.n == e->opts.chunks_max);
+    HOLD(e->n_locals <= QS_ADDRS_MAX);
+}
+
 const char *audit(const qs_engine *e)
 {
     size_t n = e->fresh_block + 1u;
     struct walk all = {.e = e, .block = NOBODY}, *w = &all;
+    check_bounds(w);
+    if (w->broken)
+        return report;
     w->chunk_seen = calloc(e->pool.fresh + 1u, 1);
     w->timer_seen = calloc(n, 3);
     if (!w->chunk_seen || !w->timer_seen)

@@ -91,6 +91,7 @@ static void chunks(void)
     qs_chunk_give(p, qs_chunk_take(p, 0));
     BREAK(p->used, p->used - 1);
     BREAK(p->fresh, p->fresh + 1);
+    BREAK(p->fresh, p->n + 1);
     BREAK(p->free, QS_NO_IDX);     /* a lost chunk */
     BREAK(p->free, c->rx.head);    /* free and owned */
     BREAK(c->tx.head, c->rx.head); /* owned twice */
