@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
-from scapy.packet import Packet
 
 from qstack import errors
 from qstack.testing import Connection, Engine, Event, Listener, Sent, TcpState
 
 from .engine_pair import ADDR4, ADDR6, EnginePair
+
+if TYPE_CHECKING:
+    from scapy.packet import Packet
 
 _MS = 1_000_000
 _S = 1_000 * _MS
@@ -32,14 +34,17 @@ class _Peer:
         self.engine, self.version, self.port = engine, version, port
         self.isn: int | None = None
 
-    def frame(self, flags: str, seq: int, ack: int = 0, data: bytes = b"", **tcp: object) -> Packet:
+    def frame(self, flags: str, seq: int, ack: int = 0, data: bytes = b"", **tcp: Any) -> Packet:
         layer = IP if self.version == 4 else IPv6
         head = Ether(src=_PEER_MAC, dst="02:00:00:00:00:01")
         ip = layer(src=_PEERS[self.version], dst=_OWN[self.version])
-        numbers = {"seq": (_PEER_ISN + seq) % 2**32, "ack": ((self.isn or 0) + ack) % 2**32}
+        numbers: dict[str, Any] = {
+            "seq": (_PEER_ISN + seq) % 2**32,
+            "ack": ((self.isn or 0) + ack) % 2**32,
+        }
         return head / ip / TCP(sport=self.port, dport=80, flags=flags, **numbers, **tcp) / data
 
-    def send(self, flags: str, seq: int, ack: int = 0, data: bytes = b"", **tcp: object) -> None:
+    def send(self, flags: str, seq: int, ack: int = 0, data: bytes = b"", **tcp: Any) -> None:
         self.engine.rx(self.frame(flags, seq, ack, data, **tcp))
 
     def read(self, frame: bytes) -> tuple[str, int, int, bytes]:
@@ -88,8 +93,8 @@ def test_a_connection_lives_by_hand_made_frames(engine: Engine, version: int) ->
     assert listener.accept() is None
 
     peer.send("PA", 1, 1, b"request")
-    assert c.read(3) == b"req"
-    assert c.read() == b"uest"
+    assert c.read(2) == b"re"
+    assert c.read() == b"quest"
     with pytest.raises(errors.WouldBlockError):
         c.read()
     assert c.write(b"reply") == 5
@@ -191,7 +196,8 @@ def _syn_of(seed: int | bytes, start_ns: int = _S) -> Packet:
     told = {"10.0.0.9": _PEER_MAC}
     with Engine(seed=seed, start_ns=start_ns, neighbours=told) as engine:
         engine.connect("10.0.0.9", 80, local_port=5000)
-        return Ether(engine.tx()[0])[TCP]
+        tcp: Packet = Ether(engine.tx()[0])[TCP]
+        return tcp
 
 
 def test_a_seed_chooses_isn_and_timestamps_and_repeats_a_run() -> None:
@@ -374,7 +380,7 @@ def test_what_is_out_of_range_is_refused(
 def test_options_are_refused_by_name_and_by_value() -> None:
     for options in ({"rto_min_ns": 0}, {"conns_max": -1}, {"mtu": 100}, {"seed": b"short"}):
         with pytest.raises(errors.ConfigError):
-            Engine(**options)  # type: ignore[arg-type]
+            Engine(**options)
     with pytest.raises(TypeError, match="'rto_ns'"):
         Engine(rto_ns=1)  # type: ignore[call-arg]
 
@@ -410,5 +416,3 @@ def test_a_closed_engine_says_so(engine: Engine) -> None:
     for call in (engine.tx, engine.events, c.read, c.info, lambda: engine.deadline_ns):
         with pytest.raises(errors.WrongStateError, match="engine is closed"):
             call()
-    del engine
-    gc.collect()
