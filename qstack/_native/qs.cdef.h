@@ -10,6 +10,21 @@ static const int QS_N_COUNTERS;
 static const int QS_OFFLOAD_TX_CSUM, QS_OFFLOAD_TSO;
 static const int QS_EVENT_OPEN, QS_EVENT_READABLE, QS_EVENT_WRITABLE, QS_EVENT_EOF,
     QS_EVENT_CLOSED;
+enum qs_neigh_mode { QS_NEIGH_OWN, QS_NEIGH_TOLD };
+enum qs_tcp_state {
+    QS_TCP_CLOSED,
+    QS_TCP_LISTEN,
+    QS_TCP_SYN_SENT,
+    QS_TCP_SYN_RECEIVED,
+    QS_TCP_ESTABLISHED,
+    QS_TCP_FIN_WAIT_1,
+    QS_TCP_FIN_WAIT_2,
+    QS_TCP_CLOSE_WAIT,
+    QS_TCP_CLOSING,
+    QS_TCP_LAST_ACK,
+    QS_TCP_TIME_WAIT,
+    ...
+};
 
 typedef struct { uint64_t ns; } qs_dur;
 typedef struct { uint8_t b[16]; } qs_addr;
@@ -99,3 +114,110 @@ int qspy_shutdown(qs_app *a, uint64_t conn);
 int qspy_close(qs_app *a, uint64_t conn);
 int qspy_abort(qs_app *a, uint64_t conn);
 int qspy_peer(qs_app *a, uint64_t conn, qs_addr *remote, uint16_t *port);
+
+/* One engine in virtual time, for qstack.testing. */
+typedef struct qs_engine qs_engine;
+typedef struct qs_engine_opts {
+    uint32_t conns_max;
+    uint32_t chunks_max;
+    uint32_t rcvbuf_bytes;
+    uint32_t sndbuf_bytes;
+    uint32_t mtu;
+    uint8_t mac[6];
+    uint8_t secret[32];
+    enum qs_neigh_mode neigh_mode;
+    qs_dur rto_initial;
+    qs_dur rto_min;
+    qs_dur rto_max;
+    qs_dur delayed_ack;
+    qs_dur time_wait;
+    qs_dur fin_wait_2;
+    qs_dur user_timeout;
+    uint32_t syn_retries_max;
+    ...;
+} qs_engine_opts;
+void qs_engine_opts_init(qs_engine_opts *o);
+void qs_engine_free(qs_engine *e);
+int qs_engine_addr_add(qs_engine *e, const qs_addr *addr, uint32_t prefix_len);
+int qs_engine_gateway_set(qs_engine *e, const qs_addr *gateway);
+void qs_engine_neigh_del(qs_engine *e, const qs_addr *addr);
+int qs_engine_unlisten(qs_engine *e, int listener);
+size_t qs_engine_counters(const qs_engine *e, uint64_t *out, size_t n);
+
+struct qs_conn_opts {
+    bool keepalive;
+    qs_dur keepalive_idle;
+    qs_dur keepalive_interval;
+    uint32_t keepalive_count;
+    qs_dur user_timeout;
+    bool nagle;
+    const char *cc;
+    ...;
+};
+void qs_conn_opts_init(struct qs_conn_opts *o);
+
+struct qs_listen_opts {
+    qs_addr addr;
+    uint16_t port;
+    uint8_t prio;
+    uint32_t backlog;
+    struct qs_conn_opts conn;
+    bool no_ecn;
+    ...;
+};
+void qs_listen_opts_init(struct qs_listen_opts *o);
+int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o);
+
+struct qs_open_opts {
+    qs_addr local;
+    qs_addr remote;
+    uint16_t local_port;
+    uint16_t remote_port;
+    uint8_t prio;
+    struct qs_conn_opts conn;
+    bool ecn;
+    ...;
+};
+void qs_open_opts_init(struct qs_open_opts *o);
+
+struct qs_event {
+    qs_conn conn;
+    uint32_t flags;
+    int32_t listener;
+    int err;
+    uint8_t prio;
+    ...;
+};
+size_t qs_engine_events(qs_engine *e, struct qs_event *events, size_t n);
+
+struct qs_conn_info {
+    qs_addr local, remote;
+    uint16_t local_port, remote_port;
+    enum qs_tcp_state state;
+    uint8_t prio;
+    uint32_t readable_bytes;
+    uint32_t writable_bytes;
+    uint32_t unacked_bytes;
+    uint32_t mss_octets;
+    uint32_t cwnd_octets, ssthresh_octets;
+    qs_dur srtt, rttvar, rto;
+    uint32_t retransmits;
+    const char *cc;
+    ...;
+};
+
+int qspy_engine_new(qs_engine **out, const qs_engine_opts *o);
+void qspy_engine_rx(qs_engine *e, const char *frame, size_t len, uint64_t now);
+size_t qspy_engine_tx(qs_engine *e, char *buf, size_t room, uint64_t now);
+uint64_t qspy_engine_deadline(const qs_engine *e);
+int qspy_neigh_set(qs_engine *e, const qs_addr *addr, const char *mac, uint64_t now);
+int qspy_conn_open(qs_engine *e, const struct qs_open_opts *o, uint64_t now, uint64_t *conn);
+int64_t qspy_conn_read(qs_engine *e, uint64_t conn, char *buf, size_t len);
+int64_t qspy_conn_write(qs_engine *e, uint64_t conn, const char *buf, size_t len);
+int qspy_conn_want_write(qs_engine *e, uint64_t conn);
+int qspy_conn_shutdown(qs_engine *e, uint64_t conn);
+int qspy_conn_close(qs_engine *e, uint64_t conn);
+int qspy_conn_abort(qs_engine *e, uint64_t conn);
+int qspy_conn_set_opts(qs_engine *e, uint64_t conn, const struct qs_conn_opts *o);
+int qspy_conn_get_opts(const qs_engine *e, uint64_t conn, struct qs_conn_opts *out);
+int qspy_conn_info(const qs_engine *e, uint64_t conn, struct qs_conn_info *out);

@@ -69,6 +69,46 @@ def test_a_c_program_is_built_with_pkg_config_and_runs(prefix: Path, tmp_path: P
     assert "libqstack.so.0" in _run("objdump", "-p", program)
 
 
+_EXAMPLE = ROOT / "native/examples/two_engines.c"
+# Frames between the two, each with the time at which it left: ARP and its answer, handshake and
+# request, reply, both FINs, last ACK; then TIME-WAIT.
+_TIME_LINE = """\
+  1000 ms  client sends 42 bytes
+  1010 ms  server sends 42 bytes
+  1020 ms  client sends 74 bytes, SYN
+  1030 ms  server sends 74 bytes, SYN
+  1040 ms  client sends 66 bytes
+  1040 ms  client sends 70 bytes
+  1050 ms  server reads ping
+  1050 ms  server sends 70 bytes
+  1060 ms  client reads pong
+  1060 ms  client sends 66 bytes, FIN
+  1070 ms  server sends 66 bytes
+  1070 ms  server sends 66 bytes, FIN
+  1080 ms  client sends 66 bytes
+  1090 ms  server has closed
+ 61080 ms  client has closed
+"""
+
+
+def test_the_example_is_short_and_needs_the_public_headers_only() -> None:
+    lines = _EXAMPLE.read_text().splitlines()
+    includes = [line.split()[1] for line in lines if line.startswith("#include")]
+    assert len(lines) < 100
+    assert [name for name in includes if "qs" in name] == ["<qstack/qs_conn.h>"]
+    assert not [name for name in includes if name.startswith('"')]
+
+
+def test_the_example_drives_two_engines_in_virtual_time(prefix: Path, tmp_path: Path) -> None:
+    pkg_config_path = str(prefix / "lib/pkgconfig")
+    flags = _run("pkg-config", "--cflags", "--libs", "qstack", PKG_CONFIG_PATH=pkg_config_path)
+    program = tmp_path / "two_engines"
+    warnings = ("-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror")
+    _run("cc", "-std=c11", *warnings, _EXAMPLE, "-o", program, *flags.split())
+
+    assert _run(program, LD_LIBRARY_PATH=str(prefix / "lib")) == _TIME_LINE
+
+
 def test_the_headers_are_those_of_the_tree(prefix: Path) -> None:
     installed = {p.name: p.read_bytes() for p in (prefix / "include/qstack").iterdir()}
     ours = {p.name: p.read_bytes() for p in (ROOT / "native/include/qstack").iterdir()}

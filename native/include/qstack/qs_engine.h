@@ -50,7 +50,8 @@ typedef struct qs_engine_opts {
     uint32_t offloads;      /**< QS_OFFLOAD_* */
     uint32_t gso_max_bytes; /**< largest frame with QS_OFFLOAD_TSO, bytes, at most 65,549 */
     uint8_t mac[6];         /**< the engine's own Ethernet address */
-    uint8_t secret[32];     /**< random: keys of the ISN (RFC 6528) and of the hash tables */
+    uint8_t secret[32];     /**< random: keys of the ISN (RFC 6528), of timestamps and of the hash
+                                 tables; chosen instead, times and calls repeat a run exactly */
     enum qs_neigh_mode neigh_mode;
     bool trust_hash;     /**< use QS_FRAME_HASH for the table; only if the NIC's key is secret */
     qs_dur rto_initial;  /**< RFC 6298 rule 2.1 */
