@@ -34,7 +34,7 @@ struct seg {
     const char *flags;
     uint32_t seq, len, ack;
     const char *opts;   /* IN: added; OUT: compared when not NULL, * stands for any number */
-    uint8_t ecn;        /* bits of the IP header: 2 is ECT(0), 3 is CE */
+    uint8_t ecn;        /* bits of the IP header: 2 is ECN-capable, 3 is marked */
     uint16_t wnd;       /* IN: instead of rig.wnd; OUT: compared when not 0. As on the wire */
     uint16_t peer_port; /* instead of RIG_PEER_PORT */
     uint16_t port;      /* instead of RIG_PORT */

@@ -138,7 +138,7 @@ def test_serve_prints_one_document_and_ends_on_sigterm() -> None:
         assert server.wait(10) == 0
     assert document["driver"] == "pair"
     assert document["queues"] == 2
-    assert document["listen"] == [{"port": 8443, "priority": 7}]
+    assert [(port["port"], port["priority"]) for port in document["listen"]] == [(8443, 7)]
 
 
 def test_a_wire_that_is_taken_is_refused_and_goes_on() -> None:

@@ -65,7 +65,8 @@ static void the_latest_block_first(void)
     rig_free(r);
 }
 
-/* Three are kept, as many as fit beside timestamps: the oldest is left out, and never one that changed. */
+/* Three are kept, as many as fit beside timestamps: the oldest is left out, and never one that
+ * changed. */
 static void no_more_than_fit(void)
 {
     struct rig *r = with_sack();
