@@ -72,7 +72,14 @@ def test_every_stage_runs_and_one_failure_fails_all(capfd: pytest.CaptureFixture
 
 
 def _test_options(**given: bool) -> argparse.Namespace:
-    options = {"san": False, "netns": False, "matrix": False, "quick": False, "k": None}
+    options = {
+        "san": False,
+        "netns": False,
+        "matrix": False,
+        "sweep": False,
+        "quick": False,
+        "k": None,
+    }
     return argparse.Namespace(**{**options, **given})
 
 
