@@ -69,8 +69,10 @@ static bool spurious(const struct qs_block *c, const struct qs_segment *s,
 {
     if (!(c->loss_flags & QS_LF_UNDO) || !(c->flags & QS_CF_RECOVERY))
         return false;
+    if (!c->undo_ts) /* nothing was sent again yet: ACKs came in one burst */
+        return acked;
     if (c->flags & QS_CF_TS)
-        return acked && s->has_ts && c->undo_ts && (int32_t)(s->ts_ecr - c->undo_ts) < 0;
+        return acked && s->has_ts && (int32_t)(s->ts_ecr - c->undo_ts) < 0;
     return c->loss_flags & QS_LF_TIMEOUT && d->sent_once;
 }
 

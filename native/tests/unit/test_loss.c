@@ -400,6 +400,26 @@ static void a_spurious_fast_recovery_is_undone(void)
     rig_free(r);
 }
 
+/* What shows the hole and what fills it come in one burst: nothing was sent again, and so nothing
+ * was lost. */
+static void a_hole_that_is_filled_in_the_same_burst(void)
+{
+    static struct frame f[2];
+    struct rig *r = with_ten_out(SACK_SYN, 10 * MSS);
+    rig_build(r, &f[0], &(struct seg){".", 1, 0, 1, .opts = "sack 1001-5001"});
+    rig_build(r, &f[1], &(struct seg){".", 1, 0, 5001});
+    struct qs_frame burst[] = {{.data = f[0].b, .len = f[0].len},
+                               {.data = f[1].b, .len = f[1].len}};
+    rig_run(r, 20);
+    qs_engine_rx(r->e, burst, 2, rig_now(r));
+    CHECK_COUNT(FAST_RETRANSMITS, 1);
+    CHECK_COUNT(LOSSES_UNDONE, 1);
+    QUIET(25);
+    CHECK_COUNT(RETRANSMITS, 0);
+    CHECK(rig_info(r).ssthresh_octets > 1u << 30);
+    rig_free(r);
+}
+
 /* RFC 5682 section 3.1: without timestamps octets that were sent once tell. */
 static void without_timestamps_octets_sent_once_tell(void)
 {
@@ -462,6 +482,7 @@ int main(void)
     RUN(a_spurious_timeout_is_undone);
     RUN(a_timeout_that_was_right_is_not);
     RUN(a_spurious_fast_recovery_is_undone);
+    RUN(a_hole_that_is_filled_in_the_same_burst);
     RUN(without_timestamps_octets_sent_once_tell);
     RUN(a_window_that_shuts_forgets_the_marks);
     return TEST_RESULT();
