@@ -165,7 +165,8 @@ def tcp(selection: str, seed: int, n_bytes: int | None, limit_s: float, as_json:
             "selection": selection,
             "seed": seed,
             "complete": len(run.cells) == len(cells),
-            "cells": run.cells,
+            "rows": run.cells,
+            "worst_ratio_with_loss": summary["ratio_least"],
             "summary": summary,
         }
         click.echo(json.dumps(document, indent=1))

@@ -206,11 +206,21 @@ def _ratio(one: float | None, other: float | None) -> float | None:
     return one / other if one is not None and other else None
 
 
+def _path_of(cell: Cell) -> str:
+    """Name a cell in one line, such as ``qstack ipv6 mtu 1500 loss 1% 50ms sack reorder``."""
+    flags = ("sack", "timestamps", "ecn", "reorder", "duplicate")
+    words = (cell.sender, f"ipv{cell.ip}", f"mtu {cell.mtu}", f"loss {cell.loss:g}%")
+    return " ".join((*words, f"{cell.delay_ms}ms", *(f for f in flags if getattr(cell, f))))
+
+
 def judge(cell: Cell, n_bytes: int, qstack: Side, linux: Side) -> dict[str, Any]:
     """Return a cell's settings and figures for JSON."""
     return {
+        "path": _path_of(cell),
         **asdict(cell),
         "bytes": n_bytes,
+        "qstack_mbit_per_second": qstack.goodput_mbit,
+        "linux_mbit_per_second": linux.goodput_mbit,
         "qstack": qstack.as_dict(),
         "linux": linux.as_dict(),
         "ratio": _ratio(qstack.goodput_mbit, linux.goodput_mbit),

@@ -105,7 +105,7 @@ def test_the_command_gives_a_table_as_json() -> None:
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["complete"]
-    assert document["summary"]["cells"] == len(document["cells"]) == 2
-    for figures in document["cells"]:
+    assert document["summary"]["cells"] == len(document["rows"]) == 2
+    for figures in document["rows"]:
         assert figures["qstack"]["moved_bytes"] == figures["linux"]["moved_bytes"] == 20_000
         assert figures["ratio"] > 0

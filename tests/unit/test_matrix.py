@@ -98,6 +98,7 @@ def test_what_went_wrong_has_no_goodput(
 ) -> None:
     figures = judge(lossy_cell(), MIB, side(2, 20, **differing), side(1, 10))
     assert figures["qstack"]["goodput_mbit"] is None
+    assert figures["qstack_mbit_per_second"] is None
     assert figures["ratio"] is None
     assert (figures["hash_ok"], figures["stuck"]) == (hash_ok, stuck)
     counts = summary([figures])
