@@ -59,7 +59,7 @@ static bool drop_acked(struct qs_engine *e, struct qs_block *c, uint32_t acked)
     qs_bytes_drop(&e->pool, &c->tx, octets);
     if (qs_seq_lt(c->snd_nxt, c->snd_una))
         c->snd_nxt = c->snd_una;
-    if (qs_seq_eq(c->snd_nxt, c->snd_una))
+    if (qs_seq_eq(c->snd_nxt, c->snd_una) || c->tx.len == 0) /* the FIN may still be out */
         c->cursor = qs_bytes_find(&e->pool, &c->tx, 0);
     return acked > octets;
 }
