@@ -134,6 +134,8 @@ static void rexmt_expired(struct qs_engine *e, struct qs_block *c, qs_time now)
         qs_tcp_start_rexmt(e, c, now);
     } else if (out) {
         data_timeout(e, c, now);
+    } else { /* it ran for a neighbour; what was found to send since may need the timer itself */
+        qs_block_ready(e, c);
     }
     qs_tcp_cap_rexmt(e, c);
 }
