@@ -99,7 +99,8 @@ static void begin_busy(struct busy *b)
                             NULL) == 0);
     rig_start(b->client);
     CHECK(rig_wait_value(&n_rounds, 2000));
-    CHECK(rig_wait_count(b->server, QS_COUNT_PASSIVE_OPENS, CONNS)); /* the fast ones did not wait */
+    CHECK(
+        rig_wait_count(b->server, QS_COUNT_PASSIVE_OPENS, CONNS)); /* the fast ones did not wait */
 }
 
 static void end_serving(struct busy *b)
