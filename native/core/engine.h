@@ -403,8 +403,8 @@ void qs_ecn_take_syn_ack(struct qs_block *c, const struct qs_segment *s);
 uint8_t qs_ecn_syn_flags(const struct qs_block *c);
 /* A segment that lies in the window may be marked. */
 void qs_ecn_receive(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
-/* An ACK may tell of marks. @return true when it does. */
-bool qs_ecn_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
+/* An ACK may tell of marks. */
+void qs_ecn_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);
 
 /* tcp_cc.c: what congestion control is told. */
 

@@ -183,7 +183,7 @@ bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
         qs_tcp_challenge(e, c, s->arrived);
         return false;
     }
-    (void)qs_ecn_take_ack(e, c, s);
+    qs_ecn_take_ack(e, c, s);
     bool window_moved = update_window(e, c, s);
     if (qs_seq_lt(c->snd_una, s->ack))
         return take_new_ack(e, c, s);

@@ -78,19 +78,17 @@ void qs_ecn_receive(struct qs_engine *e, struct qs_block *c, const struct qs_seg
 
 /* ---- the sender ---- */
 
-bool qs_ecn_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
+void qs_ecn_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
 {
     if (!(c->flags & QS_CF_ECN))
-        return false;
+        return;
     if (c->flags & QS_CF_ECN_REDUCED && qs_seq_lt(c->cwr_end, s->ack))
         c->flags &= ~QS_CF_ECN_REDUCED;
-    bool marked = s->flags & QS_ECE;
-    if (!marked || c->flags & (QS_CF_ECN_REDUCED | QS_CF_RECOVERY))
-        return marked;
+    if (!(s->flags & QS_ECE) || c->flags & (QS_CF_ECN_REDUCED | QS_CF_RECOVERY))
+        return;
     /* Section 6.1.2: once for a window of data, as for a loss. */
     c->flags |= QS_CF_ECN_REDUCED | QS_CF_ECN_CWR;
     c->cwr_end = c->snd_max;
     qs_count(e, QS_COUNT_ECN_REDUCTIONS);
     qs_tcp_cc_marked(c);
-    return true;
 }
