@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* XDP: TCP frames to claimed addresses and ports go to an AF_XDP socket, everything else to the
- * kernel. qs_xdp_nic hands them to the socket of the hardware queue they arrived on. qs_xdp_soft
- * lets the software NIC choose among sockets bound to one queue, and drops what its rules drop,
- * claimed or not. Fragments, extension headers and what cannot be parsed are never claimed. A
- * claimed frame whose queue has no socket is dropped: the kernel would answer it with a reset. */
+/* XDP: TCP frames to claimed addresses and ports go to an AF_XDP socket, and so do ICMP errors that
+ * quote one from there; everything else goes to the kernel. qs_xdp_nic hands them to the socket of
+ * the hardware queue they arrived on. qs_xdp_soft lets the software NIC choose among sockets bound
+ * to one queue, and drops what its rules drop, claimed or not. Fragments, extension headers and
+ * what cannot be parsed are never claimed. A claimed frame whose queue has no socket is dropped:
+ * the kernel would answer it with a reset. */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
@@ -61,15 +62,47 @@ static __always_inline void count(__u32 row)
         *n += 1;
 }
 
-static __always_inline bool is_claimed(const struct qs_softnic_key *key)
+static __always_inline bool has_claim(const __u8 addr[16], const __u8 port[2])
 {
-    if (!(key->present & QS_SOFTNIC_HAS_L4) || key->proto != 6)
-        return false;
-    struct qs_xdp_claim claim = {.port = {key->dport[0], key->dport[1]}};
+    struct qs_xdp_claim claim = {.port = {port[0], port[1]}};
     if (bpf_map_lookup_elem(&qs_claims, &claim))
         return true;
-    __builtin_memcpy(claim.addr, key->dst, sizeof claim.addr);
+    __builtin_memcpy(claim.addr, addr, sizeof claim.addr);
     return bpf_map_lookup_elem(&qs_claims, &claim) != NULL;
+}
+
+/* Errors that may be about a segment: RFC 792 and RFC 4443. Type and code are where TCP has its
+ * source port. */
+static __always_inline bool is_icmp_error(const struct qs_softnic_key *key)
+{
+    __u8 type = key->sport[0];
+    if (key->family == 4)
+        return key->proto == 1 && (type == 3 || type == 11 || type == 12);
+    return key->proto == 58 && type >= 1 && type <= 4;
+}
+
+/* The quoted segment came from a claimed address and port. Routers send no options and quote
+ * none. */
+static __always_inline bool quotes_claimed(const struct qs_softnic_source *from,
+                                           const struct qs_softnic_key *key)
+{
+    struct qs_softnic_key quoted = {};
+    __u32 offset = key->present & QS_SOFTNIC_HAS_VLAN ? 18 : 14;
+    offset += key->family == 4 ? 20 + 8 : 40 + 8;
+    bool is_ip = key->family == 4 ? qs_softnic_parse_ip4(from, offset, &quoted)
+                                  : qs_softnic_parse_ip6(from, offset, &quoted);
+    return is_ip && quoted.present & QS_SOFTNIC_HAS_L4 && quoted.proto == 6 &&
+           has_claim(quoted.src, quoted.sport);
+}
+
+static __always_inline bool is_claimed(const struct qs_softnic_source *from,
+                                       const struct qs_softnic_key *key)
+{
+    if (!(key->present & QS_SOFTNIC_HAS_L4))
+        return false;
+    if (key->proto == 6)
+        return has_claim(key->dst, key->dport);
+    return is_icmp_error(key) && quotes_claimed(from, key);
 }
 
 static __always_inline int pass(void)
@@ -91,7 +124,7 @@ int qs_xdp_nic(struct xdp_md *ctx)
     struct qs_softnic_source from = {ctx};
     struct qs_softnic_key key;
     qs_softnic_parse(&from, &key);
-    return is_claimed(&key) ? to_socket(ctx->rx_queue_index) : pass();
+    return is_claimed(&from, &key) ? to_socket(ctx->rx_queue_index) : pass();
 }
 
 SEC("xdp.frags")
@@ -105,7 +138,7 @@ int qs_xdp_soft(struct xdp_md *ctx)
     struct qs_softnic_key key;
     struct qs_softnic_verdict verdict = {0};
     qs_softnic_parse(&from, &key);
-    bool claimed = is_claimed(&key);
+    bool claimed = is_claimed(&from, &key);
     if (!claimed && QS_SOFTNIC_READ(&nic->n_drop_rules) == 0)
         return pass();
 

@@ -75,22 +75,12 @@ struct qs_bucket {
 
 /* ---- ICMP errors ---- */
 
+/* qs_icmp_error.kind */
 enum qs_icmp_kind {
     QS_ICMP_NONE,    /* not handled */
     QS_ICMP_SOFT,    /* may pass: RFC 1122 section 4.2.3.9 */
     QS_ICMP_HARD,    /* will not pass by itself */
     QS_ICMP_TOO_BIG, /* RFC 1191, RFC 8201 */
-};
-
-/* An ICMP error about a TCP segment that a local address sent. */
-struct qs_icmp_error {
-    uint8_t kind;   /* enum qs_icmp_kind */
-    int8_t err;     /* HARD: how an open ends */
-    uint32_t mtu;   /* TOO_BIG: as reported */
-    uint32_t bytes; /* of the packet by its own header; 0: it does not say */
-    qs_addr remote;
-    uint16_t remote_port, local_port;
-    qs_seq seq;
 };
 
 struct qs_engine {
@@ -127,6 +117,8 @@ struct qs_engine {
     uint32_t n_neighs, neigh_reports;
     struct qs_neigh offers[QS_OFFERS_MAX]; /* answers that this engine had not asked for */
     uint32_t n_offers;
+    struct qs_icmp_error strays[QS_STRAYS_MAX]; /* about connections that this engine has not */
+    uint32_t n_strays;
 
     struct qs_reply replies[QS_REPLIES_MAX];
     uint8_t *reply_data; /* QS_REPLIES_MAX frames of reply_bytes */

@@ -62,7 +62,7 @@ static void find_meaning(struct qs_icmp_error *x, const struct qs_packet *p)
 }
 
 /* The quoted IPv4 header. A router has changed TTL and checksum, which is not looked at. */
-static bool quoted_ipv4(struct qs_icmp_error *x, struct qs_cursor *c, qs_addr *src)
+static bool quoted_ipv4(struct qs_icmp_error *x, struct qs_cursor *c)
 {
     const uint8_t *h = qs_take(c, QS_IPV4_BYTES);
     if (!h || h[0] >> 4 != 4 || (h[0] & 15u) * 4 < QS_IPV4_BYTES || h[9] != QS_PROTO_TCP ||
@@ -70,11 +70,11 @@ static bool quoted_ipv4(struct qs_icmp_error *x, struct qs_cursor *c, qs_addr *s
         return false;
     x->bytes = qs_load16(h + 2);
     x->remote = qs_addr_from_v4(h + 16);
-    *src = qs_addr_from_v4(h + 12);
+    x->local = qs_addr_from_v4(h + 12);
     return qs_take(c, (h[0] & 15u) * 4 - QS_IPV4_BYTES);
 }
 
-static bool quoted_ipv6(struct qs_icmp_error *x, struct qs_cursor *c, qs_addr *src)
+static bool quoted_ipv6(struct qs_icmp_error *x, struct qs_cursor *c)
 {
     const uint8_t *h = qs_take(c, QS_IPV6_BYTES);
     if (!h || h[0] >> 4 != 6)
@@ -82,38 +82,40 @@ static bool quoted_ipv6(struct qs_icmp_error *x, struct qs_cursor *c, qs_addr *s
     uint32_t payload = qs_load16(h + 4);
     x->bytes = payload ? QS_IPV6_BYTES + payload : 0; /* 0: a jumbo of segmentation offload */
     x->remote = qs_addr_from_v6(h + 24);
-    *src = qs_addr_from_v6(h + 8);
+    x->local = qs_addr_from_v6(h + 8);
     uint8_t next = h[6];
     return qs_packet_skip_extensions(c, &next) && next == QS_PROTO_TCP;
 }
 
 /* @return false when there is no segment of TCP in it, or too little of one. */
-static bool take_quote(struct qs_icmp_error *x, const struct qs_packet *p, qs_addr *src)
+static bool take_quote(struct qs_icmp_error *x, const struct qs_packet *p)
 {
     struct qs_cursor c = {p->l4 + ICMP_BYTES, p->l4_len - ICMP_BYTES};
-    if (!(p->v4 ? quoted_ipv4(x, &c, src) : quoted_ipv6(x, &c, src)))
+    if (!(p->v4 ? quoted_ipv4(x, &c) : quoted_ipv6(x, &c)))
         return false;
     const uint8_t *tcp = qs_take(&c, QUOTED_TCP);
     if (!tcp)
         return false;
     x->local_port = qs_load16(tcp);
     x->remote_port = qs_load16(tcp + 2);
-    x->seq.v = qs_load32(tcp + 4);
+    x->seq = qs_load32(tcp + 4);
     return true;
 }
 
-/* The connection whose octets at the quoted number are outstanding, RFC 5927 section 4.1. A blind
- * sender has to guess that, too. What goes by the NIC's hash (trust_hash) is not found: no NIC has
- * hashed the quoted packet. */
+/* What goes by the NIC's hash (trust_hash) is not found: no NIC has hashed the quoted packet. */
 static struct qs_block *find_connection(const struct qs_engine *e, const struct qs_icmp_error *x,
                                         uint8_t local_idx)
 {
     uint32_t hash = qs_tuple_hash(e, &x->remote, x->remote_port, local_idx, x->local_port);
-    struct qs_block *c =
-        qs_block_find(e, hash, &x->remote, x->remote_port, local_idx, x->local_port);
-    if (!c || !qs_seq_le(c->snd_una, x->seq) || !qs_seq_lt(x->seq, c->snd_max))
-        return NULL;
-    return c;
+    return qs_block_find(e, hash, &x->remote, x->remote_port, local_idx, x->local_port);
+}
+
+/* Octets at the quoted number are outstanding, RFC 5927 section 4.1. A blind sender has to guess
+ * that, too. */
+static bool is_outstanding(const struct qs_block *c, const struct qs_icmp_error *x)
+{
+    qs_seq seq = {x->seq};
+    return qs_seq_le(c->snd_una, seq) && qs_seq_lt(seq, c->snd_max);
 }
 
 static void apply(struct qs_engine *e, struct qs_block *c, const struct qs_icmp_error *x,
@@ -133,17 +135,36 @@ static void apply(struct qs_engine *e, struct qs_block *c, const struct qs_icmp_
 void qs_icmp_error_input(struct qs_engine *e, const struct qs_packet *p, qs_time now)
 {
     struct qs_icmp_error x = {0};
-    qs_addr src;
     find_meaning(&x, p);
-    if (x.kind == QS_ICMP_NONE || qs_addr_is_bad_source(&p->src) || !take_quote(&x, p, &src)) {
+    if (x.kind == QS_ICMP_NONE || qs_addr_is_bad_source(&p->src) || !take_quote(&x, p)) {
         qs_count(e, QS_COUNT_DROP_ICMP);
         return;
     }
     /* Routers tell the address that the quoted packet came from. */
-    int local = qs_addr_eq(&src, &p->dst) ? qs_local_find(e, &src) : -1;
+    int local = qs_addr_eq(&x.local, &p->dst) ? qs_local_find(e, &x.local) : -1;
     struct qs_block *c = local < 0 ? NULL : find_connection(e, &x, (uint8_t)local);
-    if (c)
+    if (c && is_outstanding(c, &x)) {
         apply(e, c, &x, now);
-    else
-        qs_count(e, QS_COUNT_DROP_ICMP_QUOTE);
+        return;
+    }
+    qs_count(e, QS_COUNT_DROP_ICMP_QUOTE);
+    if (!c && local >= 0 && e->n_strays < QS_STRAYS_MAX)
+        e->strays[e->n_strays++] = x;
+}
+
+bool qs_engine_icmp_next(struct qs_engine *e, struct qs_icmp_error *out)
+{
+    if (!e->n_strays)
+        return false;
+    *out = e->strays[--e->n_strays];
+    return true;
+}
+
+void qs_engine_icmp_told(struct qs_engine *e, const struct qs_icmp_error *x, qs_time now)
+{
+    int local = qs_local_find(e, &x->local);
+    struct qs_block *c = local < 0 ? NULL : find_connection(e, x, (uint8_t)local);
+    e->now = now;
+    if (c && is_outstanding(c, x))
+        apply(e, c, x, now);
 }

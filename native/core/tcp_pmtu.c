@@ -179,7 +179,7 @@ bool qs_tcp_pmtu_report(struct qs_engine *e, struct qs_block *c, const struct qs
     if (!qs_tcp_synchronized(c) || packet <= overhead(c) || (x->bytes && x->bytes <= packet))
         return false;
     uint32_t claimed = packet - overhead(c);
-    if (probe_refused(e, c, claimed, x->seq))
+    if (probe_refused(e, c, claimed, (qs_seq){x->seq}))
         return true;
     if (claimed >= c->mss)
         return false;
@@ -187,7 +187,7 @@ bool qs_tcp_pmtu_report(struct qs_engine *e, struct qs_block *c, const struct qs
      * about is not acknowledged in time. */
     if (c->pmtu_proven) {
         c->pmtu.claimed = (uint16_t)claimed;
-        c->pmtu.claimed_seq = x->seq;
+        c->pmtu.claimed_seq = (qs_seq){x->seq};
         c->pmtu_wait = true;
         return true;
     }

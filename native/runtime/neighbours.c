@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What one engine asks and learns about neighbours the others must know too: an answer arrives on
- * one queue only, which may be another than the one that asked. Where the kernel resolves, a
- * control thread follows its table and asks it for what the engines miss. */
+ * one queue only, which may be another than the one that asked. So it is with ICMP errors. Where
+ * the kernel resolves, a control thread follows its table and asks it for what the engines miss. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,6 +15,8 @@
 #include "runtime/stack.h"
 
 #define WANTED_MAX 64u
+/* A flood of forged ICMP errors leaves the neighbours this room in a mailbox. */
+#define NOTES_OF_ICMP_MAX (QS_NOTES_MAX / 2)
 
 struct qs_neighbours {
     struct qs_stack *stack;
@@ -36,12 +38,13 @@ static void poke(int event_fd)
 
 /* ---- letters between engines ---- */
 
-void qs_note_post(struct qs_stack *s, const struct qs_neigh_note *note)
+void qs_note_post(struct qs_stack *s, const struct qs_note *note)
 {
+    uint32_t most = note->kind == QS_NOTE_ICMP ? NOTES_OF_ICMP_MAX : QS_NOTES_MAX;
     for (uint32_t i = 0; i < s->opts.n_workers; i++) {
         struct qs_mailbox *m = &s->workers[i].mail;
         pthread_mutex_lock(&m->lock);
-        if (m->n < QS_NOTES_MAX) /* a lost note is asked for again */
+        if (m->n < most) /* a lost note is asked for, or told, again */
             m->notes[m->n++] = *note;
         __atomic_store_n(&m->has_mail, 1, __ATOMIC_RELEASE);
         pthread_mutex_unlock(&m->lock);
@@ -49,12 +52,14 @@ void qs_note_post(struct qs_stack *s, const struct qs_neigh_note *note)
     }
 }
 
-static void deliver(struct qs_queue *q, const struct qs_neigh_note *note, qs_time now)
+static void deliver(struct qs_queue *q, const struct qs_note *note, qs_time now)
 {
     const struct qs_neigh *n = &note->neigh;
     if (note->from == q->idx)
         return;
-    if (note->gone)
+    if (note->kind == QS_NOTE_ICMP)
+        qs_engine_icmp_told(q->engine, &note->icmp, now);
+    else if (note->kind == QS_NOTE_NEIGH_GONE)
         qs_engine_neigh_del(q->engine, &n->addr);
     else if (n->news == QS_NEIGH_OFFERED)
         qs_engine_neigh_answer(q->engine, &n->addr, n->mac, now);
@@ -67,7 +72,7 @@ bool qs_notes_take(struct qs_worker *w, qs_time now)
     struct qs_mailbox *m = &w->mail;
     if (!__atomic_load_n(&m->has_mail, __ATOMIC_ACQUIRE))
         return false;
-    struct qs_neigh_note notes[QS_NOTES_MAX];
+    struct qs_note notes[QS_NOTES_MAX];
     pthread_mutex_lock(&m->lock);
     uint32_t n = m->n;
     memcpy(notes, m->notes, n * sizeof notes[0]);
@@ -94,11 +99,17 @@ static void want(struct qs_neighbours *nb, const qs_addr *addr)
 bool qs_neighbours_listen(struct qs_stack *s, struct qs_queue *q)
 {
     struct qs_neigh n;
+    struct qs_note stray = {.kind = QS_NOTE_ICMP, .from = q->idx};
     bool any = false;
+    while (qs_engine_icmp_next(q->engine, &stray.icmp)) {
+        any = true;
+        if (s->opts.n_queues > 1)
+            qs_note_post(s, &stray);
+    }
     while (qs_engine_neigh_next(q->engine, &n)) {
         any = true;
         if (n.news != QS_NEIGH_WANTED && s->opts.n_queues > 1)
-            qs_note_post(s, &(struct qs_neigh_note){.neigh = n, .from = q->idx});
+            qs_note_post(s, &(struct qs_note){.neigh = n, .from = q->idx});
         else if (n.news == QS_NEIGH_WANTED && s->neighbours)
             want(s->neighbours, &n.addr);
     }
@@ -110,7 +121,9 @@ bool qs_neighbours_listen(struct qs_stack *s, struct qs_queue *q)
 static void on_change(void *ctx, const qs_addr *addr, const uint8_t *mac)
 {
     struct qs_neighbours *nb = ctx;
-    struct qs_neigh_note note = {.neigh.addr = *addr, .gone = !mac, .from = QS_N_QUEUES_MAX};
+    struct qs_note note = {.kind = mac ? QS_NOTE_NEIGH : QS_NOTE_NEIGH_GONE,
+                           .from = QS_N_QUEUES_MAX,
+                           .neigh.addr = *addr};
     if (mac)
         memcpy(note.neigh.mac, mac, sizeof note.neigh.mac);
     qs_note_post(nb->stack, &note);

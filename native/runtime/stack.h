@@ -41,11 +41,20 @@ struct qs_queue {
     bool device_full;             /* it lent no buffer though the engine may have had a use */
 };
 
-/* News of a neighbour on its way to the other engines. */
-struct qs_neigh_note {
-    struct qs_neigh neigh;
-    bool gone;     /* the kernel's table has it no longer */
+enum qs_note_kind {
+    QS_NOTE_NEIGH,      /* news of a neighbour */
+    QS_NOTE_NEIGH_GONE, /* the kernel's table has it no longer */
+    QS_NOTE_ICMP,       /* an ICMP error about somebody else's connection */
+};
+
+/* What one queue hears and the engines of others must know. */
+struct qs_note {
+    uint32_t kind; /* enum qs_note_kind */
     uint32_t from; /* queue, QS_N_QUEUES_MAX: the kernel */
+    union {
+        struct qs_neigh neigh;
+        struct qs_icmp_error icmp;
+    };
 };
 
 #define QS_NOTES_MAX 256u
@@ -55,7 +64,7 @@ struct qs_mailbox {
     pthread_mutex_t lock;
     uint32_t has_mail; /* atomic */
     uint32_t n;
-    struct qs_neigh_note notes[QS_NOTES_MAX];
+    struct qs_note notes[QS_NOTES_MAX];
 };
 
 struct qs_worker {
@@ -123,12 +132,13 @@ static inline struct qs_worker *qs_worker_of(struct qs_stack *s, uint32_t queue)
 /* ---- neighbours.c ---- */
 
 /* Hands a note to every worker; nobody waits. */
-void qs_note_post(struct qs_stack *s, const struct qs_neigh_note *note);
+void qs_note_post(struct qs_stack *s, const struct qs_note *note);
 
 /* Takes the worker's letters to its engines. @return true when there were some. */
 bool qs_notes_take(struct qs_worker *w, qs_time now);
 
-/* Passes on what a queue's engine learned or wants. @return true when there was something. */
+/* Passes on what a queue's engine learned, wants, or heard for others. @return true when there was
+ * something. */
 bool qs_neighbours_listen(struct qs_stack *s, struct qs_queue *q);
 
 /* Starts to follow the kernel's table of interface `ifindex`. */

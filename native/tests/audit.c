@@ -176,6 +176,7 @@ static void check_neighbours(struct walk *w)
     HOLD(refs == uses);
     HOLD(reports == e->neigh_reports);
     HOLD(e->n_offers <= QS_OFFERS_MAX);
+    HOLD(e->n_strays <= QS_STRAYS_MAX);
 }
 
 /* Each connection's neighbour counts it. */

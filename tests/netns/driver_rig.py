@@ -108,6 +108,22 @@ def tcp_frame(
     return ether[1] + ether[0] + struct.pack("!H", kind) + ip + tcp + payload
 
 
+def icmp_error(ether: tuple[bytes, bytes], ends: tuple[str, str], quoted: bytes) -> bytes:
+    """A frame that says "packet too big" of a frame; pairs are (source, destination)."""
+    family = socket.AF_INET6 if ":" in ends[0] else socket.AF_INET
+    src, dst = (socket.inet_pton(family, end) for end in ends)
+    six = family == socket.AF_INET6
+    message = struct.pack("!BBHI", 2 if six else 3, 0 if six else 4, 0, 1300) + quoted[14:][:100]
+    pseudo = src + dst + struct.pack("!II", len(message), 58) if six else b""
+    message = message[:2] + struct.pack("!H", checksum(pseudo + message)) + message[4:]
+    if six:
+        ip = struct.pack("!IHBB", 6 << 28, len(message), 58, 64) + src + dst
+    else:
+        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(message), 0, 0, 64, 1, 0) + src + dst
+        ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
+    return ether[1] + ether[0] + quoted[12:14] + ip + message
+
+
 class Wiretap:
     """Sends and receives whole frames at an interface of the calling thread's namespace."""
 

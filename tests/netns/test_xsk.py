@@ -14,7 +14,17 @@ from collections.abc import Iterator
 import pytest
 
 from qstack.lab import Lab, Namespace, veth_lab
-from tests.netns.driver_rig import NOBODY, Echo, Wiretap, mac, program, refused, tcp_frame, total
+from tests.netns.driver_rig import (
+    NOBODY,
+    Echo,
+    Wiretap,
+    icmp_error,
+    mac,
+    program,
+    refused,
+    tcp_frame,
+    total,
+)
 
 ARG, PERM, NODEV, BUSY, STATE = -1, -14, -15, -16, -18
 PORT = 7000
@@ -128,6 +138,22 @@ def test_r19_unclaimed_traffic_reaches_the_kernel(lab: Lab) -> None:
         assert kernel_answers(lab, PORT + 1)
         assert total(echo.stop(), "rx") == 0
     assert kernel_answers(lab, PORT)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_icmp_errors_about_claimed_ports_and_no_others_are_taken(lab: Lab, version: int) -> None:
+    ends = (lab.client4, lab.server4) if version == 4 else (lab.client6, lab.server6)
+    client, server = (str(end.ip) for end in ends)
+    sources = [PORT, PORT + 1, 20000, PORT]
+    with Echo(lab.server, *xsk_args(lab)) as echo:
+        there = (Wiretap.MAC, mac(echo.ready["mac"]))
+        with lab.client.entered(), Wiretap(lab.client_if) as wire:
+            for source in sources:
+                sent = tcp_frame(there[::-1], (server, client), (source, 20000), bytes(100))
+                wire.send(icmp_error(there, (client, server), sent))
+        exchange(lab, echo, [100])  # what came before it has arrived, too
+        counts = echo.stop()
+    assert total(counts, "rx") == sources.count(PORT) + 1
 
 
 def test_a_sleeping_worker_wakes_for_frames_and_burns_no_core(lab: Lab) -> None:

@@ -136,6 +136,28 @@ QS_API void qs_engine_neigh_del(qs_engine *e, const qs_addr *addr);
 #define QS_OFFERS_MAX 8u
 QS_API bool qs_engine_neigh_next(qs_engine *e, struct qs_neigh *out);
 
+/** An ICMP error about a TCP segment from a local address, RFC 792 and RFC 4443: from one engine to
+ *  another. A NIC hashes the addresses of the router that tells it, so it arrives on any queue. */
+struct qs_icmp_error {
+    qs_addr local, remote; /**< ends of the quoted segment, which `local` sent */
+    uint16_t local_port, remote_port;
+    uint32_t seq;   /**< sequence number of the quoted segment */
+    uint32_t mtu;   /**< packet too big: the next hop's MTU as reported */
+    uint32_t bytes; /**< of the quoted packet by its own header; 0: it does not say */
+    uint8_t kind;   /**< what it means, for the engines alone */
+    int8_t err;     /**< likewise: QS_ERR_* of an open that it ends */
+};
+
+/** Takes the next error about a connection that this engine does not have. At most QS_STRAYS_MAX
+ *  wait, the later ones are lost. @return false when there is none. */
+#define QS_STRAYS_MAX 8u
+QS_API bool qs_engine_icmp_next(qs_engine *e, struct qs_icmp_error *out);
+
+/** An error that came to another queue's engine, which has examined it. It is believed if it is
+ *  about octets that are outstanding here (RFC 5927 section 4.1); others change nothing and count
+ *  nothing. */
+QS_API void qs_engine_icmp_told(qs_engine *e, const struct qs_icmp_error *x, qs_time now);
+
 #ifdef __cplusplus
 }
 #endif

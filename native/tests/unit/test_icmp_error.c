@@ -333,8 +333,62 @@ static void a_passive_open_goes_on(void)
     }
 }
 
+/* One queue hears of what another has sent; both have the same addresses. */
+static void heard_by_another_queue(void)
+{
+    for (int v6 = 0; v6 < 2; v6++) {
+        struct rig *hears = rig_new(NULL, v6), *r = with_octets_out(v6);
+        static struct frame f;
+        struct qs_icmp_error said;
+        struct icmp x = soft(r, 17), beyond = soft(r, OUT_OCTETS + 1);
+
+        rig_icmp_build(r, &f, &x);
+        rig_frame(hears, 20, &f);
+        CHECK_EQ(rig_count(hears, QS_COUNT_DROP_ICMP_QUOTE), 1);
+        REQUIRE(qs_engine_icmp_next(hears->e, &said));
+        CHECK(!qs_engine_icmp_next(hears->e, &said));
+        qs_engine_icmp_told(hears->e, &said, rig_now(hears)); /* it has not appeared */
+        CHECK_EQ(rig_count(hears, QS_COUNT_ICMP_ERRORS), 0);
+        qs_engine_icmp_told(r->e, &said, rig_now(hears));
+        CHECK_COUNT(ICMP_ERRORS, 1);
+
+        rig_icmp_build(r, &f, &beyond);
+        rig_frame(hears, 21, &f);
+        REQUIRE(qs_engine_icmp_next(hears->e, &said));
+        qs_engine_icmp_told(r->e, &said, rig_now(hears));
+        CHECK_COUNT(ICMP_ERRORS, 1);
+        CHECK_EQ(end_of(r), QS_ERR_UNREACH);
+        rig_free(r);
+        rig_free(hears);
+    }
+}
+
+static void a_flood_of_errors_is_not_passed_on(void)
+{
+    struct rig *r = with_octets_out(false), *hears = rig_new(NULL, false);
+    static struct frame f;
+    struct qs_icmp_error said;
+    for (uint32_t i = 0; i < 1000; i++) {
+        struct icmp x = soft(r, 1 + i);
+        rig_icmp_build(r, &f, &x);
+        rig_frame(hears, 20, &f);
+    }
+    uint32_t n = 0;
+    while (qs_engine_icmp_next(hears->e, &said))
+        n++;
+    CHECK_EQ(n, QS_STRAYS_MAX);
+    /* What this engine knows better it keeps to itself. */
+    struct icmp beyond = soft(r, OUT_OCTETS + 1);
+    rig_icmp(r, 20, &beyond);
+    CHECK(!qs_engine_icmp_next(r->e, &said));
+    rig_free(hears);
+    rig_free(r);
+}
+
 int main(void)
 {
+    RUN(heard_by_another_queue);
+    RUN(a_flood_of_errors_is_not_passed_on);
     RUN(only_what_is_outstanding_counts);
     RUN(nothing_out_nothing_taken);
     RUN(progress_makes_it_forgotten);
