@@ -32,7 +32,11 @@
 /* The kernel joins at most this many pieces (MAX_SKB_FRAGS and the first). */
 #define PIECES_MAX 18u
 
-#define RX_RING 1024u
+/* Frames of a queue that wait while its worker has no core: nothing holds the peer back meanwhile,
+ * so the ring should have room for a window of some MiB. Many queues share RX_RINGS among them. */
+#define RX_RING_MOST 4096u
+#define RX_RING_LEAST 1024u
+#define RX_RINGS 65536u
 #define TX_RING 1024u
 /* Units that a queue may hold besides those in its ring. */
 #define UNIT_CACHE 128u
@@ -68,6 +72,7 @@ struct xsk {
     bool native;      /* the program runs in the driver */
     bool multi_piece; /* the MTU does not fit a chunk */
     uint32_t frame_bytes_max;
+    uint32_t rx_ring;       /* entries */
     struct xsk_umem *umems; /* one, or one for each queue */
     uint32_t n_umems, n_open;
     struct xsk_queue queues[];
@@ -105,16 +110,25 @@ static qs_err check_device(const struct xsk *x, const struct qs_driver_opts *o,
     return QS_OK;
 }
 
+/* Entries of the ring of each of `n_queues`: a power of two. */
+static uint32_t choose_rx_ring(uint32_t n_queues)
+{
+    uint32_t entries = RX_RING_MOST;
+    while (entries > RX_RING_LEAST && entries * n_queues > RX_RINGS)
+        entries /= 2;
+    return entries;
+}
+
 /* Sizes for `n` sockets on one UMEM: no socket can take what the others need, however slow it is.
  */
-static struct xsk_sizes choose_sizes(uint32_t frame_bytes_max, uint32_t n)
+static struct xsk_sizes choose_sizes(uint32_t frame_bytes_max, uint32_t n, uint32_t rx_ring)
 {
     struct xsk_sizes sizes = {.chunk_bytes = 2048, .unit_chunks = 1};
     if (frame_bytes_max + XSK_RX_HEADROOM > sizes.chunk_bytes)
         sizes.chunk_bytes = 4096;
     while (xsk_unit_room(&sizes) < frame_bytes_max)
         sizes.unit_chunks++;
-    sizes.rx_chunks = n * (RX_RING + BURST) + RX_SPARE;
+    sizes.rx_chunks = n * (rx_ring + BURST) + RX_SPARE;
     sizes.tx_units = n * (TX_RING / sizes.unit_chunks + UNIT_CACHE);
     return sizes;
 }
@@ -122,7 +136,8 @@ static struct xsk_sizes choose_sizes(uint32_t frame_bytes_max, uint32_t n)
 static qs_err open_umems(struct xsk *x, struct qs_diag *diag)
 {
     uint32_t n_queues = x->base.caps.n_queues, n = x->soft ? 1 : n_queues;
-    struct xsk_sizes sizes = choose_sizes(x->frame_bytes_max, x->soft ? n_queues : 1);
+    x->rx_ring = choose_rx_ring(n_queues);
+    struct xsk_sizes sizes = choose_sizes(x->frame_bytes_max, x->soft ? n_queues : 1, x->rx_ring);
     x->multi_piece = x->frame_bytes_max + XSK_RX_HEADROOM > sizes.chunk_bytes;
     x->umems = calloc(n, sizeof *x->umems);
     qs_err err = x->umems ? QS_OK : QS_ERR_NOMEM;
@@ -218,7 +233,7 @@ static qs_err open_queue(struct xsk *x, struct qs_diag *diag)
     bool first_of_umem = !x->soft || queue == 0;
     int status = first_of_umem ? xsk_umem_register(q->umem, q->fd) : 0;
     if (!status)
-        status = xsk_ring_map(&q->rx, q->fd, XDP_RX_RING, RX_RING);
+        status = xsk_ring_map(&q->rx, q->fd, XDP_RX_RING, x->rx_ring);
     if (!status)
         status = xsk_ring_map(&q->tx, q->fd, XDP_TX_RING, TX_RING);
     int errnum = status ? -status : bind_queue(x, queue);

@@ -5,11 +5,13 @@ import fcntl
 import json
 import os
 import random
+import signal
 import socket
 import struct
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -101,6 +103,38 @@ def test_more_frames_than_buffers_pass_through_shared_rings(lab: Lab) -> None:
         counts = echo.stop()
     assert total(counts, "rx") == total(counts, "tx") == 20000
     assert total(counts, "rx_lost") == total(counts, "rx_bad") == 0
+
+
+@pytest.mark.parametrize(("mtu", "n_frames"), [(1500, 3000), (9000, 700)])
+def test_frames_wait_for_a_worker_that_has_no_core(mtu: int, n_frames: int) -> None:
+    size = mtu - 40
+    with veth_lab(mtu=mtu) as lab, Echo(lab.server, *xsk_args(lab, queues=1)) as echo:
+        ends = (str(lab.client4.ip), str(lab.server4.ip))
+        there = (Wiretap.MAC, mac(echo.ready["mac"]))
+        payload = random.Random(1).randbytes(size)
+        with lab.client.entered(), Wiretap(lab.client_if) as wire:
+            frames = [tcp_frame(there, ends, (20000 + i, PORT), payload) for i in range(n_frames)]
+            with stopped(echo.process):
+                for frame in frames:
+                    wire.send(frame)
+            received = wire.receive(n_frames)
+        counts = echo.stop()
+    assert total(counts, "rx_lost") == 0
+    assert total(counts, "rx") == n_frames
+    back = {tcp_frame(there[::-1], ends[::-1], (PORT, 20000 + i), payload) for i in range(n_frames)}
+    assert set(received) == back
+
+
+@contextmanager
+def stopped(process: subprocess.Popen[str]) -> Iterator[None]:
+    """The process has no core inside."""
+    process.send_signal(signal.SIGSTOP)
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def test_r07_a_wrong_checksum_is_not_called_proven(lab: Lab) -> None:
