@@ -70,6 +70,7 @@ _INTERRUPTED = 130
 _LEAST_S, _MOST_S = 1, 3600
 _BYTES_MOST = 1 << 32
 _SEED_MOST = (1 << 63) - 1
+_SEEDS_MOST = 100
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,7 +93,7 @@ def _choose(selection: str, seed: int) -> list[matrix.Cell]:
 
 
 def _run_cells(
-    cells: Sequence[matrix.Cell], seed: int, limit_s: float, n_bytes: int | None
+    cells: Sequence[matrix.Cell], seeds: range, limit_s: float, n_bytes: int | None
 ) -> _MatrixRun:
     """Run them in order; what was measured before an interruption or a failure is kept."""
     run = _MatrixRun()
@@ -108,7 +109,8 @@ def _run_cells(
         try:
             for cell in cells:
                 bar.update(task, description=str(cell))
-                run.cells.append(matrix.run_cell(cell, seed=seed, limit_s=limit_s, n_bytes=n_bytes))
+                row = matrix.run_cell(cell, seeds=seeds, limit_s=limit_s, n_bytes=n_bytes)
+                run.cells.append(row)
                 bar.advance(task)
         except (KeyboardInterrupt, QStackError, LabError) as e:
             run.ended_by = e
@@ -132,6 +134,14 @@ def _run_cells(
     help="Of the wire: the fate of each frame.",
 )
 @click.option(
+    "--seeds",
+    type=click.IntRange(1, _SEEDS_MOST),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Wires of each cell, with seeds from --seed on; figures are medians over them.",
+)
+@click.option(
     "--bytes",
     "n_bytes",
     type=click.IntRange(1, _BYTES_MOST),
@@ -148,14 +158,16 @@ def _run_cells(
     help="A transfer is broken off then and measured by what arrived.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def tcp(selection: str, seed: int, n_bytes: int | None, limit_s: float, as_json: bool) -> int:
+def tcp(
+    selection: str, seed: int, seeds: int, n_bytes: int | None, limit_s: float, as_json: bool
+) -> int:
     """Measure QStack against Linux's TCP over bad wires, beside Linux against Linux.
 
     Runs over AF_XDP, in namespaces of its own, as root. Exit status 1 when bytes arrived wrong or a
     transfer got stuck; speed does not matter to it.
     """
     cells = _choose(selection, seed)
-    run = _run_cells(cells, seed, limit_s, n_bytes)
+    run = _run_cells(cells, range(seed, seed + seeds), limit_s, n_bytes)
     if run.ended_by is not None and not run.cells:
         raise run.ended_by
     summary = matrix.summary(run.cells)
@@ -164,6 +176,7 @@ def tcp(selection: str, seed: int, n_bytes: int | None, limit_s: float, as_json:
             "kernel": os.uname().release,
             "selection": selection,
             "seed": seed,
+            "seeds": seeds,
             "complete": len(run.cells) == len(cells),
             "rows": run.cells,
             "worst_ratio_with_loss": summary["ratio_least"],

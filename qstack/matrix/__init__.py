@@ -2,6 +2,17 @@
 """QStack against Linux's TCP over one bad wire, beside Linux against Linux."""
 
 from .cells import Cell, all_pairs, every_cell, sample
-from .run import Side, judge, run_cell, summary
+from .figures import Side, Wire, judge, summary
+from .run import run_cell
 
-__all__ = ["Cell", "Side", "all_pairs", "every_cell", "judge", "run_cell", "sample", "summary"]
+__all__ = [
+    "Cell",
+    "Side",
+    "Wire",
+    "all_pairs",
+    "every_cell",
+    "judge",
+    "run_cell",
+    "sample",
+    "summary",
+]

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a cell: QStack and Linux, then Linux and Linux, over a wire of the same seed."""
+"""Runs a cell: QStack and Linux, then Linux and Linux, over a wire of each seed."""
 
 from __future__ import annotations
 
 import json
 import select
-import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,58 +16,13 @@ from ..demo.process import running
 from ..errors import QStackError
 from ..lab import Lab, Namespace, veth_lab
 from .cells import Cell
-from .transfer import Transfer, transfer
+from .figures import Side, Wire, judge
+from .transfer import transfer
 
 _PORT = 8080
 _SYSCTL = Path("/proc/sys/net/ipv4")
 _CONGESTION_CONTROL = "cubic"
 _ANSWER_S = 10.0
-
-GOODPUT_LEAST = 0.9
-"""QStack's goodput in a cell with loss, as a part of Linux's."""
-RETRANSMITS_MOST = 1.3
-"""QStack's segments sent again for each frame destroyed, as a multiple of Linux's."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Side:
-    """One transfer over the wire.
-
-    Attributes:
-        retransmits: Segments that the sender sent again.
-        destroyed: Frames in the direction of the bytes that the wire took and did not deliver.
-        receiver_dropped: Frames that it delivered and the receiver's device had no room for, such
-            as a full ring of AF_XDP. They are sent again, too.
-    """
-
-    transfer: Transfer
-    retransmits: int
-    destroyed: int
-    receiver_dropped: int
-
-    @property
-    def goodput_mbit(self) -> float | None:
-        """Megabits a second, of what was moved in time; None when it got stuck or went wrong."""
-        done = self.transfer
-        if done.stuck or done.hash_ok is False or done.seconds <= 0:
-            return None
-        return done.moved_bytes * 8 / 1e6 / done.seconds
-
-    @property
-    def retransmits_per_lost(self) -> float | None:
-        """Segments sent again for each frame that the wire destroyed; None when none was."""
-        return self.retransmits / self.destroyed if self.destroyed else None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the figures for JSON."""
-        return {
-            **asdict(self.transfer),
-            "goodput_mbit": self.goodput_mbit,
-            "retransmits": self.retransmits,
-            "destroyed": self.destroyed,
-            "receiver_dropped": self.receiver_dropped,
-            "retransmits_per_lost": self.retransmits_per_lost,
-        }
 
 
 def _set_sysctls(namespace: Namespace, cell: Cell) -> None:
@@ -202,42 +155,14 @@ def _run_side(
     )
 
 
-def _ratio(one: float | None, other: float | None) -> float | None:
-    return one / other if one is not None and other else None
-
-
-def _path_of(cell: Cell) -> str:
-    """Name a cell in one line, such as ``qstack ipv6 mtu 1500 loss 1% 50ms sack reorder``."""
-    flags = ("sack", "timestamps", "ecn", "reorder", "duplicate")
-    words = (cell.sender, f"ipv{cell.ip}", f"mtu {cell.mtu}", f"loss {cell.loss:g}%")
-    return " ".join((*words, f"{cell.delay_ms}ms", *(f for f in flags if getattr(cell, f))))
-
-
-def judge(cell: Cell, n_bytes: int, qstack: Side, linux: Side) -> dict[str, Any]:
-    """Return a cell's settings and figures for JSON."""
-    return {
-        "path": _path_of(cell),
-        **asdict(cell),
-        "bytes": n_bytes,
-        "qstack_mbit_per_second": qstack.goodput_mbit,
-        "linux_mbit_per_second": linux.goodput_mbit,
-        "qstack": qstack.as_dict(),
-        "linux": linux.as_dict(),
-        "ratio": _ratio(qstack.goodput_mbit, linux.goodput_mbit),
-        "retransmits_ratio": _ratio(qstack.retransmits_per_lost, linux.retransmits_per_lost),
-        "hash_ok": False not in (qstack.transfer.hash_ok, linux.transfer.hash_ok),
-        "stuck": qstack.transfer.stuck or linux.transfer.stuck,
-    }
-
-
 def run_cell(
-    cell: Cell, *, seed: int, limit_s: float, n_bytes: int | None = None
+    cell: Cell, *, seeds: Iterable[int], limit_s: float, n_bytes: int | None = None
 ) -> dict[str, Any]:
-    """Run both transfers of a cell.
+    """Run both transfers of a cell, over a wire of each seed.
 
     Args:
         cell: What the path does and both kernels negotiate.
-        seed: Of the wire; the same for both, so that frame k of a direction meets the same fate.
+        seeds: Of the wires; the same for both, so that frame k of a direction meets the same fate.
         limit_s: A transfer is measured for so long, seconds, and then broken off.
         n_bytes: How much is sent; default: what the cell says.
 
@@ -248,27 +173,12 @@ def run_cell(
         QStackError, LabError: Something could not be set up; nothing is left behind.
     """
     size = cell.transfer_bytes() if n_bytes is None else n_bytes
-    qstack = _run_side(cell, "qstack", size, seed, limit_s)
-    linux = _run_side(cell, "linux", size, seed, limit_s)
-    return judge(cell, size, qstack, linux)
-
-
-def summary(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return counts over all cells, and medians and extremes over those with loss."""
-    lossy = [cell for cell in cells if cell["loss"]]
-    ratios = [cell["ratio"] for cell in lossy if cell["ratio"] is not None]
-    again = [c["retransmits_ratio"] for c in lossy if c["retransmits_ratio"] is not None]
-    return {
-        "cells": len(cells),
-        "wrong": sum(not cell["hash_ok"] for cell in cells),
-        "stuck": sum(cell["stuck"] for cell in cells),
-        "receiver_dropped": sum(cell["qstack"]["receiver_dropped"] for cell in cells),
-        "unfinished": sum(not cell["qstack"]["finished"] for cell in cells),
-        "cells_with_loss": len(lossy),
-        "ratio_median": statistics.median(ratios) if ratios else None,
-        "ratio_least": min(ratios, default=None),
-        "ratio_too_low": sum(ratio < GOODPUT_LEAST for ratio in ratios),
-        "retransmits_ratio_median": statistics.median(again) if again else None,
-        "retransmits_ratio_most": max(again, default=None),
-        "retransmits_ratio_too_high": sum(ratio > RETRANSMITS_MOST for ratio in again),
-    }
+    wires = [
+        Wire(
+            seed=seed,
+            qstack=_run_side(cell, "qstack", size, seed, limit_s),
+            linux=_run_side(cell, "linux", size, seed, limit_s),
+        )
+        for seed in seeds
+    ]
+    return judge(cell, size, wires)

@@ -47,7 +47,7 @@ def plain_cell(
 @pytest.mark.parametrize("cell", all_pairs(every_cell()), ids=str)
 def test_every_byte_arrives_and_nothing_gets_stuck(cell: Cell) -> None:
     small = SMALL_SEGMENTS * cell.segment_bytes()
-    figures = run_cell(cell, seed=1, limit_s=LIMIT_S, n_bytes=small)
+    figures = run_cell(cell, seeds=[1], limit_s=LIMIT_S, n_bytes=small)
     for side in (figures["qstack"], figures["linux"]):
         assert not side["stuck"], side["error"]
         assert side["hash_ok"] is True, side["error"]
@@ -78,7 +78,9 @@ def test_kernels_negotiate_what_the_cell_says(ip: Literal[4, 6], on: bool) -> No
 def test_what_a_wire_took_is_counted_and_was_sent_again(
     sender: Literal["qstack", "linux"],
 ) -> None:
-    figures = run_cell(plain_cell(sender=sender, loss=10), seed=1, limit_s=LIMIT_S, n_bytes=300_000)
+    figures = run_cell(
+        plain_cell(sender=sender, loss=10), seeds=[1], limit_s=LIMIT_S, n_bytes=300_000
+    )
     for side in (figures["qstack"], figures["linux"]):
         assert side["destroyed"] >= 5
         assert side["retransmits"] >= side["destroyed"] // 2  # acknowledgements are lost, too

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from qstack.matrix import Cell, Side, all_pairs, every_cell, judge, sample, summary
+from qstack.matrix import Cell, Side, Wire, all_pairs, every_cell, judge, sample, summary
 from qstack.matrix.run import destroyed
 from qstack.matrix.transfer import Transfer, transfer
 from qstack.site import HELLO, blob
@@ -63,6 +63,10 @@ def side(seconds: float, again: int, **differing: object) -> Side:
     )
 
 
+def wires(*pairs: tuple[Side, Side]) -> list[Wire]:
+    return [Wire(seed=i, qstack=pair[0], linux=pair[1]) for i, pair in enumerate(pairs, 1)]
+
+
 def lossy_cell() -> Cell:
     return next(cell for cell in every_cell() if cell.loss)
 
@@ -79,11 +83,36 @@ def test_only_frames_on_the_way_of_the_bytes_count_as_destroyed() -> None:
 
 
 def test_figures_of_a_cell() -> None:
-    figures = judge(lossy_cell(), MIB, side(2, 20), side(1, 10))
+    figures = judge(lossy_cell(), MIB, wires((side(2, 20), side(1, 10))))
     assert figures["qstack"]["goodput_mbit"] == pytest.approx(MIB * 8 / 2e6)
     assert figures["ratio"] == pytest.approx(0.5)
     assert figures["retransmits_ratio"] == pytest.approx(2)
     assert (figures["hash_ok"], figures["stuck"]) == (True, False)
+
+
+def test_one_unlucky_wire_does_not_judge_a_cell() -> None:
+    three = wires(
+        (side(9, 90), side(1, 10)), (side(1, 10), side(1, 10)), (side(1, 11), side(1, 10))
+    )
+    figures = judge(lossy_cell(), MIB, three)
+    assert figures["ratio"] == pytest.approx(1)
+    assert figures["retransmits_ratio"] == pytest.approx(1.1)
+    assert figures["qstack_mbit_per_second"] == pytest.approx(MIB * 8 / 1e6)
+    assert figures["qstack"]["retransmits"] == 111
+    assert [run["ratio"] for run in figures["runs"]] == pytest.approx([1 / 9, 1, 1])
+    assert [run["seed"] for run in figures["runs"]] == [1, 2, 3]
+
+
+def test_one_wire_that_went_wrong_is_told_of_its_cell() -> None:
+    stuck = side(5, 1, stuck=True, hash_ok=None, finished=False, error="nothing moved")
+    wrong = side(5, 1, hash_ok=False)
+    good = side(1, 10)
+    figures = judge(lossy_cell(), MIB, wires((good, good), (stuck, good), (good, wrong)))
+    assert (figures["stuck"], figures["hash_ok"]) == (True, False)
+    assert figures["qstack"]["error"] == "nothing moved"
+    assert (figures["qstack"]["finished"], figures["qstack"]["hash_ok"]) == (False, None)
+    assert figures["linux"]["hash_ok"] is False
+    assert figures["ratio"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +125,7 @@ def test_figures_of_a_cell() -> None:
 def test_what_went_wrong_has_no_goodput(
     differing: dict[str, object], hash_ok: bool, stuck: bool
 ) -> None:
-    figures = judge(lossy_cell(), MIB, side(2, 20, **differing), side(1, 10))
+    figures = judge(lossy_cell(), MIB, wires((side(2, 20, **differing), side(1, 10))))
     assert figures["qstack"]["goodput_mbit"] is None
     assert figures["qstack_mbit_per_second"] is None
     assert figures["ratio"] is None
@@ -107,8 +136,9 @@ def test_what_went_wrong_has_no_goodput(
 
 def test_the_summary_judges_cells_with_loss_only() -> None:
     lossless = next(cell for cell in every_cell() if not cell.loss)
-    cells = [judge(lossy_cell(), MIB, side(t, n), side(1, 10)) for t, n in ((2, 10), (1, 14))]
-    counts = summary([*cells, judge(lossless, MIB, side(100, 500), side(1, 10))])
+    other = side(1, 10)
+    cells = [judge(lossy_cell(), MIB, wires((side(t, n), other))) for t, n in ((2, 10), (1, 14))]
+    counts = summary([*cells, judge(lossless, MIB, wires((side(100, 500), other)))])
     assert (counts["cells"], counts["cells_with_loss"]) == (3, 2)
     assert counts["receiver_dropped"] == 9
     assert counts["ratio_least"] == pytest.approx(0.5)
