@@ -121,7 +121,8 @@ def stages_of_test(args: argparse.Namespace) -> list[Stage]:
     selection = ["-k", args.k] if args.k else []
     selection += ["-m", "not slow"] if args.quick else []
     if args.matrix:
-        command = [_tool("qstack"), "bench", "tcp", "--cells", "full"]
+        journal = ["--resume", str(BUILD / "matrix.jsonl")]
+        command = [_tool("qstack"), "bench", "tcp", "--cells", "full", *journal]
         return [Stage(name="the full matrix against Linux's TCP", commands=[command])]
     san = Stage(name="ASan and UBSan: C tests, corpus", commands=_c_tests("san", "-t", "4"))
     netns = _pytest("tests/netns", *selection)
@@ -242,7 +243,9 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("--san", action="store_true", help="only the C tests under ASan and UBSan")
     test.add_argument("--netns", action="store_true", help="only tests/netns")
     test.add_argument(
-        "--matrix", action="store_true", help="only the full matrix against Linux's TCP: hours"
+        "--matrix",
+        action="store_true",
+        help="only the full matrix against Linux's TCP: hours, goes on where it was",
     )
     test.add_argument("--sweep", action="store_true", help="only the sweep, up to three edits")
     test.add_argument("--quick", action="store_true", help="without tests marked slow")

@@ -6,13 +6,22 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from .. import matrix, programs
@@ -71,6 +80,7 @@ _LEAST_S, _MOST_S = 1, 3600
 _BYTES_MOST = 1 << 32
 _SEED_MOST = (1 << 63) - 1
 _SEEDS_MOST = 100
+_SPEED_OVER_S = 3600.0  # cells take from seconds to minutes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,28 +103,66 @@ def _choose(selection: str, seed: int) -> list[matrix.Cell]:
 
 
 def _run_cells(
-    cells: Sequence[matrix.Cell], seeds: range, limit_s: float, n_bytes: int | None
+    cells: Sequence[matrix.Cell], measure: Callable[[matrix.Cell], dict[str, Any]], n_done: int
 ) -> _MatrixRun:
-    """Run them in order; what was measured before an interruption or a failure is kept."""
+    """Run them in order; what was measured before an interruption or a failure is kept.
+
+    Args:
+        cells: Those that are not measured yet.
+        measure: Returns the row of a cell.
+        n_done: So many of the selection are measured already.
+    """
     run = _MatrixRun()
-    with Progress(
+    with _progress(Console(stderr=True)) as bar:
+        task = bar.add_task("", total=n_done + len(cells), completed=n_done)
+        try:
+            for cell in cells:
+                bar.update(task, description=str(cell))
+                run.cells.append(measure(cell))
+                bar.advance(task)
+                _tell_without_terminal(bar, task)
+        except (KeyboardInterrupt, QStackError, LabError) as e:
+            run.ended_by = e
+    return run
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        TimeRemainingColumn(),
+        console=console,
         transient=True,
-    ) as bar:
-        task = bar.add_task("", total=len(cells))
-        try:
-            for cell in cells:
-                bar.update(task, description=str(cell))
-                row = matrix.run_cell(cell, seeds=seeds, limit_s=limit_s, n_bytes=n_bytes)
-                run.cells.append(row)
-                bar.advance(task)
-        except (KeyboardInterrupt, QStackError, LabError) as e:
-            run.ended_by = e
-    return run
+        speed_estimate_period=_SPEED_OVER_S,
+    )
+
+
+def _tell_without_terminal(bar: Progress, task: TaskID) -> None:
+    """Write a line for each cell to a log, where no bar is seen."""
+    if bar.console.is_terminal:
+        return
+    now = bar.tasks[task]
+    left_min = "?" if now.time_remaining is None else f"{now.time_remaining / 60:.0f}"
+    bar.console.print(
+        f"{now.completed:.0f} of {now.total:.0f}, {left_min} min left: {now.description}",
+        soft_wrap=True,
+    )
+
+
+def _open_journal(
+    path: Path | None, seed: int, seeds: int, n_bytes: int | None, limit_s: float
+) -> matrix.Journal | None:
+    if path is None:
+        return None
+    options = {"seed": seed, "seeds": seeds, "bytes": n_bytes, "limit_s": limit_s}
+    try:
+        return matrix.Journal(path, {**matrix.identity(), **options})
+    except OSError as e:
+        if isinstance(e, QStackError):
+            raise
+        raise ConfigError(f"--resume {path}: {e.strerror}") from None
 
 
 @bench.command()
@@ -157,9 +205,22 @@ def _run_cells(
     metavar="SECONDS",
     help="A transfer is broken off then and measured by what arrived.",
 )
+@click.option(
+    "--resume",
+    "journal_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep each cell's row in FILE, JSON lines; cells that are there are not measured again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def tcp(
-    selection: str, seed: int, seeds: int, n_bytes: int | None, limit_s: float, as_json: bool
+    selection: str,
+    seed: int,
+    seeds: int,
+    n_bytes: int | None,
+    limit_s: float,
+    journal_path: Path | None,
+    as_json: bool,
 ) -> int:
     """Measure QStack against Linux's TCP over bad wires, beside Linux against Linux.
 
@@ -167,7 +228,18 @@ def tcp(
     transfer got stuck; speed does not matter to it.
     """
     cells = _choose(selection, seed)
-    run = _run_cells(cells, range(seed, seed + seeds), limit_s, n_bytes)
+    journal = _open_journal(journal_path, seed, seeds, n_bytes, limit_s)
+    done = {cell: journal.rows[cell] for cell in cells if cell in journal.rows} if journal else {}
+
+    def measure(cell: matrix.Cell) -> dict[str, Any]:
+        wires = range(seed, seed + seeds)
+        row = matrix.run_cell(cell, seeds=wires, limit_s=limit_s, n_bytes=n_bytes)
+        if journal:
+            journal.add(cell, row)
+        return row
+
+    run = _run_cells([cell for cell in cells if cell not in done], measure, len(done))
+    run.cells[:0] = done.values()
     if run.ended_by is not None and not run.cells:
         raise run.ended_by
     summary = matrix.summary(run.cells)

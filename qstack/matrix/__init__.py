@@ -3,14 +3,17 @@
 
 from .cells import Cell, all_pairs, every_cell, sample
 from .figures import Side, Wire, judge, summary
+from .journal import Journal, identity
 from .run import run_cell
 
 __all__ = [
     "Cell",
+    "Journal",
     "Side",
     "Wire",
     "all_pairs",
     "every_cell",
+    "identity",
     "judge",
     "run_cell",
     "sample",

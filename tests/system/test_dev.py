@@ -85,7 +85,9 @@ def _test_options(**given: bool) -> argparse.Namespace:
 
 def test_the_full_matrix_is_a_run_of_its_own() -> None:
     (stage,) = stages_of_test(_test_options(matrix=True))
-    assert stage.commands[0][-4:] == ["bench", "tcp", "--cells", "full"]
+    *command, journal = stage.commands[0]
+    assert command[-5:] == ["bench", "tcp", "--cells", "full", "--resume"]
+    assert journal == str(ROOT / "build/matrix.jsonl")
 
 
 def test_every_folder_with_tests_is_run() -> None:

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from qstack import matrix
+from qstack.cli.bench import tcp
+from qstack.errors import ConfigError
+from qstack.matrix import Cell, Journal, Side, Wire, every_cell, judge
+from qstack.matrix.transfer import Transfer
+
+PLAN = {"kernel": "6.0", "seed": 1}
+ONE, TWO = every_cell()[:2]
+
+
+def row_of(cell: Cell) -> dict[str, Any]:
+    done = Transfer(seconds=1, moved_bytes=9, finished=True, hash_ok=True)
+    side = Side(transfer=done, retransmits=0, destroyed=0, receiver_dropped=0)
+    return judge(cell, 9, [Wire(seed=1, qstack=side, linux=side)])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "matrix.jsonl"
+
+
+def test_what_was_added_is_there_again(path: Path) -> None:
+    journal = Journal(path, PLAN)
+    assert journal.rows == {}
+    journal.add(ONE, row_of(ONE))
+    Journal(path, PLAN).add(TWO, row_of(TWO))
+    assert Journal(path, PLAN).rows == {ONE: row_of(ONE), TWO: row_of(TWO)}
+
+
+def test_a_line_that_was_interrupted_is_measured_again(path: Path) -> None:
+    Journal(path, PLAN).add(ONE, row_of(ONE))
+    whole = path.read_text()
+    path.write_text(whole + json.dumps(row_of(TWO))[:-5])
+    journal = Journal(path, PLAN)
+    assert list(journal.rows) == [ONE]
+    assert path.read_text() == whole
+    journal.add(TWO, row_of(TWO))
+    assert list(Journal(path, PLAN).rows) == [ONE, TWO]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (json.dumps({**PLAN, "seed": 2}) + "\n{", "seed 2, not 1"),
+        ("a letter", "line 1, is no JSON object"),
+        (json.dumps(PLAN) + "\n[1]\n", "line 2, is no JSON object"),
+        (json.dumps(PLAN) + "\n" + json.dumps({"ip": 4}) + "\n", "line 2: 'sender' is missing"),
+    ],
+)
+def test_another_file_is_refused_and_left_alone(path: Path, content: str, words: str) -> None:
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=words):
+        Journal(path, PLAN)
+    assert path.read_text() == content
+
+
+def test_the_command_goes_on_where_it_was_interrupted(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Cell] = []
+    most = 2
+
+    def run_cell(cell: Cell, **_: object) -> dict[str, Any]:
+        if len(measured) == most:
+            raise KeyboardInterrupt
+        measured.append(cell)
+        return row_of(cell)
+
+    monkeypatch.setattr(matrix, "run_cell", run_cell)
+    args = ["--cells", "5", "--json", "--resume", str(path)]
+    command = CliRunner()
+    first = command.invoke(tcp, args, standalone_mode=False)
+    assert first.return_value == 130
+    assert not json.loads(first.stdout)["complete"]
+    most = 9
+    second = command.invoke(tcp, args, standalone_mode=False)
+    assert second.return_value == 0
+    document = json.loads(second.stdout)
+    assert document["complete"]
+    assert "5 of 5" in second.stderr
+    wanted = matrix.sample(every_cell(), 5, 1)
+    assert measured == wanted
+    assert [{name: row[name] for name in asdict(ONE)} for row in document["rows"]] == [
+        asdict(cell) for cell in wanted
+    ]
+    other = command.invoke(tcp, [*args, "--seeds", "2"], standalone_mode=False)
+    assert isinstance(other.exception, ConfigError)
+    assert "seeds 1, not 2" in str(other.exception)
+
+
+def test_each_seed_is_a_wire_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int]] = []
+
+    def run_cell(cell: Cell, *, seeds: range, **_: object) -> dict[str, Any]:
+        asked.append(list(seeds))
+        return row_of(cell)
+
+    monkeypatch.setattr(matrix, "run_cell", run_cell)
+    args = ["--cells", "1", "--seed", "7", "--seeds", "3", "--json"]
+    assert CliRunner().invoke(tcp, args, standalone_mode=False).return_value == 0
+    assert asked == [[7, 8, 9]]
