@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs of tools/dev that need Python: test, lint, fuzz, bench, docs. Standard library only."""
+"""The verbs of tools/dev that need Python. Standard library only."""
 
 from __future__ import annotations
 
@@ -255,6 +255,13 @@ def _parser() -> argparse.ArgumentParser:
     fuzzing = verbs.add_parser("fuzz", help="run fuzz targets")
     fuzzing.add_argument("--seconds", type=_positive, default=60, help="for each; default 60")
     fuzzing.add_argument("target", nargs="*", metavar="TARGET", help="default: all")
+    verbs.add_parser(
+        "soak",
+        help="honest clients and floods over a bad wire, then all as at the start; needs root",
+        usage="tools/dev soak [--minutes 30] [--seed 1] [--frames 3000] [--connects 200] [--json]",
+        description="Frames and connects are rates per second. Exit status 0: passed, 1: not, "
+        "2: bad options. The document of --json is described in docs/testing.md.",
+    )
     verbs.add_parser("bench", help="run 'qstack bench engine' with the options given")
     verbs.add_parser("docs", help="build the documentation into build/docs")
     return parser
@@ -262,8 +269,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Run one verb; returns the exit status."""
-    if argv[:1] == ["bench"] and not {"-h", "--help"} & set(argv):
-        return _run([_tool("qstack"), "bench", "engine", *argv[1:]])
+    if not {"-h", "--help"} & set(argv):
+        if argv[:1] == ["bench"]:
+            return _run([_tool("qstack"), "bench", "engine", *argv[1:]])
+        if argv[:1] == ["soak"]:
+            # Not _run(): standard output is for the document alone.
+            command = [_tool("python"), "-m", "tools.soak", *argv[1:]]
+            return subprocess.run(command, cwd=ROOT, env=_environment(), check=False).returncode
     args = _parser().parse_args(argv)
     if args.verb == "test":
         return run_stages(stages_of_test(args))
