@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A peer was built apart from us and shares only these layouts, so a header that disagrees with the
+/* A kernel or a peer was built apart from us and shares only these layouts, so a header that disagrees with the
  * published ABI must fail the build and not the first request. */
+#include <errno.h>
 #include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
 
 #define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "sizeof(" #type ") is not " #bytes)
 #define AT(type, field, offset)                                                                    \
@@ -44,8 +49,24 @@ AT(struct ethtool_rxfh, rss_config, 24);
 
 SIZE(struct ethtool_channels, 36);
 SIZE(struct ethtool_drvinfo, 196);
+SIZE(struct ethtool_ringparam, 36);
+SIZE(struct ethtool_coalesce, 92);
+SIZE(struct ethtool_per_queue_op, 520);
+AT(struct ethtool_per_queue_op, data, 520);
+SIZE(struct ethtool_get_features_block, 16);
+SIZE(struct ethtool_set_features_block, 8);
+AT(struct ethtool_gfeatures, features, 8);
+AT(struct ethtool_sfeatures, features, 8);
+SIZE(struct ethtool_value, 8);
 SIZE(struct ethtool_sset_info, 16);
 SIZE(struct ethtool_gstrings, 12);
 SIZE(struct ethtool_stats, 8);
 
 static const int NICPROG_RULE_LOCS_OFFSET = offsetof(struct ethtool_rxnfc, rule_locs);
+
+static int nicprog_ethtool_ioctl(int socket, const char *name, void *data)
+{
+    struct ifreq request = {.ifr_data = data};
+    (void)snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+    return ioctl(socket, SIOCETHTOOL, &request) < 0 ? -errno : 0;
+}

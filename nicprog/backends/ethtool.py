@@ -6,10 +6,10 @@ from __future__ import annotations
 import errno
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 from nicprog._ethtool import ffi, lib
 from nicprog.actions import (
@@ -23,6 +23,7 @@ from nicprog.actions import (
 )
 from nicprog.backends import Counters, QueueCounters, codec
 from nicprog.errors import DeviceError, NicprogError, RequestError
+from nicprog.ethtool.transport import Transport
 from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable
 
 MICROSOFT_KEY: Final = bytes.fromhex(
@@ -36,19 +37,6 @@ _UNTOLD: Final[dict[str, dict[str, Any]]] = {
 _RXFH_BYTES: Final = ffi.sizeof("struct ethtool_rxfh")
 _LIST_ATTEMPTS: Final = 5
 _GET_RULE: Final[int] = lib.ETHTOOL_GRXCLSRULE
-
-
-class Transport(Protocol):
-    """Carries one structure to the NIC and the NIC's answer back."""
-
-    def ask(self, command: int, payload: bytes) -> bytes:
-        """Raises RequestError or DeviceError."""
-
-    def ask_many(self, command: int, payloads: Sequence[bytes]) -> Iterator[bytes | RequestError]:
-        """Answers or refusals of several requests that do not depend on each other, in order."""
-
-    def close(self) -> None:
-        """Ends the connection."""
 
 
 class EthtoolNic:

@@ -117,8 +117,8 @@ class SocketTransport:
             self._socket.close()
             raise
 
-    def ask(self, command: int, payload: bytes) -> bytes:
-        """Sends one structure and waits for the answer's."""
+    def ask(self, command: int, payload: bytes, room: int = 0) -> bytes:
+        """Sends one structure and waits for the answer's, which needs no ``room`` here."""
         self._send(command, payload)
         return self._receive(command)
 

@@ -14,11 +14,10 @@ if TYPE_CHECKING:
     import pytest
 
 
-def example(page: str, language: str) -> str:
+def example(page: str, language: str, index: int = 0) -> str:
     text = (ROOT / "docs" / "reference" / page).read_text()
-    found = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    assert found
-    return found[1]
+    found: list[str] = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    return found[index]
 
 
 def test_the_program(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,6 +27,13 @@ def test_the_program(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
         state = nic.read()
         assert set(state.table.entries) == {0, 1, 2}
         assert [rule.queue for rule in state.rules] == [3, 3]
+
+
+def test_the_calls(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(example("nicprog.md", "python", 1), {})
+    first, second = capsys.readouterr().out.splitlines()
+    text = (ROOT / "docs" / "reference" / "nicprog.md").read_text()
+    assert f"prints `{first}` and `{second}`" in text
 
 
 def test_the_spec(run_dir: Path) -> None:
