@@ -273,11 +273,42 @@ static void op_user(struct fuzz_world *w, struct fuzz_input *in)
     FUZZ_REQUIRE(qs_conn_set_user(w->engine, h->conn, 7) == (h->alive ? 0 : QS_ERR_STALE));
 }
 
+/* Options in force, or out of range here and there: each bit of `how` fuzzes one more. */
+static void op_opts(struct fuzz_world *w, struct fuzz_input *in)
+{
+    static const char *const names[4] = {"newreno", "dctcp", "cubic", "cubi"};
+    struct fuzz_handle *h = fuzz_handle(w, take8(in));
+    uint8_t how = take8(in);
+    struct qs_conn_opts o;
+    qs_conn_opts_init(&o);
+    o.keepalive = how & 1;
+    o.nagle = how & 2;
+    if (how & 4)
+        o.keepalive_idle.ns = (uint64_t)take16(in) << take8(in) % 48;
+    if (how & 8)
+        o.keepalive_interval.ns = (uint64_t)take16(in) << take8(in) % 48;
+    if (how & 16)
+        o.keepalive_count = take8(in);
+    if (how & 32)
+        o.user_timeout.ns = (uint64_t)take16(in) << take8(in) % 48;
+    if (how & 64)
+        o.cc = names[take8(in) % 4];
+    if (how & 128)
+        o.size += take8(in);
+    fuzz_set_opts(w, h, &o);
+}
+
+static void op_tcp_info(struct fuzz_world *w, struct fuzz_input *in)
+{
+    fuzz_tcp_info(w, fuzz_handle(w, take8(in)));
+}
+
 /* The corpus names operations by their place: add at the end. */
 static void (*const operations[])(struct fuzz_world *, struct fuzz_input *) = {
-    op_segment,   op_time,     op_tx,    op_events, op_open,      op_listener, op_raw,   op_ip,
-    op_extension, op_arp,      op_nd,    op_icmp,   op_neighbour, op_again,    op_write, op_read,
-    op_peek,      op_shutdown, op_close, op_abort,  op_user,      op_deadline};
+    op_segment,   op_time,  op_tx,        op_events,   op_open, op_listener,
+    op_raw,       op_ip,    op_extension, op_arp,      op_nd,   op_icmp,
+    op_neighbour, op_again, op_write,     op_read,     op_peek, op_shutdown,
+    op_close,     op_abort, op_user,      op_deadline, op_opts, op_tcp_info};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -33,6 +33,8 @@ OPS = [
     "abort",
     "user",
     "deadline",
+    "opts",
+    "tcp_info",
 ]
 LATER = 0x80
 
@@ -232,6 +234,21 @@ def rx_seeds() -> dict[str, bytes]:
         "keepalive": c
         + seg(0, ACK, SEQ | KEEP, w(-1))
         + seg(0, ACK, SEQ | PAYLOAD | KEEP, w(-1), w(1)),
+        "probes": c
+        + op("opts", 0, 1 | 4 | 8 | 16, w(1000), 20, w(1000), 18, 3)
+        + (op("deadline") + op("tcp_info", 0)) * 6,
+        "give_up": c
+        + op("opts", 0, 2 | 32 | 64, w(2000), 20, 1)
+        + op("write", 0, w(4000))
+        + (op("deadline") + op("tcp_info", 0)) * 6,
+        "wrong_opts": c
+        + op("opts", 0, 64, 3)
+        + op("opts", 0, 128, 1)
+        + op("opts", 0, 16, 128)
+        + op("opts", 0, 32, w(65535), 47)
+        + op("abort", 0)
+        + op("opts", 0, 1)
+        + op("tcp_info", 0),
     }
     return seeds
 

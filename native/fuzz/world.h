@@ -112,6 +112,9 @@ void fuzz_read(struct fuzz_world *w, struct fuzz_handle *h, uint32_t len);
 void fuzz_peek(struct fuzz_world *w, struct fuzz_handle *h, size_t n_spans, uint32_t consume);
 void fuzz_shutdown(struct fuzz_world *w, struct fuzz_handle *h);
 void fuzz_give_up(struct fuzz_world *w, struct fuzz_handle *h, bool abortive);
+/* What was set is in force afterwards; what is out of range changes nothing. */
+void fuzz_set_opts(struct fuzz_world *w, struct fuzz_handle *h, const struct qs_conn_opts *o);
+void fuzz_tcp_info(struct fuzz_world *w, const struct fuzz_handle *h);
 void fuzz_open(struct fuzz_world *w, uint32_t peer);
 void fuzz_toggle_listener(struct fuzz_world *w, uint32_t which);
 

@@ -181,6 +181,80 @@ void fuzz_give_up(struct fuzz_world *w, struct fuzz_handle *h, bool abortive)
     w->queued = true;
 }
 
+/* ---- options ---- */
+
+/* As qs_conn.h says it. */
+static bool opts_are_right(const struct qs_conn_opts *o)
+{
+    static const char *const known[] = {"cubic", "newreno", "dctcp"};
+    uint64_t most = QS_S(32767).ns;
+    bool cc_known = o->cc == NULL;
+    for (size_t i = 0; o->cc && i < sizeof known / sizeof known[0]; i++)
+        cc_known |= strcmp(o->cc, known[i]) == 0;
+    return o->size == sizeof *o && cc_known && o->keepalive_idle.ns > 0 &&
+           o->keepalive_idle.ns <= most && o->keepalive_interval.ns > 0 &&
+           o->keepalive_interval.ns <= most && o->keepalive_count >= 1 &&
+           o->keepalive_count <= 127 && o->user_timeout.ns <= QS_S(86400).ns;
+}
+
+static uint64_t up_to_ms(qs_dur d)
+{
+    uint64_t unit = QS_MS(1).ns;
+    return (d.ns + unit - 1) / unit * unit;
+}
+
+static bool opts_are_same(const struct qs_conn_opts *is, const struct qs_conn_opts *want)
+{
+    return is->keepalive == want->keepalive && is->nagle == want->nagle &&
+           is->keepalive_count == want->keepalive_count &&
+           is->keepalive_idle.ns == up_to_ms(want->keepalive_idle) &&
+           is->keepalive_interval.ns == up_to_ms(want->keepalive_interval) &&
+           is->user_timeout.ns == up_to_ms(want->user_timeout) &&
+           strcmp(is->cc, want->cc ? want->cc : "cubic") == 0;
+}
+
+void fuzz_set_opts(struct fuzz_world *w, struct fuzz_handle *h, const struct qs_conn_opts *o)
+{
+    struct qs_conn_opts before, after;
+    qs_conn_opts_init(&before);
+    qs_conn_opts_init(&after);
+    qs_err got = qs_conn_get_opts(w->engine, h->conn, &before);
+    qs_err set = qs_conn_set_opts(w->engine, h->conn, o);
+    w->queued = true;
+    FUZZ_REQUIRE(got == (h->alive ? 0 : QS_ERR_STALE));
+    if (got) {
+        FUZZ_REQUIRE(set == QS_ERR_STALE);
+        return;
+    }
+    FUZZ_REQUIRE(set == (opts_are_right(o) ? 0 : QS_ERR_ARG));
+    FUZZ_REQUIRE(qs_conn_get_opts(w->engine, h->conn, &after) == 0);
+    FUZZ_REQUIRE(opts_are_same(&after, set ? &before : o));
+    after.size--;
+    FUZZ_REQUIRE(qs_conn_get_opts(w->engine, h->conn, &after) == QS_ERR_ARG);
+}
+
+void fuzz_tcp_info(struct fuzz_world *w, const struct fuzz_handle *h)
+{
+    struct qs_tcp_info t, nothing = {0};
+    struct qs_conn_info info;
+    memset(&t, 0xa5, sizeof t);
+    qs_err err = qs_conn_tcp_info(w->engine, h->conn, &t);
+    FUZZ_REQUIRE(err == (h->alive ? 0 : QS_ERR_STALE));
+    if (err) {
+        FUZZ_REQUIRE(memcmp(&t, &nothing, sizeof t) == 0);
+        return;
+    }
+    FUZZ_REQUIRE(qs_conn_info(w->engine, h->conn, &info) == 0);
+    FUZZ_REQUIRE(t.tcpi_state >= 1 && t.tcpi_state <= 11); /* Linux's numbers */
+    FUZZ_REQUIRE((t.tcpi_state == 1) == (info.state == QS_TCP_ESTABLISHED));
+    FUZZ_REQUIRE(t.tcpi_snd_mss == info.mss_octets);
+    FUZZ_REQUIRE(t.tcpi_notsent_bytes <= info.unacked_bytes);
+    FUZZ_REQUIRE(t.tcpi_total_retrans == info.retransmits);
+    FUZZ_REQUIRE(t.tcpi_snd_wscale <= 14 && t.tcpi_rcv_wscale <= 14);
+    FUZZ_REQUIRE(t.tcpi_rcv_mss > 0 && t.tcpi_rcv_mss <= t.tcpi_advmss);
+    FUZZ_REQUIRE(t.tcpi_rto > 0);
+}
+
 void fuzz_open(struct fuzz_world *w, uint32_t peer)
 {
     const struct fuzz_peer *p = &w->peers[peer];
