@@ -106,7 +106,7 @@ static void make_keys(struct qs_engine *e)
     memcpy(&e->isn_key, e->opts.secret, sizeof e->isn_key);
     memcpy(&e->hash_key, e->opts.secret + sizeof e->isn_key, sizeof e->hash_key);
     e->cookie_key = key_for(&e->isn_key, 1);
-    e->challenge_key = key_for(&e->isn_key, 2);
+    e->budget_key = key_for(&e->isn_key, 2);
     e->prefix_key = key_for(&e->hash_key, 3);
 }
 
@@ -136,7 +136,9 @@ qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_m
     e->table.mask = (uint32_t)l.table_entries - 1;
     e->reply_bytes = l.reply_bytes;
     make_keys(e);
-    e->challenge_second = UINT64_MAX;
+    e->challenges = (struct qs_budget){.second = UINT64_MAX, .kind = 0};
+    e->echoes = (struct qs_budget){.second = UINT64_MAX, .kind = 1};
+    e->icmp_errors = (struct qs_budget){.second = UINT64_MAX, .kind = 2};
     e->free_block = QS_NO_IDX;
     qs_wheel_init(&e->wheel, &e->blocks[0].timer, sizeof(struct qs_block));
     for (uint32_t p = 0; p < QS_N_PRIO; p++) {

@@ -67,10 +67,11 @@ struct qs_reply {
     uint8_t prio;
 };
 
-/* Limits how often something is done. */
-struct qs_bucket {
-    qs_time filled; /* when the last token was put in */
-    uint32_t tokens;
+/* Limits how often something is done: budget.c. */
+struct qs_budget {
+    uint64_t second; /* which one `left` is for */
+    uint32_t left;
+    uint32_t kind; /* each has random numbers of its own */
 };
 
 /* ---- ICMP errors ---- */
@@ -86,8 +87,8 @@ enum qs_icmp_kind {
 struct qs_engine {
     qs_engine_opts opts;
     struct qs_mem mem;
-    struct qs_sipkey isn_key, hash_key;                     /* the secret */
-    struct qs_sipkey cookie_key, prefix_key, challenge_key; /* made from it */
+    struct qs_sipkey isn_key, hash_key;                  /* the secret */
+    struct qs_sipkey cookie_key, prefix_key, budget_key; /* made from it */
 
     struct qs_local locals[QS_ADDRS_MAX];
     uint32_t n_locals;
@@ -108,8 +109,7 @@ struct qs_engine {
     uint32_t port_counter; /* RFC 6056 algorithm 3 */
     uint32_t half_open_cells[QS_HALF_OPEN_ROWS][QS_HALF_OPEN_CELLS]; /* half_open.c */
 
-    uint64_t challenge_second; /* whose budget is left */
-    uint32_t challenges_left;
+    struct qs_budget challenges, echoes, icmp_errors;
     bool cookies_out;    /* a SYN cookie was sent */
     qs_time cookie_sent; /* when the last one was */
 
@@ -123,8 +123,6 @@ struct qs_engine {
     struct qs_reply replies[QS_REPLIES_MAX];
     uint8_t *reply_data; /* QS_REPLIES_MAX frames of reply_bytes */
     uint32_t reply_bytes, reply_head, reply_tail;
-
-    struct qs_bucket icmp_bucket; /* of ICMP errors that are sent */
 
     qs_time now; /* last time that was passed in */
     bool opened; /* an active open was made: with trust_hash its block has a keyed hash */
@@ -337,6 +335,10 @@ void qs_tcp_segment_arrives(struct qs_engine *e, struct qs_block *c, const struc
 /* tcp_challenge.c: answers with an ACK, at most one in half a second for each connection, and
  * not beyond what the engine may send in this second: RFC 5961 section 7. */
 void qs_tcp_challenge(struct qs_engine *e, struct qs_block *c, qs_time now);
+
+/* budget.c: may one more be sent? `per_second` on average, at least half of it. */
+bool qs_budget_take(const struct qs_engine *e, struct qs_budget *b, uint32_t per_second,
+                    qs_time now);
 
 /* tcp_ack.c: fifth check. @return false when the segment goes no further; may free the block then.
  */

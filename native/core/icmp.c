@@ -7,11 +7,17 @@
 #define ECHO_REPLY_V4 0u
 #define ECHO_REQUEST_V6 128u
 #define ECHO_REPLY_V6 129u
+/* More than anybody measures with, and little beside what a queue carries. */
+#define ECHOES_PER_SECOND 1000u
 #define ND_FIRST 135u
 #define ND_LAST 136u
 
-static void answer_echo(struct qs_engine *e, const struct qs_packet *p)
+static void answer_echo(struct qs_engine *e, const struct qs_packet *p, qs_time now)
 {
+    if (!qs_budget_take(e, &e->echoes, ECHOES_PER_SECOND, now)) {
+        qs_count(e, QS_COUNT_DROP_ECHO);
+        return;
+    }
     uint32_t ip = p->v4 ? QS_IPV4_BYTES : QS_IPV6_BYTES;
     uint8_t proto = p->v4 ? QS_PROTO_ICMP : QS_PROTO_ICMPV6;
     uint8_t *f = qs_reply_new(e, QS_ETH_BYTES + ip + p->l4_len, 0);
@@ -48,7 +54,7 @@ void qs_icmp_input(struct qs_engine *e, const struct qs_packet *p, qs_time now)
     /* Echo to a group is not answered: RFC 1122 section 3.2.2.6 allows it. */
     bool asked = type == (p->v4 ? ECHO_REQUEST_V4 : ECHO_REQUEST_V6) && p->l4[1] == 0;
     if (asked && !qs_addr_is_multicast(&p->dst) && !qs_addr_is_bad_source(&p->src))
-        answer_echo(e, p);
+        answer_echo(e, p, now);
     else
         qs_icmp_error_input(e, p, now);
 }

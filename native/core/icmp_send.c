@@ -10,24 +10,7 @@
 #define PACKET_MAX 1280u /* RFC 4443 section 2.4 (c) */
 #define REDIRECT 137u
 /* RFC 4443 section 2.4 (f). */
-#define BURST 10u
-#define INTERVAL QS_MS(100)
-
-static bool take_token(struct qs_bucket *b, qs_time now)
-{
-    uint64_t due = (now.ns - b->filled.ns) / INTERVAL.ns;
-    if (due >= BURST) {
-        b->tokens = BURST;
-        b->filled = now;
-    } else {
-        b->tokens = qs_min_u32(BURST, b->tokens + (uint32_t)due);
-        b->filled.ns += due * INTERVAL.ns;
-    }
-    if (b->tokens == 0)
-        return false;
-    b->tokens--;
-    return true;
-}
+#define ERRORS_PER_SECOND 10u
 
 /* Could the packet be an error itself, or a redirect? RFC 4443 section 2.4 (e.1) and (e.2). */
 static bool may_be_error(const uint8_t *ip, uint32_t bytes)
@@ -65,7 +48,7 @@ void qs_icmp_send_problem(struct qs_engine *e, const struct qs_packet *p, qs_tim
     if (!src || p->eth[6] & 1 || qs_addr_is_bad_source(&p->src) || qs_local_find(e, &p->src) >= 0 ||
         may_be_error(ip, bytes))
         return;
-    if (!take_token(&e->icmp_bucket, now)) {
+    if (!qs_budget_take(e, &e->icmp_errors, ERRORS_PER_SECOND, now)) {
         qs_count(e, QS_COUNT_ICMP_ERRORS_LIMITED);
         return;
     }

@@ -61,6 +61,7 @@ extern "C" {
     X(DROP_ICMP, drop_icmp, "ICMP message malformed, or of a type not handled")                    \
     X(DROP_ICMP_QUOTE, drop_icmp_quote, "ICMP error about no octets that are outstanding here")    \
     X(DROP_ICMP_MTU, drop_icmp_mtu, "reported path MTU too small, or not below the present one")   \
+    X(DROP_ECHO, drop_echo, "ICMP echo request not answered: too many in this second")             \
     X(DROP_REPLY_QUEUE, drop_reply_queue, "no room to queue a reply")                              \
     X(DROP_TCP_HEADER, drop_tcp_header, "TCP header length or port is wrong")                      \
     X(DROP_CHECKSUM, drop_checksum, "TCP or ICMP checksum is wrong")                               \

@@ -108,7 +108,6 @@ static void r22_echo_to_groups_and_others_is_not_answered(void)
     rig_free(r);
 }
 
-/* A flood costs the replies that fit, and the connections' frames still go. */
 /* A frame may be longer than the MTU, on a link that allows it; the driver's buffers to send are
  * not. */
 static void r20_an_answer_is_never_longer_than_the_mtu(void)
@@ -125,6 +124,7 @@ static void r20_an_answer_is_never_longer_than_the_mtu(void)
     }
 }
 
+/* A flood costs the replies that fit, and the connections' frames still go. */
 static void r22_a_flood_is_bounded(void)
 {
     static struct frame f;
@@ -135,10 +135,48 @@ static void r22_a_flood_is_bounded(void)
     for (int i = 0; i < 1000; i++)
         qs_engine_rx(r->e, &q, 1, rig_now(r));
     CHECK_COUNT(ECHO_REPLIES, 64);
-    CHECK_COUNT(DROP_REPLY_QUEUE, 1000 - 64);
+    CHECK_EQ(rig_count(r, QS_COUNT_DROP_REPLY_QUEUE) + rig_count(r, QS_COUNT_DROP_ECHO), 1000 - 64);
     rig_write(r, 10);
     rig_run(r, 11);
     CHECK_EQ(r->n_queue, 65);
+    rig_free(r);
+}
+
+/* Echo requests of one second, as fast as they are answered. @return how many were. */
+static uint32_t ping_for_a_second(struct rig *r, uint32_t requests)
+{
+    static struct frame f;
+    uint64_t before = rig_count(r, QS_COUNT_ECHO_REPLIES);
+    uint64_t next = 1000000000u - r->now_ns % 1000000000u;
+    double start = (double)(r->now_ns + next - r->start_ns) / 1e6;
+    echo_request(r, &f, 16);
+    for (uint32_t i = 0; i < requests; i++) {
+        rig_frame(r, start + 999.0 * i / requests, &f);
+        if (i % 32 == 31) {
+            rig_run(r, start + 999.0 * i / requests);
+            rig_flush(r);
+        }
+    }
+    return (uint32_t)(rig_count(r, QS_COUNT_ECHO_REPLIES) - before);
+}
+
+/* All replies together have a budget for each second that nobody can know; an honest ping is far
+ * below it. */
+static void r22_replies_have_a_random_rate(void)
+{
+    struct rig *r = own_rig(true);
+    uint32_t least = UINT32_MAX, most = 0;
+    for (int i = 0; i < 20; i++) {
+        uint64_t dropped = rig_count(r, QS_COUNT_DROP_ECHO);
+        uint32_t n = ping_for_a_second(r, 2000);
+        CHECK(n >= 500 && n < 1500);
+        CHECK_EQ(rig_count(r, QS_COUNT_DROP_ECHO) - dropped, 2000 - n);
+        least = n < least ? n : least;
+        most = n > most ? n : most;
+    }
+    CHECK(most - least > 100);
+    CHECK_EQ(ping_for_a_second(r, 500), 500);
+    CHECK_COUNT(DROP_REPLY_QUEUE, 0);
     rig_free(r);
 }
 
@@ -397,6 +435,7 @@ int main(void)
     RUN(r22_echo_to_groups_and_others_is_not_answered);
     RUN(r20_an_answer_is_never_longer_than_the_mtu);
     RUN(r22_a_flood_is_bounded);
+    RUN(r22_replies_have_a_random_rate);
     RUN(a_solicitation_is_answered_and_learned_from);
     RUN(a_probe_for_duplicates_is_answered);
     RUN(solicitations_to_the_group_arrive);
