@@ -134,10 +134,12 @@ void qs_tcp_segment_arrives(struct qs_engine *e, struct qs_block *c, const struc
         return;
     }
     note_timestamp(c, s);
-    if (c->flags & QS_CF_KEEPALIVE)
-        qs_tcp_keepalive_heard(e, c, s->arrived);
     if (!qs_tcp_take_ack(e, c, s)) /* fifth */
         return;
+    /* Not before: a peer in TIME-WAIT of an older connection answers every probe, and each answer
+     * would keep both alive. */
+    if (c->flags & QS_CF_KEEPALIVE)
+        qs_tcp_keepalive_heard(e, c, s->arrived);
     qs_ecn_receive(e, c, s);
     qs_tcp_take_text(e, c, s); /* sixth, urgent data, is in line; seventh and eighth */
 }

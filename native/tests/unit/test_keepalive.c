@@ -134,6 +134,25 @@ static void traffic_puts_it_off(void)
     rig_free(r);
 }
 
+/* A duplicate of an ACK that answers a cookie can make a connection whose peer has closed the real
+ * one: in TIME-WAIT it answers probes with an ACK of a FIN that was never sent, and that answer
+ * begins its TIME-WAIT anew. */
+static void a_peer_of_another_connection_is_no_peer(void)
+{
+    struct rig *r = watched(QS_TCP_ESTABLISHED);
+    OUT(10010, ".", 0, 0, 1);
+    IN(10020, ".", 22, 0, 2);
+    OUT(10020, ".", 1, 0, 1);
+    CHECK_COUNT(DROP_ACK, 1);
+    OUT(13010, ".", 0, 0, 1);
+    IN(13020, ".", 22, 0, 2);
+    OUT(13020, ".", 1, 0, 1);
+    OUT(16010, "R.", 1, 0, 1);
+    CHECK_EQ(rig_event(r), QS_EVENT_CLOSED);
+    CHECK_EQ(r->ev.err, QS_ERR_TIMEDOUT);
+    rig_free(r);
+}
+
 /* RFC 9293: never while octets are out; those are sent again, by their own timer. */
 static void not_with_octets_out(void)
 {
@@ -380,6 +399,7 @@ int main(void)
     RUN(an_answer_begins_anew);
     RUN(a_short_idle_time);
     RUN(traffic_puts_it_off);
+    RUN(a_peer_of_another_connection_is_no_peer);
     RUN(not_with_octets_out);
     RUN(not_with_a_shut_window);
     RUN(half_open);
