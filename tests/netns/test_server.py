@@ -118,7 +118,7 @@ def test_a_reset_is_told_to_on_close(lab: Lab) -> None:
     assert isinstance(recorder.ends[0], ConnectionResetError)
 
 
-def test_a_handler_that_raises_ends_its_connection_and_no_other(
+def test_r54_a_handler_that_raises_ends_its_connection_and_no_other(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = server(lab)
@@ -140,6 +140,101 @@ def test_a_handler_that_raises_ends_its_connection_and_no_other(
             assert receive(good, 3) == b"two"
         wait_for(lambda: app.stats()["connections"] == 0)
         assert app.stats()["listeners"][str(PORT)]["handler_errors"] == 1
+
+
+@pytest.mark.parametrize("hook", ["on_open", "on_writable", "on_eof", "on_close"])
+def test_r54_a_hook_that_raises_ends_its_connection_and_no_other(
+    lab: Lab, caplog: pytest.LogCaptureFixture, hook: str
+) -> None:
+    app, recorder, called = server(lab), Recorder(), threading.Event()
+
+    class Faulty(Recorder):
+        pass
+
+    def fail(*_: object) -> None:
+        called.set()
+        raise RuntimeError("planted")
+
+    def fill(self: Recorder, conn: Connection) -> None:
+        while not conn.backpressure:
+            conn.write(bytes(65536))
+
+    setattr(Faulty, hook, fail)
+    if hook == "on_writable":
+        Faulty.__call__ = fill  # type: ignore[method-assign]
+    app.listen(port=PORT)(recorder)
+    app.listen(port=URGENT, priority=7)(Faulty())
+    with caplog.at_level(logging.CRITICAL, "qstack"), running(lab, app) as connect:
+        with connect(PORT) as good, connect(URGENT) as bad:
+            good.sendall(b"one")
+            assert receive(good, 3) == b"one"
+            try:
+                bad.sendall(b"x")
+                if hook != "on_writable":  # the last byte would close the connection first
+                    bad.shutdown(socket.SHUT_WR)
+                while bad.recv(1 << 20):
+                    pass
+            except ConnectionResetError:
+                pass
+            assert called.wait(LIMIT_S)
+            good.sendall(b"two")
+            assert receive(good, 3) == b"two"
+        wait_for(lambda: app.stats()["connections"] == 0)
+        assert app.stats()["listeners"][str(URGENT)]["handler_errors"] == 1
+        assert app.stats()["listeners"][str(PORT)]["handler_errors"] == 0
+
+
+@pytest.mark.parametrize("how", [SystemExit, KeyboardInterrupt])
+def test_r54_a_handler_that_ends_its_thread_is_told_and_ends_the_server_in_order(
+    lab: Lab, caplog: pytest.LogCaptureFixture, how: type[BaseException]
+) -> None:
+    app = server(lab)
+
+    @app.listen(port=PORT)
+    def handle(conn: Connection) -> None:
+        if conn.data == b"die":
+            raise how("planted")
+        conn.write(conn.data)
+
+    with caplog.at_level(logging.CRITICAL, "qstack"), running(lab, app) as connect:
+        with connect(PORT) as other, connect(PORT) as client:
+            other.sendall(b"before")
+            assert receive(other, 6) == b"before"
+            client.sendall(b"die")
+            with pytest.raises(how, match="planted"):
+                app.wait()
+            connect(PORT).close()  # the engine still answers
+            assert sum(queue["conns"] for queue in app.stats()["queues"]) >= 2
+            app.stop()
+            for end in (other, client):
+                with pytest.raises(ConnectionResetError):
+                    end.recv(1)
+        app.start()
+        with connect(PORT) as client:
+            client.sendall(b"after")
+            assert receive(client, 5) == b"after"
+
+
+def test_r54_a_server_stops_only_when_its_handler_returns(lab: Lab) -> None:
+    app = server(lab)
+    gate, inside = threading.Event(), threading.Event()
+
+    @app.listen(port=PORT)
+    def handle(conn: Connection) -> None:
+        inside.set()
+        gate.wait(LIMIT_S)
+        conn.write(b"late")
+
+    with running(lab, app) as connect, connect(PORT) as client:
+        client.sendall(b"x")
+        assert inside.wait(LIMIT_S)
+        stopping = threading.Thread(target=app.stop)
+        stopping.start()
+        stopping.join(0.2)
+        assert stopping.is_alive()  # nothing is taken from under the handler
+        gate.set()
+        stopping.join(LIMIT_S)
+        assert not stopping.is_alive()
 
 
 def test_a_lot_is_written_under_backpressure_and_arrives_whole(lab: Lab) -> None:
@@ -209,7 +304,7 @@ def test_an_urgent_connection_waits_for_one_handler_at_most(lab: Lab) -> None:
     assert len(order) == 21
 
 
-def test_a_slow_handler_blocks_no_engine(lab: Lab) -> None:
+def test_r54_a_slow_handler_blocks_no_engine(lab: Lab) -> None:
     app = server(lab)
     gate = threading.Event()
 

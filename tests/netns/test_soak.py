@@ -28,7 +28,7 @@ def soaked(leak: str) -> dict[str, Any]:
 def test_after_floods_all_is_as_at_the_start() -> None:
     command = [sys.executable, "-m", "tools.soak", "--minutes", "0.2", "--seed", "7", "--json"]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stdout[:2000] + done.stderr
     document = json.loads(done.stdout)
