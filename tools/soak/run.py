@@ -57,7 +57,7 @@ class Options:
     connects_per_second: int = CONNECTS_PER_SECOND
     short_threads: int = 16
     transfer_threads: int = 4
-    settle_s: float = 150.0
+    settle_s: float = 250.0
     server: tuple[str, ...] = ("-m", "tools.soak.server")
 
 
