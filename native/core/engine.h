@@ -357,6 +357,22 @@ void qs_tcp_loss_timer(struct qs_engine *e, struct qs_block *c, qs_time now);
 /* Forgets what became of the octets that are out: they are sent again from SND.UNA on. */
 void qs_tcp_go_back(struct qs_engine *e, struct qs_block *c);
 
+/* tcp_reno.c: recovery of a connection without SACK. */
+
+/* `acked` octets more were acknowledged by `s`. */
+void qs_reno_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s,
+                 uint32_t acked);
+/* A duplicate ACK came. */
+void qs_reno_dupack(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* The retransmission timer expired: everything is sent again from SND.UNA on. */
+void qs_reno_timeout(struct qs_engine *e, struct qs_block *c);
+/* t_loss is over. */
+void qs_reno_timer(struct qs_engine *e, struct qs_block *c);
+/* Octets that were out already leave again now. */
+void qs_reno_sent_again(struct qs_block *c, qs_time now);
+/* Octets that may be out beyond cwnd, for what duplicates tell to have arrived. */
+uint32_t qs_reno_credit(const struct qs_block *c);
+
 /* tcp_rack.c: RFC 8985 section 6, and what it learns from ACKs. */
 
 /* What a segment tells about what was sent. */

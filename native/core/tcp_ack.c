@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ACK field: RFC 9293 section 3.10.7.4 fifth check, RFC 5961 section 5, and
- * without SACK fast retransmit and recovery by RFC 5681 section 3.2 and RFC 6582. */
+/* The ACK field: RFC 9293 section 3.10.7.4 fifth check, RFC 5961 section 5. */
 #include "engine.h"
 
 static uint32_t flight(const struct qs_block *c)
@@ -64,32 +63,6 @@ static bool drop_acked(struct qs_engine *e, struct qs_block *c, uint32_t acked)
     return acked > octets;
 }
 
-/* RFC 6582 section 3.2 steps 3 and 4: an ACK in fast recovery. */
-static void ack_in_recovery(struct qs_engine *e, struct qs_block *c, uint32_t acked)
-{
-    if (qs_seq_le(c->recover, c->snd_una)) { /* full */
-        uint32_t out = flight(c) > c->mss ? flight(c) : c->mss;
-        c->cc.cwnd = c->cc.ssthresh < out + c->mss ? c->cc.ssthresh : out + c->mss;
-        c->flags &= ~(QS_CF_RECOVERY | QS_CF_REXMIT_ONE);
-        return;
-    }
-    /* Partial: the next hole begins here. Deflate by what left the network, add back one segment.
-     */
-    c->cc.cwnd = c->cc.cwnd > acked + c->mss ? c->cc.cwnd - acked : c->mss;
-    if (acked >= c->mss)
-        c->cc.cwnd += c->mss;
-    c->flags |= QS_CF_REXMIT_ONE;
-    qs_block_ready(e, c);
-}
-
-/* Not in recovery, without SACK. `recover` keeps up, lest it seem to lie ahead after 2^31 octets.
- */
-static void ack_in_order(struct qs_block *c, const struct qs_segment *s, uint32_t acked)
-{
-    c->recover = qs_seq_max(c->recover, c->snd_una);
-    qs_tcp_cc_ack(c, s, acked);
-}
-
 static void measure(struct qs_block *c, const struct qs_segment *s)
 {
     if (!(c->flags & QS_CF_RTT_TIMED) || qs_seq_lt(s->ack, c->rtt_seq))
@@ -107,16 +80,13 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
     measure(c, s);
     bool fin_acked = drop_acked(e, c, acked);
     c->backoff = 0;
-    c->dupacks = 0;
     c->flags &= ~(QS_CF_PROBE | QS_CF_UNREACH);
     if (c->pmtu_wait)
         qs_tcp_pmtu_acked(e, c);
     if (c->flags & QS_CF_SACK)
         qs_tcp_loss_ack(e, c, s, acked);
-    else if (c->flags & QS_CF_RECOVERY)
-        ack_in_recovery(e, c, acked);
     else
-        ack_in_order(c, s, acked);
+        qs_reno_ack(e, c, s, acked);
 
     if (flight(c) == 0) { /* RFC 6298 rule 5.2 */
         c->stalled.v = 0;
@@ -136,35 +106,6 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
     if (c->tx.len > qs_seq_span(c->snd_una, c->snd_nxt) || c->flags & QS_CF_FIN_QUEUED)
         qs_block_ready(e, c);
     return !fin_acked || qs_tcp_fin_acked(e, c, s->arrived);
-}
-
-/* RFC 5681 section 3.2 step 2, RFC 6582 section 3.2 step 2. */
-static void enter_recovery(struct qs_engine *e, struct qs_block *c)
-{
-    if (qs_seq_lt(c->snd_una, c->recover)) /* these ACKs may stem from what a timeout sent again */
-        return;
-    if (qs_tcp_pmtu_probe_lost(e, c))
-        return;
-    c->recover = c->snd_max;
-    c->flags |= QS_CF_RECOVERY | QS_CF_REXMIT_ONE;
-    c->flags &= ~QS_CF_RTT_TIMED;
-    /* What limited transmit let out beyond cwnd does not count: RFC 5681 section 3.2 step 2. */
-    uint32_t out = flight(c) < c->cc.cwnd ? flight(c) : c->cc.cwnd;
-    qs_cc_ops(c->cc_algo)->on_loss(&c->cc, out, c->mss);
-    c->cc.cwnd = c->cc.ssthresh + QS_DUPACKS * c->mss;
-    qs_count(e, QS_COUNT_FAST_RETRANSMITS);
-}
-
-/* Duplicate as RFC 5681 section 2 defines it. */
-static void take_dupack(struct qs_engine *e, struct qs_block *c)
-{
-    if (c->dupacks < UINT8_MAX)
-        c->dupacks++;
-    if (c->flags & QS_CF_RECOVERY)
-        c->cc.cwnd += c->mss;
-    else if (c->dupacks == QS_DUPACKS)
-        enter_recovery(e, c);
-    qs_block_ready(e, c); /* below three: limited transmit, RFC 3042 */
 }
 
 bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
@@ -197,7 +138,7 @@ bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
                 qs_tcp_loss_ack(e, c, s, 0);
         } else if (!window_moved && qs_segment_span(s) == 0 && flight(c) &&
                    !(c->flags & QS_CF_PERSIST))
-            take_dupack(e, c);
+            qs_reno_dupack(e, c, s->arrived); /* as RFC 5681 section 2 defines it */
     }
     return true;
 }

@@ -59,7 +59,7 @@ struct qs_loss {
     uint8_t reo_wnd_mult, reo_wnd_persist; /* RFC 8985 section 6.2 step 4 */
     uint32_t pipe;                         /* octets in the network, as far as is known */
     uint32_t lost;                         /* octets that are lost and were not sent again */
-    uint32_t sacked;    /* octets that are known to have arrived, right of a hole */
+    uint32_t sacked;    /* octets that arrived right of a hole; without SACK an estimate */
     uint32_t rack_xmit; /* RACK.xmit_ts: the latest transmission that is known to have arrived */
     qs_seq rack_end;    /* RACK.end_seq, its right end */
     uint32_t rack_rtt;  /* RACK.rtt */
@@ -175,7 +175,7 @@ struct qs_block {
     bool pmtu_again : 1; /* a probe is lost: pmtu.test_* is what of it is to be sent again */
     uint32_t keep_idle_ms, keep_interval_ms, user_timeout_ms; /* qs_tcp_conf */
     uint32_t loss_flags;                                      /* QS_LF_* */
-    qs_tick t_loss;   /* deadline of RACK, or with QS_LF_PTO of the probe */
+    qs_tick t_loss;   /* deadline of RACK, with QS_LF_PTO of the probe; without SACK of a hole */
     qs_seq cwr_end;   /* with QS_CF_ECN_REDUCED */
     uint32_t undo_ts; /* with QS_LF_UNDO: our timestamp in the first retransmission; 0: none yet */
 
@@ -183,11 +183,10 @@ struct qs_block {
     _Alignas(64) struct qs_loss loss;
 };
 
-/* qs_block.loss_flags, of a connection with SACK; QS_CF_RECOVERY is set in fast recovery and after
- * a timeout. */
+/* qs_block.loss_flags. QS_CF_RECOVERY is set in fast recovery, and with SACK after a timeout. */
 #define QS_LF_TIMEOUT (1u << 0)     /* the recovery began with a timeout */
 #define QS_LF_UNDO (1u << 1)        /* it may turn out to be for nothing */
-#define QS_LF_REORDERED (1u << 2)   /* RACK.reordering_seen */
+#define QS_LF_REORDERED (1u << 2)   /* RACK.reordering_seen; a recovery was for nothing */
 #define QS_LF_DSACK_ROUND (1u << 3) /* dsack_round is set */
 #define QS_LF_PTO (1u << 4)         /* t_loss: loss probe timeout */
 #define QS_LF_PROBE_DUE (1u << 5)   /* a loss probe is to be sent */

@@ -53,6 +53,7 @@ static void leave(struct qs_block *c)
 void qs_tcp_go_back(struct qs_engine *e, struct qs_block *c)
 {
     qs_sent_clear(&e->sent, c);
+    c->loss.sacked = 0;
     c->flags &= ~(QS_CF_RECOVERY | QS_CF_REXMIT_ONE | QS_CF_RTT_TIMED);
     c->loss_flags &= QS_LF_REORDERED | QS_LF_DSACK_ROUND;
     c->t_loss.v = 0;

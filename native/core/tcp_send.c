@@ -175,6 +175,8 @@ static void note_sequence_sent(struct qs_engine *e, struct qs_block *c, const st
     if (qs_seq_lt(p->seq, c->snd_max)) { /* sent before: Karn, RFC 6298 section 3 */
         c->retransmits++;
         c->flags &= ~QS_CF_RTT_TIMED;
+        if (!(c->flags & QS_CF_SACK))
+            qs_reno_sent_again(c, now);
         qs_count(e, QS_COUNT_RETRANSMITS);
     } else if (!(c->flags & (QS_CF_RTT_TIMED | QS_CF_RECOVERY))) { /* its ACK waits for holes */
         c->flags |= QS_CF_RTT_TIMED;
@@ -223,7 +225,8 @@ static bool send_again(struct qs_engine *e, struct qs_block *c, struct qs_frame 
     struct plan p = {
         .seq = c->snd_una, .len = len, .flags = fin ? QS_FIN | QS_PSH : QS_PSH, .from = &from};
     if (c->tx.len > len || c->flags & QS_CF_FIN_QUEUED)
-        qs_block_ready(e, c); /* there may be new data behind it */
+        qs_block_ready(e, c);      /* there may be new data behind it */
+    qs_tcp_start_rexmt(e, c, now); /* it has the time of a segment that was sent first */
     return send(e, c, f, &p, now);
 }
 
@@ -327,8 +330,8 @@ static uint32_t usable_cwnd(const struct qs_block *c, uint32_t sent)
     uint32_t cwnd = c->cc.cwnd, out = sent;
     if (c->flags & QS_CF_SACK)
         out = c->loss.pipe;
-    else if (!(c->flags & QS_CF_RECOVERY)) /* limited transmit, RFC 3042 */
-        cwnd += qs_min_u32(c->dupacks, 2) * c->mss;
+    else
+        cwnd = qs_cc_add(cwnd, qs_reno_credit(c));
     uint32_t usable = cwnd > out ? cwnd - out : 0;
     if (c->loss_flags & QS_LF_PROBE_DUE && usable < c->mss) /* RFC 8985 section 7.3 */
         usable = c->mss;

@@ -72,7 +72,7 @@ static void data_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)
     if (c->loss.n)
         qs_tcp_loss_timeout(e, c, now);
     else
-        qs_tcp_go_back(e, c);
+        qs_reno_timeout(e, c);
     qs_block_ready(e, c);
     qs_tcp_start_rexmt(e, c, now);
 }
@@ -175,8 +175,12 @@ void qs_tcp_timer(struct qs_engine *e, struct qs_block *c, qs_time now)
     uint32_t gen = c->gen;
     if (c->t_rexmt.v && qs_tick_due(c->t_rexmt, now))
         rexmt_expired(e, c, now);
-    if (c->gen == gen && c->t_loss.v && qs_tick_due(c->t_loss, now))
-        qs_tcp_loss_timer(e, c, now);
+    if (c->gen == gen && c->t_loss.v && qs_tick_due(c->t_loss, now)) {
+        if (c->flags & QS_CF_SACK)
+            qs_tcp_loss_timer(e, c, now);
+        else
+            qs_reno_timer(e, c);
+    }
     if (c->gen == gen)
         qs_block_arm(e, c);
 }

@@ -153,12 +153,12 @@ static void a_living_connection_changes(void)
         acked += MSS;
         rig_in(r, 31 + i, &(struct seg){".", 1, 0, acked});
     }
-    CHECK_EQ(rig_info(r).cwnd_octets, 12 * MSS); /* 7 + 8 + 9 + 10 + 11 ACKs, and 7 - 2 before */
+    CHECK_EQ(rig_info(r).cwnd_octets, 13 * MSS); /* 7 + 8 + 9 + 10 + 11 + 12 ACKs */
     CHECK_EQ(set_cc(r->e, r->conn, NULL), 0);
     check_name(r, "cubic");
     rig_flush(r);
     third_duplicate(r, 100, acked);
-    CHECK_EQ(rig_info(r).ssthresh_octets, 12 * MSS * 7 / 10);
+    CHECK_EQ(rig_info(r).ssthresh_octets, 13 * MSS * 7 / 10);
     qs_conn gone = r->conn;
     CHECK_EQ(qs_conn_abort(r->e, gone), 0);
     CHECK_EQ(set_cc(r->e, gone, "cubic"), QS_ERR_STALE);

@@ -69,8 +69,8 @@ static void inflation_and_full_ack(void)
     IN(23, ".", 1, 0, 1);
     OUT(23, ".", 12001, MSS, 1);
     IN(30, ".", 1, 0, 12001);                   /* all that was out when the loss was seen */
-    CHECK_EQ(rig_info(r).cwnd_octets, 2 * MSS); /* step 3 option 1: min(ssthresh, flight + MSS) */
-    OUT(30, ".", 13001, MSS, 1);
+    CHECK_EQ(rig_info(r).cwnd_octets, 5 * MSS); /* step 3 option 2: ssthresh */
+    expect_run(r, 30, 13001, 4 * MSS);
     QUIET(35);
     rig_free(r);
 }
