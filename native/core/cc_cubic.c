@@ -25,8 +25,11 @@
 #define MIN_RTT_DIVISOR 8
 #define CSS_GROWTH_DIVISOR 4
 #define CSS_ROUNDS 5
-#define L_INITIAL 8 /* segments for one ACK in the first slow start, not paced */
-#define L_LATER 2   /* RFC 3465 section 2.2 */
+/* Segments for one ACK in the first slow start. The RFC's 8 stop the doubling where the receiver
+ * merges segments: it acknowledges up to 64 KiB at once. What leaves in one burst is at most twice
+ * what arrived in one. */
+#define L_INITIAL 45
+#define L_LATER 2 /* RFC 3465 section 2.2 */
 
 enum mode {
     NEW,   /* what `a` or `r` says is void */

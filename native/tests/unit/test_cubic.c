@@ -411,6 +411,17 @@ static void a_rising_rtt_slows_slow_start(void)
     }
 }
 
+/* A receiver that merges up to 64 KiB sends few ACKs, and the window doubles all the same. Beyond
+ * that an ACK counts as one of 45 segments. */
+static void merged_segments_double_too(void)
+{
+    struct flow f = flow_new(MSS, 0.02);
+    check_near("all in one", slow_round(&f, 0.02, 10 * MSS), 2, 0.01);
+    check_near("two", slow_round(&f, 0.02, 10 * MSS), 2, 0.01);
+    check_near("one of 40", slow_round(&f, 0.02, 40 * MSS), 2, 0.01);
+    check_near("one of 80", slow_round(&f, 0.02, 80 * MSS), 1 + 45.0 / 80, 0.01);
+}
+
 /* RFC 9406 section 4.2: fewer than eight samples in a round prove nothing. */
 static void few_samples_prove_nothing(void)
 {
@@ -420,8 +431,7 @@ static void few_samples_prove_nothing(void)
         for (int i = 0; i < 8; i++) {
             uint32_t before = f.cc.cwnd, octets = before / n_acks + 1;
             (void)slow_round(&f, 0.02 + 0.01 * i, octets);
-            /* eight segments for each ACK */
-            uint32_t most = octets < 8 * MSS ? before : n_acks * 8 * MSS;
+            uint32_t most = octets < 45 * MSS ? before : n_acks * 45 * MSS;
             slowed |= f.cc.cwnd < before + most / 2;
         }
         CHECK_EQ(slowed, n_acks >= 8);
@@ -454,13 +464,13 @@ static void a_falling_rtt_resumes_slow_start(void)
     CHECK_EQ(f.cc.ssthresh, UINT32_MAX);
 }
 
-/* An ACK of many segments opens the window by eight at first, later by two (RFC 3465). */
+/* An ACK of many segments opens the window by 45 at first, later by two (RFC 3465). */
 static void one_ack_opens_so_much(void)
 {
     struct flow f = flow_new(MSS, 0.1);
-    ack(&f, 10 * MSS, 0, true);
-    CHECK_EQ(f.cc.cwnd, 18 * MSS);
-    ops()->on_timeout(&f.cc, 18 * MSS, MSS);
+    ack(&f, 50 * MSS, 0, true);
+    CHECK_EQ(f.cc.cwnd, 55 * MSS);
+    ops()->on_timeout(&f.cc, 55 * MSS, MSS);
     ack(&f, 10 * MSS, 0, true);
     CHECK_EQ(f.cc.cwnd, 3 * MSS);
 }
@@ -480,6 +490,7 @@ int main(void)
     RUN(idle_restarts_from_the_initial_window);
     RUN(nothing_overflows);
     RUN(a_rising_rtt_slows_slow_start);
+    RUN(merged_segments_double_too);
     RUN(few_samples_prove_nothing);
     RUN(five_slow_rounds_end_it);
     RUN(a_falling_rtt_resumes_slow_start);
