@@ -102,8 +102,11 @@ void qs_reno_timer(struct qs_engine *e, struct qs_block *c)
 void qs_reno_timeout(struct qs_engine *e, struct qs_block *c)
 {
     uint32_t undo_ts = c->undo_ts;
+    /* An ACK would not tell, or it would tell of the fast retransmission. */
+    bool unclear = !(c->flags & QS_CF_TS) || c->flags & QS_CF_RECOVERY ||
+                   (c->backoff > 1 && !(c->loss_flags & QS_LF_TIMEOUT));
     qs_tcp_go_back(e, c);
-    if (!(c->flags & QS_CF_TS)) /* an ACK would not tell */
+    if (unclear)
         return;
     c->loss_flags |= QS_LF_UNDO | QS_LF_TIMEOUT;
     c->undo_ts = c->backoff == 1 ? 0 : undo_ts;

@@ -258,6 +258,26 @@ static void a_timeout_for_nothing_is_undone(void)
     rig_free(r);
 }
 
+/* What answers a fast retransmission is no answer to the original of what the timer sends. */
+static void a_timeout_in_recovery_is_not(void)
+{
+    struct rig *r = with_ten_out(TS_SYN, 100 * MSS);
+    OUT(10, ".", 1, MSS, 1);
+    uint32_t original = last_ts(r);
+    rig_flush(r);
+    duplicates(r, 20, 2, 1, original);
+    ack(r, 20, 1, original);
+    OUT(20, "P.", 1, MSS, 1);
+    uint32_t fast = last_ts(r);
+    rig_flush(r);
+    OUT(220, ".", 1, MSS, 1);
+    OUT(620, ".", 1, MSS, 1);
+    ack(r, 622, 3001, fast);
+    OUT(622, ".", 3001, MSS, 1);
+    CHECK_COUNT(LOSSES_UNDONE, 0);
+    rig_free(r);
+}
+
 int main(void)
 {
     RUN(a_recovery_for_nothing_is_undone);
@@ -272,5 +292,6 @@ int main(void)
     RUN(more_than_recover_must_be_acknowledged);
     RUN(what_is_sent_again_has_its_time);
     RUN(a_timeout_for_nothing_is_undone);
+    RUN(a_timeout_in_recovery_is_not);
     return TEST_RESULT();
 }
