@@ -11,12 +11,26 @@ static void ack_at_once(struct qs_engine *e, struct qs_block *c)
     qs_block_ready(e, c);
 }
 
+/* A duplicate ACK that later ones overtook on the way: it counts all the same. It has neither
+ * octets nor a new window, and is no older than what is sent again by the timer; the peer's clock
+ * is taken to tick each millisecond, the fastest of RFC 7323 section 5.4. */
+static bool overtaken(const struct qs_engine *e, const struct qs_block *c,
+                      const struct qs_segment *s)
+{
+    if (s->len || (s->flags & (QS_SYN | QS_FIN | QS_ACK)) != QS_ACK ||
+        !qs_seq_eq(s->seq, c->rcv_nxt) || !qs_seq_eq(s->ack, c->snd_una) ||
+        (uint32_t)s->wnd << c->snd_wscale != c->snd_wnd)
+        return false;
+    return QS_MS((uint64_t)(c->ts_recent - s->ts_val)).ns <= qs_tcp_rto(e, c).ns;
+}
+
 /* RFC 7323 section 5.3 R1. */
-static bool fails_paws(const struct qs_block *c, const struct qs_segment *s)
+static bool fails_paws(const struct qs_engine *e, const struct qs_block *c,
+                       const struct qs_segment *s)
 {
     if (!(c->flags & QS_CF_TS) || !s->has_ts || s->flags & QS_RST)
         return false;
-    if ((int32_t)(s->ts_val - c->ts_recent) >= 0)
+    if ((int32_t)(s->ts_val - c->ts_recent) >= 0 || overtaken(e, c, s))
         return false;
     return qs_ts_age(s->arrived) - c->ts_recent_age < qs_ts_age((qs_time){TS_RECENT_VALID.ns});
 }
@@ -34,7 +48,7 @@ static bool in_window(const struct qs_block *c, const struct qs_segment *s)
 /* First check. @return false when the segment was dropped. */
 static bool check_sequence(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
 {
-    bool paws = fails_paws(c, s);
+    bool paws = fails_paws(e, c, s);
     if (!paws && in_window(c, s))
         return true;
     qs_count(e, paws ? QS_COUNT_DROP_PAWS : QS_COUNT_DROP_OUT_OF_WINDOW);

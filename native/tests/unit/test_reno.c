@@ -278,6 +278,34 @@ static void a_timeout_in_recovery_is_not(void)
     rig_free(r);
 }
 
+/* Duplicates that were overtaken are older than TS.Recent, and no less true; but not for ever, and
+ * not when they say more than that. */
+static void overtaken_duplicates_count(void)
+{
+    static const struct seg in[] = {
+        {".", 1, 0, 1001, .opts = "ts 999:0"},
+        {".", 1, 0, 1001, .opts = "ts 801:0"},
+        {".", 1, 0, 1001, .opts = "ts 799:0"}, /* more than an RTO of 200 ms */
+        {".", 1, 0, 1001, .opts = "ts 999:0", .wnd = 60000},
+        {".", 1, 10, 1001, .opts = "ts 999:0"},
+        {"F.", 1, 0, 1001, .opts = "ts 999:0"},
+        {".", 2, 0, 1001, .opts = "ts 999:0"},
+        {".", 1, 0, 2001, .opts = "ts 999:0"},
+    };
+    for (size_t i = 0; i < sizeof in / sizeof in[0]; i++) {
+        struct rig *r = with_ten_out(TS_SYN, 100 * MSS);
+        rig_flush(r);
+        rig_in(r, 20, &(struct seg){".", 1, 0, 1001, .opts = "ts 1000:0"});
+        rig_flush(r);
+        for (int k = 0; k < 3; k++)
+            rig_in(r, 21, &in[i]);
+        rig_flush(r);
+        CHECK_COUNT(FAST_RETRANSMITS, i < 2);
+        CHECK_COUNT(DROP_PAWS, i < 2 ? 0 : 3);
+        rig_free(r);
+    }
+}
+
 int main(void)
 {
     RUN(a_recovery_for_nothing_is_undone);
@@ -293,5 +321,6 @@ int main(void)
     RUN(what_is_sent_again_has_its_time);
     RUN(a_timeout_for_nothing_is_undone);
     RUN(a_timeout_in_recovery_is_not);
+    RUN(overtaken_duplicates_count);
     return TEST_RESULT();
 }
