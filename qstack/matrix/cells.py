@@ -32,7 +32,9 @@ class Cell:
     """One path and what both sides negotiate on it.
 
     Attributes:
-        sender: Who sends the bytes; the other side of the wire is Linux or QStack, respectively.
+        client: Who opens the connection; the server on the other side of the wire is Linux or
+            QStack, respectively.
+        sender: Who sends the bytes, likewise: an upload when it is the client.
         ip: IP version.
         mtu: Bytes of an IP packet.
         sack: Linux offers and takes SACK; so for the next two.
@@ -42,6 +44,7 @@ class Cell:
         delay_ms: What the wire adds each way: half of the round trip.
     """
 
+    client: Literal["qstack", "linux"]
     sender: Literal["qstack", "linux"]
     ip: Literal[4, 6]
     mtu: int
@@ -52,6 +55,11 @@ class Cell:
     reorder: bool
     duplicate: bool
     delay_ms: int
+
+    @property
+    def upload(self) -> bool:
+        """The client sends the bytes."""
+        return self.client == self.sender
 
     def impairment(self) -> Impairment:
         """Return what the wire does, either way."""
@@ -92,7 +100,12 @@ class Cell:
         return frozenset(itertools.combinations(self.settings(), 2))
 
     def __str__(self) -> str:
-        parts = [f"{self.sender} sends", f"IPv{self.ip}", f"MTU {self.mtu}"]
+        parts = [
+            f"{self.client} connects",
+            f"{self.sender} sends",
+            f"IPv{self.ip}",
+            f"MTU {self.mtu}",
+        ]
         parts += [f"{self.loss:g} % lost", f"{self.delay_ms} ms"]
         named = ("sack", "timestamps", "ecn", "reorder", "duplicate")
         parts += [name for name in named if getattr(self, name)]
@@ -103,6 +116,7 @@ def every_cell() -> list[Cell]:
     """Return the full matrix; IPv6 does not go with an MTU of 576."""
     choice = (False, True)
     product = itertools.product(
+        ("qstack", "linux"),
         ("qstack", "linux"),
         (4, 6),
         (576, 1280, 1500, 9000),

@@ -108,9 +108,13 @@ def _over_wires(sides: Sequence[Side]) -> dict[str, Any]:
 
 
 def _path_of(cell: Cell) -> str:
-    """Name a cell in one line, such as ``qstack ipv6 mtu 1500 loss 1% 50ms sack reorder``."""
+    """Name a cell in one line, such as ``qstack active ipv6 mtu 1500 loss 1% 50ms sack reorder``.
+
+    The first word is who sends; ``active`` is there when QStack opens the connection.
+    """
     flags = ("sack", "timestamps", "ecn", "reorder", "duplicate")
-    words = (cell.sender, f"ipv{cell.ip}", f"mtu {cell.mtu}", f"loss {cell.loss:g}%")
+    opens = ("active",) if cell.client == "qstack" else ()
+    words = (cell.sender, *opens, f"ipv{cell.ip}", f"mtu {cell.mtu}", f"loss {cell.loss:g}%")
     return " ".join((*words, f"{cell.delay_ms}ms", *(f for f in flags if getattr(cell, f))))
 
 

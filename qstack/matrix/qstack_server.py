@@ -15,8 +15,7 @@ from dataclasses import asdict
 from ..http import handler
 from ..server import Server
 from ..site import Site
-
-_BUFFER_BYTES = 4 << 20  # what Linux lets a sender's grow to
+from .dial import BUFFER_BYTES
 
 
 def main() -> None:
@@ -24,7 +23,7 @@ def main() -> None:
     device, port = sys.argv[1:]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the device is given back
     site = Site()
-    server = Server(nic=device, receive_buffer_bytes=_BUFFER_BYTES, send_buffer_bytes=_BUFFER_BYTES)
+    server = Server(nic=device, receive_buffer_bytes=BUFFER_BYTES, send_buffer_bytes=BUFFER_BYTES)
     server.listen(port=int(port))(handler(open_sink=site.open_sink)(site))
     try:
         with server:

@@ -16,6 +16,7 @@ from ..demo.process import running
 from ..errors import QStackError
 from ..lab import Lab, Namespace, veth_lab
 from .cells import Cell
+from .dial import QStackDialer
 from .figures import Side, Wire, judge
 from .transfer import transfer
 
@@ -129,20 +130,28 @@ class _Server:
 def _run_side(
     cell: Cell, stack: Literal["qstack", "linux"], n_bytes: int, seed: int, limit_s: float
 ) -> Side:
-    """Move the bytes between a client of kernel TCP and a server of the given stack."""
+    """Move the bytes between the given stack and Linux, whichever of them the cell has connect."""
     bad = cell.impairment()
     impair = programs.find("qs-impair")
-    upload = cell.sender == "linux"
+    upload = cell.upload
+    dials = stack == "qstack" and cell.client == "qstack"
     with veth_lab(
         mtu=cell.mtu, to_server=bad, to_client=bad, seed=seed, impair_program=impair
     ) as lab:
         prepare(lab, cell)
         host = str((lab.server4 if cell.ip == 4 else lab.server6).ip)
-        server = _Server(lab, stack, host)
+        server = _Server(lab, "linux" if dials else stack, host)
+        dialer = QStackDialer(lab.client, lab.client_if) if dials else None
         with server.process, running(server.process):
             with lab.client.entered():
-                done = transfer(host, _PORT, n_bytes, upload=upload, limit_s=limit_s)
-            again = kernel_retransmits(lab.client) if upload else server.retransmits()
+                done = transfer(host, _PORT, n_bytes, upload=upload, limit_s=limit_s, dialer=dialer)
+            figures = dialer.end() if dialer else None
+            if not upload:
+                again = server.retransmits()
+            elif figures:
+                again = int(figures["retransmits"])
+            else:
+                again = kernel_retransmits(lab.client)
             receiver = (lab.server, lab.server_if) if upload else (lab.client, lab.client_if)
             dropped = device_dropped(*receiver)
         assert lab.wire is not None

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of kernel TCP: one transfer by HTTP, timed, hashed and bounded."""
+"""A client: one transfer by HTTP over whoever's TCP, timed, hashed and bounded."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import socket
-import struct
-import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from ..site import HELLO, blob, blob_sha256
+from .dial import Dialer, KernelDialer
 
 T = TypeVar("T")
 
@@ -66,11 +64,14 @@ class Transfer:
 class Client:
     """One connection. Whatever it waits for ends when nothing moves or when time is up."""
 
-    def __init__(self, host: str, port: int, limit_s: float, stall_s: float) -> None:
-        self._address = (host, port)
+    def __init__(
+        self, host: str, port: int, limit_s: float, stall_s: float, dialer: Dialer
+    ) -> None:
+        self._host, self._port, self._dialer = host, port, dialer
         self._limit_s, self._stall_s = limit_s, stall_s
         self._sock: socket.socket | None = None
         self._digest = hashlib.sha256()
+        self._all_sent = 0
         self._start()
 
     def connect(self) -> None:
@@ -85,7 +86,7 @@ class Client:
             if left_s <= 0:
                 raise Stuck("cannot connect")
             try:
-                self._sock = socket.create_connection(self._address, timeout=left_s)
+                self._sock = self._dialer.dial(self._host, self._port, left_s)
             except OSError as e:
                 if e.errno not in _NOT_YET and not isinstance(e, TimeoutError):
                     raise
@@ -103,8 +104,7 @@ class Client:
         """Return how many bytes came, and how many that were sent are acknowledged."""
         if self._sock is None:
             return 0
-        unacknowledged = fcntl.ioctl(self._sock, termios.TIOCOUTQ, bytes(4))
-        return self._received + self._sent - int(struct.unpack("i", unacknowledged)[0])
+        return self._received + self._sent - self._dialer.unacknowledged(self._all_sent)
 
     def _patiently(self, call: Callable[[], T]) -> T:
         while True:
@@ -128,6 +128,7 @@ class Client:
         while rest:
             n = self._patiently(lambda: sock.send(rest))  # noqa: B023, it is called at once
             self._sent += n
+            self._all_sent += n
             rest = rest[n:]
             self._check_time()
 
@@ -203,10 +204,17 @@ class Client:
 
 
 def transfer(
-    host: str, port: int, n: int, *, upload: bool, limit_s: float, stall_s: float = STALL_S
+    host: str,
+    port: int,
+    n: int,
+    *,
+    upload: bool,
+    limit_s: float,
+    stall_s: float = STALL_S,
+    dialer: Dialer | None = None,
 ) -> Transfer:
-    """Move `n` bytes from the server, or to it, on a connection of its own."""
-    client = Client(host, port, limit_s, stall_s)
+    """Move `n` bytes from the server, or to it, on a connection of its own; default: kernel TCP."""
+    client = Client(host, port, limit_s, stall_s, dialer or KernelDialer())
     hash_ok: bool | None = None
     finished = stuck = False
     error = None

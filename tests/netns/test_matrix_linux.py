@@ -24,12 +24,14 @@ TIMESTAMPS, SACK, ECN = 1, 2, 8
 
 def plain_cell(
     *,
+    client: Literal["qstack", "linux"] = "linux",
     sender: Literal["qstack", "linux"] = "qstack",
     ip: Literal[4, 6] = 4,
     on: bool = True,
     loss: float = 0,
 ) -> Cell:
     return Cell(
+        client=client,
         sender=sender,
         ip=ip,
         mtu=1500,
@@ -74,13 +76,13 @@ def test_kernels_negotiate_what_the_cell_says(ip: Literal[4, 6], on: bool) -> No
                     assert name.rstrip(b"\0") == b"cubic"
 
 
+@pytest.mark.parametrize("client", ["qstack", "linux"])
 @pytest.mark.parametrize("sender", ["qstack", "linux"])
 def test_what_a_wire_took_is_counted_and_was_sent_again(
-    sender: Literal["qstack", "linux"],
+    client: Literal["qstack", "linux"], sender: Literal["qstack", "linux"]
 ) -> None:
-    figures = run_cell(
-        plain_cell(sender=sender, loss=10), seeds=[1], limit_s=LIMIT_S, n_bytes=300_000
-    )
+    cell = plain_cell(client=client, sender=sender, loss=10)
+    figures = run_cell(cell, seeds=[1], limit_s=LIMIT_S, n_bytes=300_000)
     for side in (figures["qstack"], figures["linux"]):
         assert side["destroyed"] >= 5
         assert side["retransmits"] >= side["destroyed"] // 2  # acknowledgements are lost, too

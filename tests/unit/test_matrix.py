@@ -30,9 +30,16 @@ def test_few_cells_have_every_pair_that_all_have() -> None:
 
 def test_every_combination_is_there_once_but_ipv6_at_576() -> None:
     every = every_cell()
-    assert len(set(every)) == len(every) == 7 * 2**7 * 4
+    assert len(set(every)) == len(every) == 7 * 2**8 * 4
     assert {cell.mtu for cell in every if cell.ip == 6} == {1280, 1500, 9000}
     assert {cell.mtu for cell in every if cell.ip == 4} == {576, 1280, 1500, 9000}
+
+
+@pytest.mark.parametrize("client", ["qstack", "linux"])
+@pytest.mark.parametrize("sender", ["qstack", "linux"])
+def test_it_is_an_upload_when_the_client_sends(client: str, sender: str) -> None:
+    ways = {cell.upload for cell in every_cell() if (cell.client, cell.sender) == (client, sender)}
+    assert ways == {client == sender}
 
 
 def test_a_sample_is_repeated_by_its_seed() -> None:
@@ -171,8 +178,8 @@ def answering(after_hello: Callable[[socket.socket], None]) -> Iterator[int]:
         assert not thread.is_alive()
 
 
-def fetch(port: int, n: int, **limits: float) -> Transfer:
-    return transfer("127.0.0.1", port, n, upload=False, **{"limit_s": 30.0, **limits})
+def fetch(port: int, n: int, *, limit_s: float = 30.0, stall_s: float = 20.0) -> Transfer:
+    return transfer("127.0.0.1", port, n, upload=False, limit_s=limit_s, stall_s=stall_s)
 
 
 def head(n: int) -> bytes:

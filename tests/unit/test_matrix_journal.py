@@ -55,7 +55,7 @@ def test_a_line_that_was_interrupted_is_measured_again(path: Path) -> None:
         (json.dumps({**PLAN, "seed": 2}) + "\n{", "seed 2, not 1"),
         ("a letter", "line 1, is no JSON object"),
         (json.dumps(PLAN) + "\n[1]\n", "line 2, is no JSON object"),
-        (json.dumps(PLAN) + "\n" + json.dumps({"ip": 4}) + "\n", "line 2: 'sender' is missing"),
+        (json.dumps(PLAN) + "\n" + json.dumps({"ip": 4}) + "\n", "line 2: 'client' is missing"),
     ],
 )
 def test_another_file_is_refused_and_left_alone(path: Path, content: str, words: str) -> None:
