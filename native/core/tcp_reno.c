@@ -103,7 +103,7 @@ void qs_reno_timeout(struct qs_engine *e, struct qs_block *c)
 {
     uint32_t undo_ts = c->undo_ts;
     /* An ACK would not tell, or it would tell of the fast retransmission. */
-    bool unclear = !(c->flags & QS_CF_TS) || c->flags & QS_CF_RECOVERY ||
+    bool unclear = !(c->flags & QS_CF_TS) || c->flags & (QS_CF_RECOVERY | QS_CF_SACK) ||
                    (c->backoff > 1 && !(c->loss_flags & QS_LF_TIMEOUT));
     qs_tcp_go_back(e, c);
     if (unclear)
