@@ -7,7 +7,8 @@
         plan = nicprog.plan(nic, nicprog.load("spec.toml"))
         nicprog.apply(nic, plan)
 
-This version programs software NICs. All that it raises on purpose is a :class:`NicprogError`.
+It programs software NICs, and interfaces of the kernel as far as their drivers let it. All that it
+raises on purpose is a :class:`NicprogError`. Single ethtool calls are in :mod:`nicprog.ethtool`.
 """
 
 from nicprog.api import open, plan, verify

@@ -5,19 +5,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nicprog.model import FlowRule
+from nicprog.model import Channels, FlowRule
 from nicprog.text import rule_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetChannels:
-    """Makes ``combined`` queues active."""
+    """Makes so many queues active; the kinds are those of :class:`nicprog.model.Channels`."""
 
-    combined: int
+    combined: int = 0
+    rx: int = 0
+    tx: int = 0
     name = "set_channels"
 
     def __str__(self) -> str:
-        return f"set {self.combined} combined channels"
+        return f"set {Channels(combined=self.combined, rx=self.rx, tx=self.tx)} channels"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

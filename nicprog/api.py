@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from nicprog.apply import Difference, differences
 from nicprog.backends import Backend
-from nicprog.backends.softnic import open_softnic
+from nicprog.backends.kernel import is_interface, open_kernel
+from nicprog.backends.softnic import has_socket, open_softnic
 from nicprog.errors import Refused, SpecError
 from nicprog.model import Capabilities, NicState
 from nicprog.plan import Plan, diff
@@ -16,9 +17,14 @@ from nicprog.spec import Spec
 def open(device: str) -> Backend:
     """Opens a NIC by name; close it, or use it in a ``with`` statement.
 
+    That is the software NIC of this name, also where an interface has the same (it is made for that
+    interface then); without one, the interface of this name in the caller's network namespace.
+
     Raises:
-        DeviceError: No such NIC, its owner is dead, no right to it, or a kernel driver has it.
+        DeviceError: No such NIC, its owner is dead, or no right to it.
     """
+    if is_interface(device) and not has_socket(device):
+        return open_kernel(device)
     return open_softnic(device)
 
 

@@ -110,7 +110,7 @@ def differences(wanted: NicState, found: NicState) -> tuple[Difference, ...]:
     """Everything in which ``found`` is not ``wanted``, in a fixed order."""
     result = []
     if wanted.channels != found.channels:
-        texts = f"{wanted.channels.combined} combined", f"{found.channels.combined} combined"
+        texts = str(wanted.channels), str(found.channels)
         result.append(Difference(what="channels", wanted=texts[0], found=texts[1]))
     if wanted.key != found.key:
         result.append(Difference(what="key", wanted=wanted.key.hex(), found=found.key.hex()))

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nicprog",
         description="Program NICs from a spec: plan, apply, verify, roll back. "
-        "This version programs software NICs.",
+        "Software NICs, and interfaces through their kernel drivers.",
         epilog="Exit status: 0 done, 1 it is not so or failed, 2 usage or bad spec.",
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -132,6 +132,8 @@ def _dump(options: argparse.Namespace) -> Outcome:
         "bus": can.bus,
         "limits": {
             "channels": can.queues_max,
+            "rx_channels": can.rx_max,
+            "tx_channels": can.tx_max,
             "table_entries": can.table_size,
             "key_bytes": can.key_bytes,
             "locations": can.locations,
@@ -172,7 +174,7 @@ def _list(options: argparse.Namespace) -> Outcome:
                 "device": device,
                 "driver": can.driver,
                 "bus": can.bus,
-                "channels": state.channels.combined,
+                "channels": state.channels.rx_queues,
                 "rules": len(state.rules),
             }
         )

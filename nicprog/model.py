@@ -166,25 +166,47 @@ class FlowRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channels:
-    """Active queues; ``combined`` ones have an RX and a TX side each."""
+    """Active queues of a NIC.
 
-    combined: int
+    Attributes:
+        combined: Queues with an RX and a TX side each.
+        rx: RX queues alone, of drivers that count them apart.
+        tx: TX queues alone.
+    """
+
+    combined: int = 0
+    rx: int = 0
+    tx: int = 0
 
     def __post_init__(self) -> None:
-        if self.combined < 1:
+        if self.combined < 1 and not self.rx and not self.tx:
             raise ValueError(f"combined must be at least 1, got {self.combined}")
+        if min(self.combined, self.rx, self.tx) < 0:
+            raise ValueError(f"channels must not be negative, got {self}")
+        if not self.combined and not (self.rx and self.tx):
+            raise ValueError(f"at least one RX and one TX queue must be active, got {self}")
+
+    @property
+    def rx_queues(self) -> int:
+        """Queues that table and rules may name."""
+        return self.combined + self.rx
+
+    def __str__(self) -> str:
+        counts = {"combined": self.combined, "rx": self.rx, "tx": self.tx}
+        return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RssTable:
-    """Indirection table: packet's hash modulo size gives the entry, the entry the RX queue."""
+    """Indirection table: packet's hash modulo size gives the entry, the entry the RX queue.
+
+    Without entries: the NIC has no table, or does not show it.
+    """
 
     entries: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.entries:
-            raise ValueError("an indirection table needs at least one entry")
-        if min(self.entries) < 0:
+        if min(self.entries, default=0) < 0:
             raise ValueError(f"queues count from 0, got {min(self.entries)}")
 
     @classmethod
@@ -244,10 +266,12 @@ class Capabilities:
     Attributes:
         driver: Name of the driver.
         bus: Where it sits: ``tap``, ``veth`` or ``memory`` for software NICs.
-        queues_max: Most queues that can be active.
-        table_size: Entries of the indirection table.
-        key_bytes: Length of the hash key.
-        locations: Slots for rules; valid locations are below this.
+        queues_max: Most combined channels.
+        rx_max: Most RX channels apart from the combined ones.
+        tx_max: Most TX channels apart from the combined ones.
+        table_size: Entries of the indirection table; 0 when it has none.
+        key_bytes: Length of the hash key; 0 when it has none.
+        locations: Slots for rules, valid locations are below this; 0 when it has no rules.
         masks_max: Most different masks among the rules, or None without such a limit.
         default_key: Key that the NIC starts with, or None when it is not known.
     """
@@ -260,6 +284,19 @@ class Capabilities:
     locations: int
     masks_max: int | None = None
     default_key: bytes | None = None
+    rx_max: int = 0
+    tx_max: int = 0
+
+    def excess(self, asked: Channels) -> tuple[str, int, int] | None:
+        """The first kind of channels asked for in excess, its count and its maximum."""
+        for kind, count, most in (
+            ("combined", asked.combined, self.queues_max),
+            ("rx", asked.rx, self.rx_max),
+            ("tx", asked.tx, self.tx_max),
+        ):
+            if count > most:
+                return kind, count, most
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

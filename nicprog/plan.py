@@ -20,7 +20,7 @@ from nicprog.actions import (
     SetTable,
 )
 from nicprog.errors import Refused
-from nicprog.model import Capabilities, FlowRule, NicState, RssTable
+from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable
 from nicprog.text import rule_text
 
 
@@ -77,7 +77,7 @@ def diff(now: NicState, wanted: NicState, can: Capabilities) -> tuple[Step, ...]
     channels = list(_channels(now, wanted))
     inside = [*_key(now, wanted), *_table(now, wanted), *_rules(now, wanted, can)]
     # Queues must exist before anything points at them, and nothing may point at them when they go.
-    if wanted.channels.combined < now.channels.combined:
+    if wanted.channels.rx_queues < now.channels.rx_queues:
         return (*inside, *channels, *_default_again(now, wanted))
     return (*channels, *inside)
 
@@ -88,10 +88,11 @@ def check(wanted: NicState, can: Capabilities) -> None:
     Raises:
         Refused: With the part, its value and the limit.
     """
-    queues = wanted.channels.combined
+    queues = wanted.channels.rx_queues
     active = f"{queues} queues are active (0 to {queues - 1})"
-    if queues > can.queues_max:
-        raise Refused(f"{queues} combined channels asked, the NIC has at most {can.queues_max}")
+    if excess := can.excess(wanted.channels):
+        kind, count, most = excess
+        raise Refused(f"{count} {kind} channels asked, the NIC has at most {most}")
     if len(wanted.table.entries) != can.table_size:
         raise Refused(
             f"the table has {len(wanted.table.entries)} entries, the NIC takes exactly "
@@ -118,14 +119,15 @@ def check(wanted: NicState, can: Capabilities) -> None:
 
 
 def _channels(now: NicState, wanted: NicState) -> Iterator[Step]:
-    old, new = now.channels.combined, wanted.channels.combined
-    if old == new:
+    old, new = now.channels.rx_queues, wanted.channels.rx_queues
+    if now.channels == wanted.channels:
         return
-    follows = new > old and now.table.is_default(old)
+    follows = bool(now.table.entries) and new > old and now.table.is_default(old)
+    queues = (old, new) if wanted.channels.combined else (now.channels, wanted.channels)
     yield Step(
-        do=SetChannels(combined=new),
-        undo=SetChannels(combined=old),
-        reason=f"{old} queues are active, {new} wanted"
+        do=_set(wanted.channels),
+        undo=_set(now.channels),
+        reason=f"{queues[0]} queues are active, {queues[1]} wanted"
         + (
             f"; the default table follows, {_moves(now.table, _default(new, now))}"
             if follows
@@ -133,6 +135,10 @@ def _channels(now: NicState, wanted: NicState) -> Iterator[Step]:
         ),
         disruption=Disruption.REORDERS if follows else Disruption.NONE,
     )
+
+
+def _set(channels: Channels) -> SetChannels:
+    return SetChannels(combined=channels.combined, rx=channels.rx, tx=channels.tx)
 
 
 def _key(now: NicState, wanted: NicState) -> Iterator[Step]:
@@ -147,7 +153,9 @@ def _key(now: NicState, wanted: NicState) -> Iterator[Step]:
 
 def _table(now: NicState, wanted: NicState) -> Iterator[Step]:
     """A table that equals the default one is set by a reset: then it follows the queues."""
-    old, new = now.channels.combined, wanted.channels.combined
+    if not wanted.table.entries:
+        return  # a NIC without one
+    old, new = now.channels.rx_queues, wanted.channels.rx_queues
     was_default, is_default = now.table.is_default(old), wanted.table.is_default(new)
     before = _default(new, now) if was_default and new > old else now.table
     if wanted.table == before and not (is_default and new > old):
@@ -163,7 +171,7 @@ def _table(now: NicState, wanted: NicState) -> Iterator[Step]:
 
 def _default_again(now: NicState, wanted: NicState) -> Iterator[Step]:
     """After fewer channels: the default table was written out before and has to follow again."""
-    if wanted.table.is_default(wanted.channels.combined):
+    if wanted.table.entries and wanted.table.is_default(wanted.channels.rx_queues):
         yield Step(
             do=ResetTable(),
             undo=SetTable(entries=wanted.table.entries),

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from nicprog.errors import Refused
-from nicprog.model import Capabilities, FlowRule, NicState, RssTable, symmetric_key
+from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable, symmetric_key
 from nicprog.rules import NoRoom, Wanted, expand, locate, shadowed
 from nicprog.spec import RssSpec, RuleSpec, Spec, check
 
@@ -34,26 +34,48 @@ def resolve(spec: Spec, now: NicState, can: Capabilities) -> Resolved:
     """
     check(spec)
     channels = spec.channels or now.channels
-    _check_channels(spec, channels.combined, can)
-    rules = _rules(spec, now, channels.combined, can)
+    _check_channels(spec, channels, can)
+    _check_parts(spec, can)
+    rules = _rules(spec, now, channels.rx_queues, can)
     state = NicState(
         channels=channels,
-        table=_table(spec, now, channels.combined),
+        table=_table(spec, now, channels.rx_queues),
         key=_key(spec, now, can),
         rules=rules,
     )
     return Resolved(state=state, warnings=tuple(_warnings(rules)))
 
 
-def _check_channels(spec: Spec, queues: int, can: Capabilities) -> None:
-    if queues > can.queues_max:
-        text = f"{spec.device}: {queues} combined channels asked, it has at most {can.queues_max}"
-        raise Refused(spec.error(("channels", "combined"), text))
+def _check_channels(spec: Spec, channels: Channels, can: Capabilities) -> None:
+    if excess := can.excess(channels):
+        kind, count, most = excess
+        text = f"{spec.device}: {count} {kind} channels asked, it has at most {most}"
+        if kind == "combined" and most == 0:
+            text += "; it counts rx and tx apart, give both"
+        raise Refused(spec.error(("channels", kind), text))
+
+
+def _check_parts(spec: Spec, can: Capabilities) -> None:
+    """Refuses what a NIC without a table, a key or rules cannot have."""
+    rss = spec.rss or RssSpec()
+    asked = next((k for k in ("equal", "weights", "table") if getattr(rss, k) is not None), None)
+    has_no = f"{spec.device}: driver {can.driver} has no"
+    if asked and not can.table_size:
+        raise Refused(spec.error(("rss", asked), f"{has_no} indirection table; leave {asked} out"))
+    if rss.key is not None and not can.key_bytes:
+        raise Refused(spec.error(("rss", "key"), f"{has_no} hash key; leave key out"))
+    if spec.reserve and not can.table_size:
+        text = f"{has_no} indirection table, so no queue can be reserved"
+        raise Refused(spec.error(("reserve", 0, "queue"), text))
+    if spec.all_rules() and not can.locations:
+        raise Refused(
+            spec.error(spec.path_of_rule(0, "name"), f"{has_no} flow rules; leave them out")
+        )
 
 
 def _table(spec: Spec, now: NicState, queues: int) -> RssTable:
     base, rss, reserved = now.table, spec.rss or RssSpec(), spec.reserved()
-    if base.is_default(now.channels.combined):
+    if base.is_default(now.channels.rx_queues):
         base = RssTable.default(queues, len(base.entries))  # the NIC lets it follow
     free = [queue for queue in range(queues) if queue not in reserved]
     if not free:

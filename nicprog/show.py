@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nicprog.apply import Difference, Result
 from nicprog.backends import Counters
-from nicprog.model import Capabilities, NicState
+from nicprog.model import Capabilities, Channels, NicState
 from nicprog.plan import Plan
 from nicprog.text import rule_text
 
@@ -60,18 +60,33 @@ def differences(device: str, found: Sequence[Difference]) -> None:
 def state(device: str, can: Capabilities, item: NicState) -> None:
     """All that a NIC holds."""
     shares = Counter(item.table.entries)
-    default = " (default)" if item.table.is_default(item.channels.combined) else ""
-    _line(f"{device}: driver {can.driver}, {can.bus}")
-    _line(f"channels: {item.channels.combined} of {can.queues_max} combined")
-    _line(
-        f"table{default}: {len(item.table.entries)} entries; "
-        + ", ".join(f"queue {queue}: {shares[queue]}" for queue in sorted(shares))
-    )
-    _line(f"key: {item.key.hex()}")
+    default = " (default)" if item.table.is_default(item.channels.rx_queues) else ""
+    _line(f"{device}: driver {can.driver}" + (f", {can.bus}" if can.bus else ""))
+    _line(f"channels: {_channels(item.channels, can)}")
+    if item.table.entries:
+        _line(
+            f"table{default}: {len(item.table.entries)} entries; "
+            + ", ".join(f"queue {queue}: {shares[queue]}" for queue in sorted(shares))
+        )
+    else:
+        _line("table: none that the driver shows")
+    _line(f"key: {item.key.hex() or 'none that the driver shows'}")
+    if not can.locations:
+        _line("rules: the driver has none")
+        return
     rows = [(str(rule.location), rule_text(rule)) for rule in item.rules]
     _line(f"rules: {len(rows)} of {can.locations} locations")
     if rows:
         _table("", ("location", "rule"), rows, numbers=("location",))
+
+
+def _channels(item: Channels, can: Capabilities) -> str:
+    kinds = (
+        (item.combined, can.queues_max, "combined"),
+        (item.rx, can.rx_max, "rx"),
+        (item.tx, can.tx_max, "tx"),
+    )
+    return ", ".join(f"{count} of {most} {kind}" for count, most, kind in kinds if most)
 
 
 def counters(device: str, item: Counters) -> None:

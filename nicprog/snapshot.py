@@ -114,7 +114,7 @@ class Store:
         if found.instance != instance:
             raise SnapshotError(
                 f"{self.device}: the snapshot in {found.path} of {found.saved_at} is of an earlier "
-                "software NIC of that name, whose settings ended with it; nothing to roll back"
+                "NIC of that name, whose settings ended with it; nothing to roll back"
             )
         return found
 

@@ -48,7 +48,7 @@ _INT_LIST: Final = "a list of integers"
 _TYPES: Final[dict[str, dict[str, tuple[type | str, ...]]]] = {
     "": {"device": (str,), "other_rules": (str,), "channels": (dict,), "rss": (dict,),
          "rule": ("tables",), "reserve": ("tables",)},
-    "channels": {"combined": (int,)},
+    "channels": {"combined": (int,), "rx": (int,), "tx": (int,)},
     "rss": {"equal": (_INT_LIST, str), "weights": (_INT_LIST,), "table": (_INT_LIST, str),
             "key": (str,)},
     "rule": {"name": (str,), "protocol": (str, int), "family": (str,), "src": (str,), "dst": (str,),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from nicprog.fields import address_text
@@ -86,7 +87,7 @@ def rule_to_json(rule: FlowRule) -> dict[str, Any]:
 def state_to_json(state: NicState) -> dict[str, Any]:
     """JSON value of a state; :func:`state_from_json` reads it back to an equal one."""
     return {
-        "channels": {"combined": state.channels.combined},
+        "channels": asdict(state.channels),
         "table": list(state.table.entries),
         "key_hex": state.key.hex(),
         "rules": [rule_to_json(rule) for rule in state.rules],
@@ -100,7 +101,7 @@ def state_from_json(value: Any) -> NicState:
         ValueError, KeyError, TypeError: It did not write this.
     """
     return NicState(
-        channels=Channels(combined=value["channels"]["combined"]),
+        channels=Channels(**value["channels"]),
         table=RssTable(entries=tuple(value["table"])),
         key=bytes.fromhex(value["key_hex"]),
         rules=tuple(_rule_from_json(rule) for rule in value["rules"]),
@@ -121,14 +122,15 @@ def _rule_from_json(value: Any) -> FlowRule:
 
 def state_to_toml(device: str, state: NicState) -> str:
     """A spec that describes all of ``state``."""
-    is_default = state.table.is_default(state.channels.combined)
-    parts = [
-        f"device = {_toml(device)}",
-        'other_rules = "remove"',
-        f"\n[channels]\ncombined = {state.channels.combined}",
-        f"\n[rss]\ntable = {_toml('default') if is_default else _table(state.table)}",
-        f"key = {_toml(state.key.hex())}",
-    ]
+    is_default = state.table.is_default(state.channels.rx_queues)
+    parts = [f"device = {_toml(device)}", 'other_rules = "remove"', "\n[channels]"]
+    parts += [f"{kind} = {count}" for kind, count in asdict(state.channels).items() if count]
+    if state.table.entries or state.key:
+        parts.append("\n[rss]")
+    if state.table.entries:
+        parts.append(f"table = {_toml('default') if is_default else _table(state.table)}")
+    if state.key:
+        parts.append(f"key = {_toml(state.key.hex())}")
     for rule in state.rules:
         values: dict[str, Any] = {
             "name": f"location {rule.location}",

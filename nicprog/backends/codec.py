@@ -8,13 +8,11 @@ C part asserts when it is built.
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
+from typing import Final
 
-from nicprog._ethtool import ffi, lib
+from nicprog._ethtool import lib
 from nicprog.errors import NicprogError
 from nicprog.model import ANY, Flow, FlowRule, Masked, Match
-
-RXNFC_BYTES: Final = ffi.sizeof("struct ethtool_rxnfc")
 
 _FLOW_TYPES: Final = {
     Flow.TCP4: lib.TCP_V4_FLOW,
@@ -40,34 +38,6 @@ _LAYOUT_6: Final = struct.Struct(">16s16sHHBB14x")
 
 _EXT: Final = struct.Struct(">10xH8x")  # vlan_tci of struct ethtool_flow_ext
 _NO_EXT: Final = bytes(_EXT.size)
-
-
-def new_rxnfc(command: int, **fields: Any) -> Any:
-    """A zeroed ``struct ethtool_rxnfc`` with some of its fields set."""
-    request = ffi.new("struct ethtool_rxnfc *")
-    request.cmd = command
-    for name, value in fields.items():
-        setattr(request, name, value)
-    return request
-
-
-def as_bytes(structure: Any) -> bytes:
-    """The memory of a structure that a cffi pointer points at."""
-    return bytes(ffi.buffer(structure))
-
-
-def from_bytes(kind: str, data: bytes, device: str) -> Any:
-    """A copy of the structure ``kind`` (``struct ethtool_...``) at the start of ``data``.
-
-    Raises:
-        NicprogError: ``data`` is too short.
-    """
-    structure = ffi.new(f"{kind} *")
-    size = ffi.sizeof(kind)
-    if len(data) < size:
-        raise NicprogError(f"{device}: answered {len(data)} bytes where {kind} has {size}")
-    ffi.memmove(structure, data, size)
-    return structure
 
 
 def at_location(command: int, location: int) -> bytes:

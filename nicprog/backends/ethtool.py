@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import errno
 import re
-import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, Self
 
-from nicprog._ethtool import ffi, lib
+from nicprog._ethtool import lib
 from nicprog.actions import (
     Action,
     DeleteRule,
@@ -23,7 +23,8 @@ from nicprog.actions import (
 )
 from nicprog.backends import Counters, QueueCounters, codec
 from nicprog.errors import DeviceError, NicprogError, RequestError
-from nicprog.ethtool.transport import Transport
+from nicprog.ethtool import Channels as EthtoolChannels
+from nicprog.ethtool import Ethtool, HashFunction, InputTransform, Rss, RuleTable, Transport
 from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable
 
 MICROSOFT_KEY: Final = bytes.fromhex(
@@ -34,7 +35,6 @@ MICROSOFT_KEY: Final = bytes.fromhex(
 _UNTOLD: Final[dict[str, dict[str, Any]]] = {
     "qs_soft": {"default_key": MICROSOFT_KEY, "masks_max": 16},
 }
-_RXFH_BYTES: Final = ffi.sizeof("struct ethtool_rxfh")
 _LIST_ATTEMPTS: Final = 5
 _GET_RULE: Final[int] = lib.ETHTOOL_GRXCLSRULE
 
@@ -46,34 +46,39 @@ class EthtoolNic:
         self.device = device
         self.instance = instance
         self._transport = transport
+        self._calls = Ethtool(device, transport)
         self._capabilities: Capabilities | None = None
 
     def capabilities(self) -> Capabilities:
         """What the NIC can do; asked once."""
         if self._capabilities is None:
-            info = self._get(lib.ETHTOOL_GDRVINFO, "struct ethtool_drvinfo")
-            driver = ffi.string(info.driver).decode("ascii", "replace")
-            rss, _, _ = self._rss()
+            most, info, rss = self._channels(), self._calls.driver_info(), self._rss()
             self._capabilities = Capabilities(
-                driver=driver,
-                bus=ffi.string(info.bus_info).decode("ascii", "replace"),
-                queues_max=self._get(lib.ETHTOOL_GCHANNELS, "struct ethtool_channels").max_combined,
-                table_size=rss.indir_size,
-                key_bytes=rss.key_size,
-                locations=self._rule_count().data & ~lib.RX_CLS_LOC_SPECIAL,
-                **_UNTOLD.get(driver, {}),
+                driver=info.driver,
+                bus=info.bus,
+                queues_max=most.max_combined,
+                rx_max=most.max_rx,
+                tx_max=most.max_tx,
+                table_size=len(rss.table),
+                key_bytes=len(rss.key),
+                locations=self._rule_table().locations,
+                **_UNTOLD.get(info.driver, {}),
             )
         return self._capabilities
 
     def read(self) -> NicState:
         """Everything that the NIC holds now."""
-        channels = self._get(lib.ETHTOOL_GCHANNELS, "struct ethtool_channels")
-        _, table, key = self._rss()
+        now, rss = self._channels(), self._rss()
+        if not now.combined_count and not now.rx_count:
+            raise NicprogError(
+                f"{self.device}: no queue is active, so there is nothing to read or set; a TAP has "
+                "queues while a program has it open"
+            )
         try:
             return NicState(
-                channels=Channels(combined=channels.combined_count),
-                table=RssTable(entries=table),
-                key=key,
+                channels=Channels(combined=now.combined_count, rx=now.rx_count, tx=now.tx_count),
+                table=RssTable(entries=rss.table),
+                key=rss.key,
                 rules=self._rules(),
             )
         except ValueError as error:
@@ -85,18 +90,20 @@ class EthtoolNic:
             case InsertRule() | DeleteRule():
                 self._transport.ask(*_rule_request(action))
             case SetTable():
-                table = struct.pack(f"={len(action.entries)}I", *action.entries)
-                self._set_rss(table, indir_size=len(action.entries))
+                self._calls.set_rss(table=action.entries)
             case ResetTable():
-                self._set_rss(b"", indir_size=0)
+                self._calls.reset_rss_table()
             case SetKey():
-                no_change = lib.ETH_RXFH_INDIR_NO_CHANGE
-                self._set_rss(action.key, indir_size=no_change, key_size=len(action.key))
+                self._calls.set_rss(key=action.key)
             case SetChannels():
-                channels = self._get(lib.ETHTOOL_GCHANNELS, "struct ethtool_channels")
-                channels.cmd = lib.ETHTOOL_SCHANNELS
-                channels.combined_count = action.combined
-                self._transport.ask(lib.ETHTOOL_SCHANNELS, codec.as_bytes(channels))
+                self._calls.set_channels(
+                    replace(
+                        self._channels(),
+                        combined_count=action.combined,
+                        rx_count=action.rx,
+                        tx_count=action.tx,
+                    )
+                )
 
     def run_rules(self, actions: Sequence[InsertRule | DeleteRule]) -> list[RequestError | None]:
         """Makes several changes to different locations, without waiting for each."""
@@ -108,7 +115,7 @@ class EthtoolNic:
 
     def counters(self) -> Counters:
         """Counters at this moment."""
-        values = dict(self._counters())
+        values = dict(self._calls.statistics())
         queues: dict[int, dict[str, int]] = {}
         hits: dict[int, int] = {}
         totals: dict[str, int] = {}
@@ -138,37 +145,34 @@ class EthtoolNic:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _get(self, command: int, kind: str, **fields: int) -> Any:
-        request = ffi.new(f"{kind} *")
-        request.cmd = command
-        for name, value in fields.items():
-            setattr(request, name, value)
-        answer = self._transport.ask(command, codec.as_bytes(request))
-        return codec.from_bytes(kind, answer, self.device)
+    def _channels(self) -> EthtoolChannels:
+        try:
+            return self._calls.channels()
+        except RequestError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            raise NicprogError(
+                f"{self.device}: cannot be programmed: its driver has no channels, which is the "
+                "least that a NIC must have (EOPNOTSUPP); choose another interface"
+            ) from None
 
-    def _rss(self) -> tuple[Any, tuple[int, ...], bytes]:
-        """Head, table and key: first asked for their sizes, then with room for them."""
-        sizes = self._get(lib.ETHTOOL_GRSSH, "struct ethtool_rxfh")
-        request = ffi.new("struct ethtool_rxfh *")
-        request.cmd = lib.ETHTOOL_GRSSH
-        request.indir_size, request.key_size = sizes.indir_size, sizes.key_size
-        room = bytes(4 * sizes.indir_size + sizes.key_size)
-        answer = self._transport.ask(lib.ETHTOOL_GRSSH, codec.as_bytes(request) + room)
-        head = codec.from_bytes("struct ethtool_rxfh", answer, self.device)
-        key_at = _RXFH_BYTES + 4 * head.indir_size
-        if len(answer) < key_at + head.key_size:
-            raise NicprogError(f"{self.device}: the answer lacks part of the table or key")
-        table = struct.unpack_from(f"={head.indir_size}I", answer, _RXFH_BYTES)
-        return head, table, answer[key_at : key_at + head.key_size]
+    def _rss(self) -> Rss:
+        """Table and key; empty when the driver shows none."""
+        try:
+            return self._calls.rss()
+        except RequestError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            return Rss(table=(), key=b"", function=HashFunction(0), transform=InputTransform(0))
 
-    def _set_rss(self, tail: bytes, *, indir_size: int, key_size: int = 0) -> None:
-        request = ffi.new("struct ethtool_rxfh *")
-        request.cmd = lib.ETHTOOL_SRSSH
-        request.indir_size, request.key_size = indir_size, key_size
-        self._transport.ask(lib.ETHTOOL_SRSSH, codec.as_bytes(request) + tail)
-
-    def _rule_count(self) -> Any:
-        return self._get(lib.ETHTOOL_GRXCLSRLCNT, "struct ethtool_rxnfc")
+    def _rule_table(self) -> RuleTable:
+        """Without locations when the driver has no rules."""
+        try:
+            return self._calls.rule_table()
+        except RequestError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            return RuleTable(rules=0, locations=0, chooses=False)
 
     def _rules(self) -> tuple[FlowRule, ...]:
         """All rules. Another program may change them between the requests: then once more."""
@@ -176,52 +180,18 @@ class EthtoolNic:
             try:
                 return self._rules_once()
             except RequestError as error:
-                if error.errno not in (errno.EMSGSIZE, errno.ENOENT):
+                if error.errno != errno.ENOENT:
                     raise
         raise DeviceError(f"{self.device}: its rules change faster than they can be read")
 
     def _rules_once(self) -> tuple[FlowRule, ...]:
-        count = self._rule_count().rule_cnt
-        if count == 0:
+        if self._rule_table().rules == 0:
             return ()
-        request = codec.new_rxnfc(lib.ETHTOOL_GRXCLSRLALL, rule_cnt=count)
-        tail_at = lib.NICPROG_RULE_LOCS_OFFSET
-        room = codec.as_bytes(request)[:tail_at].ljust(tail_at + 4 * count, b"\0")
-        answer = self._transport.ask(lib.ETHTOOL_GRXCLSRLALL, room.ljust(codec.RXNFC_BYTES, b"\0"))
-        count = codec.from_bytes("struct ethtool_rxnfc", answer, self.device).rule_cnt
-        if len(answer) < tail_at + 4 * count:
-            raise NicprogError(f"{self.device}: the answer lacks part of the list of rules")
-        locations = sorted(struct.unpack_from(f"={count}I", answer, tail_at))
-        requests = [codec.at_location(_GET_RULE, location) for location in locations]
+        requests = [
+            codec.at_location(_GET_RULE, location) for location in self._calls.rule_locations()
+        ]
         answers = self._transport.ask_many(_GET_RULE, requests)
         return tuple(codec.decode_rule(_answered(answer), self.device) for answer in answers)
-
-    def _counters(self) -> list[tuple[str, int]]:
-        """Names and values; rules may come and go in between, so both must agree in number."""
-        for _ in range(_LIST_ATTEMPTS):
-            names = self._strings()
-            head = struct.pack("=II", lib.ETHTOOL_GSTATS, len(names))
-            answer = self._transport.ask(lib.ETHTOOL_GSTATS, head)
-            count = codec.from_bytes("struct ethtool_stats", answer, self.device).n_stats
-            if count == len(names) and len(answer) >= 8 + 8 * count:
-                return list(zip(names, struct.unpack_from(f"={count}Q", answer, 8), strict=True))
-        raise DeviceError(f"{self.device}: its counters change faster than they can be read")
-
-    def _strings(self) -> list[str]:
-        head = struct.pack("=IIQ", lib.ETHTOOL_GSSET_INFO, 0, 1 << lib.ETH_SS_STATS)
-        answer = self._transport.ask(lib.ETHTOOL_GSSET_INFO, head)
-        if len(answer) < 20:
-            raise NicprogError(f"{self.device}: the answer lacks the number of counters")
-        (count,) = struct.unpack_from("=I", answer, 16)
-        size = lib.ETH_GSTRING_LEN
-        head = struct.pack("=III", lib.ETHTOOL_GSTRINGS, lib.ETH_SS_STATS, count)
-        answer = self._transport.ask(lib.ETHTOOL_GSTRINGS, head)
-        count = codec.from_bytes("struct ethtool_gstrings", answer, self.device).len
-        texts = answer[12 : 12 + size * count]
-        return [
-            texts[at : at + size].split(b"\0")[0].decode("ascii", "replace")
-            for at in range(0, len(texts), size)
-        ]
 
 
 def _rule_request(action: InsertRule | DeleteRule) -> tuple[int, bytes]:

@@ -110,7 +110,9 @@ class MemoryNic:
         self._refuse_if(any(q >= queues for q in used), "channels too low for the rules")
         if self._follows:
             self._table = RssTable.default(queues, self._can.table_size)
-        self._refuse_if(max(self._table.entries) >= queues, "channels too low for the table")
+        self._refuse_if(
+            max(self._table.entries, default=0) >= queues, "channels too low for the table"
+        )
         self._queues = queues
 
     def _set_table(self, entries: tuple[int, ...]) -> None:

@@ -26,7 +26,6 @@ _HEAD: Final = struct.Struct("=IiII")
 _ANSWER_MAX: Final = 1 << 18
 _BURST: Final = 64  # requests under way; a socket buffer holds them and their answers
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,30}")
-_KERNEL_NICS: Final = Path("/sys/class/net")
 
 
 def run_dir() -> Path:
@@ -79,6 +78,14 @@ def live_softnics() -> list[str]:
         else:
             found.append(path.stem)
     return found
+
+
+def has_socket(device: str) -> bool:
+    """True when a software NIC of this name was made, also when its owner is dead by now."""
+    try:
+        return (run_dir() / (device + SUFFIX)).is_socket()
+    except OSError:
+        return False
 
 
 def socket_path(device: str) -> Path:
@@ -228,12 +235,8 @@ def _remove_dead(path: Path) -> None:
 
 
 def _why_not_there(device: str) -> str:
-    if (_KERNEL_NICS / device).exists():
-        return (
-            f"{device} is programmed by its kernel driver; this version programs software NICs only"
-        )
     live = live_softnics()
     close = difflib.get_close_matches(device, live, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     there = f"live ones: {', '.join(live)}" if live else f"none is live in {run_dir()}"
-    return f"{device}: no such software NIC; {hint}{there}"
+    return f"{device}: no such interface and no such software NIC; {hint}{there}"

@@ -233,7 +233,7 @@ def test_a_snapshot_of_an_earlier_nic_is_refused() -> None:
     nicprog.apply(nic, nicprog.plan(nic, SPEC))
     again = FaultyNic(NOW)
     again.instance = "another"
-    with pytest.raises(SnapshotError, match="is of an earlier software NIC of that name"):
+    with pytest.raises(SnapshotError, match="is of an earlier NIC of that name"):
         nicprog.rollback(again)
 
 

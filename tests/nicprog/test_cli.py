@@ -135,7 +135,8 @@ def test_dump_is_a_spec_of_the_same_state(owner: Owner, nic: nicprog.Backend, sp
         document
     )
     assert document["limits"] == {
-        "channels": 8, "table_entries": 256, "key_bytes": 40, "locations": 4096, "masks": 16,
+        "channels": 8, "rx_channels": 0, "tx_channels": 0,
+        "table_entries": 256, "key_bytes": 40, "locations": 4096, "masks": 16,
     }  # fmt: skip
     assert document["rules"][0] == {
         "location": 0,
@@ -197,8 +198,8 @@ def test_nothing_is_live(run_dir: Path) -> None:
             "nic.toml:10:1: qp0: rule 'web' names queue 9, but 4 queues are active (0 to 3)",
             1,
         ),
-        ('device = "eth-none"\n', "eth-none: no such software NIC", 1),
-        ('device = "lo"\n', "lo is programmed by its kernel driver", 1),
+        ('device = "eth-none"\n', "eth-none: no such interface and no such software NIC", 1),
+        ('device = "lo"\n', "lo: cannot be programmed: its driver has no channels", 1),
     ],
 )
 def test_bad_specs_change_nothing(

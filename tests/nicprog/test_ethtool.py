@@ -137,7 +137,7 @@ def test_a_rule_survives_its_structure(rule: RxRule) -> None:
 def test_both_encodings_of_a_rule_mean_the_same(match: Match, queue: int | None, at: int) -> None:
     """The fast one of the planner's rules and the full one were written apart."""
     fast = codec.encode_rule(FlowRule(location=at, match=match, queue=queue))
-    full = rules.decode(codec.from_bytes("struct ethtool_rxnfc", fast, "nic"), "nic")
+    full = rules.decode(ffi.from_buffer("struct ethtool_rxnfc *", fast), "nic")
     assert bytes(ffi.buffer(rules.encode(full, INSERT))) == fast
 
 

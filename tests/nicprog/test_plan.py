@@ -166,3 +166,23 @@ def test_refuses_more_masks_than_the_nic_can_hold() -> None:
     ]
     with pytest.raises(Refused, match="the rules have 3 different masks, the NIC can hold 2"):
         diff(state(2), state(2, None, *rules), capabilities(masks_max=2))
+
+
+@pytest.mark.parametrize(("old", "new"), [((4, 4), (2, 3)), ((2, 3), (4, 4)), ((2, 2), (2, 3))])
+def test_a_nic_with_channels_apart_and_nothing_else(
+    old: tuple[int, int], new: tuple[int, int]
+) -> None:
+    """No step may touch the table that is not there, also when fewer channels are left."""
+    can = replace(
+        capabilities(table_size=0), queues_max=0, rx_max=4, tx_max=4, key_bytes=0, locations=0
+    )
+    now, wanted = (
+        NicState(channels=Channels(rx=rx, tx=tx), table=RssTable(entries=()), key=b"")
+        for rx, tx in (old, new)
+    )
+    (step,) = diff(now, wanted, can)
+    assert step.do == SetChannels(rx=new[0], tx=new[1])
+    assert step.undo == SetChannels(rx=old[0], tx=old[1])
+    with pytest.raises(Refused, match="4 tx channels asked, the NIC has at most 3"):
+        diff(wanted, replace(now, channels=Channels(rx=1, tx=4)),
+             replace(can, tx_max=3))  # fmt: skip

@@ -93,7 +93,7 @@ port = 8443
             HEAD + "\n[channels]\ncombine = 4\n",
             "spec:4:1: unknown key 'combine' in [channels]; did you mean 'combined'?",
         ),
-        (HEAD + "[channels]\n", "spec:2:2: channels lacks combined"),
+        (HEAD + "[channels]\n", "spec:2:2: combined must be at least 1, got 0"),
         (
             HEAD + "[channels]\ncombined = 0\n",
             "spec:3:1: combined must be at least 1, got 0",

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command nicprog on interfaces of the kernel, in a namespace of the test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qstack.lab import Namespace
+
+LINKS = (
+    ("link", "add", "v0", "numrxqueues", "4", "numtxqueues", "4", "type", "veth",
+     "peer", "name", "v1", "numrxqueues", "4", "numtxqueues", "4"),
+    ("tuntap", "add", "t0", "mode", "tap"),
+)  # fmt: skip
+FOUR, OTHER = {"combined": 0, "rx": 4, "tx": 4}, {"combined": 0, "rx": 2, "tx": 3}
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    name = f"nicprog-kernel-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        for link in LINKS:
+            subprocess.run(["ip", "-n", name, *link], check=True)
+        yield Namespace(name=name)
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+@pytest.fixture
+def run(namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs nicprog in the namespace and returns its JSON; never a traceback."""
+    monkeypatch.setenv("QSTACK_RUN_DIR", str(tmp_path))
+
+    def nicprog(*arguments: str, status: int = 0) -> dict[str, Any]:
+        command = [sys.executable, "-m", "nicprog.cli", *arguments, "--json"]
+        done = namespace.run(command, capture_output=True, text=True, timeout=60)
+        assert "Traceback" not in done.stderr
+        assert done.returncode == status, done.stderr
+        document = json.loads(done.stdout)
+        assert isinstance(document, dict)
+        return document
+
+    return nicprog
+
+
+def spec(folder: Path, text: str) -> str:
+    path = folder / "nic.toml"
+    path.write_text(f'device = "v0"\n{text}\n')
+    return str(path)
+
+
+def test_channels_are_planned_applied_verified_and_put_back(run: Run, tmp_path: Path) -> None:
+    wanted = spec(tmp_path, "[channels]\nrx = 2\ntx = 3")
+    before = run("dump", "v0")
+    assert (before["driver"], before["channels"]) == ("veth", FOUR)
+    assert run("verify", wanted, status=1)["differences"] == [
+        {"what": "channels", "wanted": "2 rx, 3 tx", "found": "4 rx, 4 tx"}
+    ]
+    (step,) = run("plan", wanted)["steps"]
+    assert (step["do"], step["undo"]) == ("set 2 rx, 3 tx channels", "set 4 rx, 4 tx channels")
+    assert run("dump", "v0") == before
+    assert run("apply", wanted)["verified"]
+    assert run("dump", "v0")["channels"] == OTHER
+    assert run("verify", wanted)["ok"]
+    assert run("rollback", "v0")["rolled_back"]
+    assert run("dump", "v0") == before
+
+
+def test_the_dumped_spec_describes_the_interface(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "copy.toml").write_text(run("dump", "v0", "--toml")["toml"])
+    assert run("verify", str(tmp_path / "copy.toml"))["ok"]
+
+
+def test_a_dump_says_what_the_driver_does_not_have(run: Run) -> None:
+    found = run("dump", "v0")
+    assert (found["table"], found["key_hex"], found["rules"]) == ([], "", [])
+    assert found["limits"]["locations"] == found["limits"]["table_entries"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[channels]\ncombined = 2", "2 combined channels asked, it has at most 0; it counts rx"),
+        ("[channels]\nrx = 5\ntx = 4", "5 rx channels asked, it has at most 4"),
+        ('[rss]\nequal = "all"', "driver veth has no indirection table; leave equal out"),
+        ('[rss]\nkey = "symmetric"', "driver veth has no hash key; leave key out"),
+        ("[[reserve]]\nqueue = 1\nport = 80", "so no queue can be reserved"),
+        ('[[rule]]\nname = "x"\nprotocol = "tcp"\nqueue = 0', "driver veth has no flow rules"),
+    ],
+)
+def test_what_the_driver_does_not_have_is_refused(
+    run: Run, tmp_path: Path, text: str, why: str
+) -> None:
+    error = run("apply", spec(tmp_path, text), status=1)["error"]
+    assert error["kind"] == "refused"
+    assert why in error["message"]
+    assert run("dump", "v0")["channels"] == FOUR
+
+
+@pytest.mark.parametrize(
+    ("device", "why"),
+    [
+        ("lo", "lo: cannot be programmed: its driver has no channels"),
+        ("t0", "t0: no queue is active"),
+        ("zz", "zz: no such interface and no such software NIC"),
+    ],
+)
+def test_what_cannot_be_programmed_is_said(run: Run, device: str, why: str) -> None:
+    assert run("dump", device, status=1)["error"]["message"].startswith(why)
+
+
+def test_a_snapshot_of_an_interface_that_was_made_anew_is_not_used(
+    run: Run, namespace: Namespace, tmp_path: Path
+) -> None:
+    run("apply", spec(tmp_path, "[channels]\nrx = 2\ntx = 3"))
+    subprocess.run(["ip", "-n", namespace.name, "link", "del", "v0"], check=True)
+    subprocess.run(["ip", "-n", namespace.name, *LINKS[0]], check=True)
+    error = run("rollback", "v0", status=1)["error"]
+    assert error["kind"] == "snapshot"
+    assert "of an earlier NIC of that name" in error["message"]
+
+
+def test_the_counters_are_those_of_the_driver(run: Run) -> None:
+    assert "rx_queue_3_xdp_packets" in run("counters", "v0")["totals"]
