@@ -225,6 +225,11 @@ class TwoEngines(RuleBasedStateMachine):
             end.attempt(lambda: end.take(1 << 20))
             more = len(end.read) > before
         self.shutdown(end)
+        half_closed = not end.gone and end.connection.state == TcpState.FIN_WAIT_2
+        if half_closed and end.peer is not None and end.peer.gone:
+            # The peer's reset was lost, and nothing is left to send that it would answer: this end
+            # waits by right for as long as its application does.
+            self.give_up(end, hard=False)
 
     def _expect_everything_arrived_and_nothing_left(self) -> None:
         self.what_is_read_was_written()
