@@ -12,7 +12,7 @@ raises on purpose is a :class:`NicprogError`. Single ethtool calls are in :mod:`
 """
 
 from nicprog.api import open, plan, verify
-from nicprog.apply import Difference, Result, apply, rollback
+from nicprog.apply import Difference, Result, apply
 from nicprog.backends import Backend, Counters, QueueCounters
 from nicprog.backends.softnic import live_softnics
 from nicprog.errors import (
@@ -38,6 +38,7 @@ from nicprog.model import (
     RssTable,
 )
 from nicprog.plan import Disruption, Plan, Step
+from nicprog.restore import confirm, recover, rollback
 from nicprog.spec import Reserve, RssSpec, RuleSpec, Spec
 from nicprog.spec_file import load, parse
 
@@ -73,11 +74,13 @@ __all__ = [
     "StalePlan",
     "Step",
     "apply",
+    "confirm",
     "live_softnics",
     "load",
     "open",
     "parse",
     "plan",
+    "recover",
     "rollback",
     "verify",
 ]

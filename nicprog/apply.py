@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carries out a plan, reads it back, undoes it when anything goes wrong; rolls back."""
+"""Carries out a plan, reads it back, undoes it when anything goes wrong."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,11 +13,11 @@ from typing import Final
 
 from nicprog.actions import DeleteRule, InsertRule
 from nicprog.backends import Backend
-from nicprog.errors import ApplyError, NicprogError, Refused, RequestError, StalePlan
+from nicprog.errors import ApplyError, NicprogError, RequestError, StalePlan
 from nicprog.model import NicState
-from nicprog.plan import Plan, Step, diff
+from nicprog.plan import Plan, Step
 from nicprog.signals import Pending, held
-from nicprog.snapshot import Store, locked
+from nicprog.snapshot import Store, locked, now_s
 from nicprog.text import rule_text
 
 _BATCH: Final = 64
@@ -39,26 +41,36 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What an apply or a rollback did.
+    """What an apply or a return to an earlier state did.
 
     Attributes:
         device: Name of the NIC.
         steps: Steps done, in order.
-        snapshot: File to roll back to; None when nothing was changed.
+        snapshot: File to roll back to; None when there is none.
+        confirm_within_s: Time left to confirm; None when that is not needed.
     """
 
     device: str
     steps: tuple[Step, ...]
     snapshot: Path | None
+    confirm_within_s: float | None = None
 
 
-def apply(nic: Backend, plan: Plan, *, state_dir: str | Path | None = None) -> Result:
+def apply(
+    nic: Backend,
+    plan: Plan,
+    *,
+    state_dir: str | Path | None = None,
+    confirm_within_s: float | None = None,
+) -> Result:
     """Carries out ``plan`` and reads the NIC back.
 
     Args:
         nic: The NIC that the plan was made for.
         plan: From :func:`nicprog.plan`.
         state_dir: Folder for the snapshot; None is where the control sockets are.
+        confirm_within_s: Seconds from now; unless :func:`nicprog.confirm` is called within them, a
+            process of its own restores what was before. None: it stays.
 
     Raises:
         StalePlan: The NIC is not as it was when the plan was made; nothing was changed.
@@ -66,44 +78,34 @@ def apply(nic: Backend, plan: Plan, *, state_dir: str | Path | None = None) -> R
         SnapshotError: The state before cannot be saved; nothing was changed.
         ApplyError: A step failed, a signal came, or the NIC does not hold what was written: the
             steps done were undone, unless its ``undone`` is False. Or an earlier apply was killed
-            in the middle and nothing was changed.
+            in the middle or waits to be confirmed, and nothing was changed.
     """
     store = Store(nic.device, Path(state_dir) if state_dir else None)
     with locked(nic.device), held() as pending:
-        if store.interrupted(nic.instance):
-            raise ApplyError(
-                f"{nic.device}: an earlier apply was killed in the middle; run "
-                f"'nicprog rollback {nic.device}' first",
-                undone=True,
-            )
+        _refuse_open_end(nic, store)
         if nic.read() != plan.now:
             raise StalePlan(f"{nic.device}: changed since the plan was made; plan again")
         if not plan.steps:
             return Result(device=nic.device, steps=(), snapshot=None)
-        _carry_out(nic, plan, store, pending)
-    return Result(device=nic.device, steps=plan.steps, snapshot=store.done)
+        _carry_out(nic, plan, store, pending, confirm_within_s)
+    snapshot = store.done if confirm_within_s is None else store.applying
+    return Result(
+        device=nic.device,
+        steps=plan.steps,
+        snapshot=snapshot,
+        confirm_within_s=confirm_within_s,
+    )
 
 
-def rollback(nic: Backend, *, state_dir: str | Path | None = None) -> Result:
-    """Restores what the NIC held before the latest apply, also one that was killed in the middle.
-
-    Raises:
-        SnapshotError: There is nothing to go back to.
-        Locked: Another nicprog is changing it; nothing was changed.
-        ApplyError: As for :func:`apply`; the snapshot stays.
-    """
-    store = Store(nic.device, Path(state_dir) if state_dir else None)
-    with locked(nic.device), held() as pending:
-        snapshot = store.latest(nic.instance)
-        now = nic.read()
-        try:
-            steps = diff(now, snapshot.state, nic.capabilities())
-        except Refused as error:
-            raise Refused(f"{nic.device}: cannot hold what {snapshot.path} says: {error}") from None
-        plan = Plan(device=nic.device, now=now, wanted=snapshot.state, steps=steps)
-        _run(nic, plan, pending, f"; the snapshot {snapshot.path} stays")
-        store.forget_all()
-    return Result(device=nic.device, steps=steps, snapshot=None)
+def _refuse_open_end(nic: Backend, store: Store) -> None:
+    found = store.open_end(nic.instance)
+    if found is None:
+        return
+    if found.applied:
+        why = f"what was applied waits for 'nicprog confirm {nic.device}'; do that or"
+    else:
+        why = "an earlier apply was killed in the middle;"
+    raise ApplyError(f"{nic.device}: {why} run 'nicprog rollback {nic.device}' first", undone=True)
 
 
 def differences(wanted: NicState, found: NicState) -> tuple[Difference, ...]:
@@ -132,18 +134,51 @@ def differences(wanted: NicState, found: NicState) -> tuple[Difference, ...]:
     return tuple(result)
 
 
-def _carry_out(nic: Backend, plan: Plan, store: Store, pending: Pending) -> None:
-    store.begin(nic.instance, plan.now)
+def _carry_out(
+    nic: Backend, plan: Plan, store: Store, pending: Pending, confirm_within_s: float | None
+) -> None:
+    confirm_by = None if confirm_within_s is None else now_s() + confirm_within_s
+    store.begin(nic.instance, plan.now, confirm_by)
     try:
-        _run(nic, plan, pending)
+        if confirm_by is not None:  # before the first step, which may be the one that cuts us off
+            _start_guard(store, confirm_by)
+        run_all(nic, plan, pending)
     except ApplyError as error:
         if error.undone:
             store.forget_applying()
         raise
-    store.keep()
+    if confirm_by is None:
+        store.keep()
+    else:
+        store.wait()
 
 
-def _run(nic: Backend, plan: Plan, pending: Pending, hint: str = "") -> None:
+def _start_guard(store: Store, confirm_by: float) -> None:
+    """Returns when nicprog.guard watches over the snapshot, whatever becomes of this process."""
+    folder = str(store.folder.absolute())
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nicprog.guard", store.device, folder, repr(confirm_by)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        with process.stdout as said:
+            watches = said.readline() != b""
+        process.wait()  # it goes on in the background
+    except OSError:
+        watches = False
+    if not watches:
+        raise ApplyError(
+            f"{store.device}: the process that would take it back unconfirmed does not start; "
+            "nothing was changed",
+            undone=True,
+        )
+
+
+def run_all(nic: Backend, plan: Plan, pending: Pending, hint: str = "") -> None:
     """All steps and the proof, or none of them."""
     done: list[Step] = []
     try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         ("apply", _apply, "SPEC", "bring the NIC to what the spec says, all of it or nothing"),
         ("verify", _verify, "SPEC", "compare the NIC with the spec; exit status 1 if it differs"),
         ("rollback", _rollback, "DEVICE", "restore what the NIC held before the latest apply"),
+        ("confirm", _confirm, "DEVICE", "keep what 'apply --confirm' did"),
         ("dump", _dump, "DEVICE", "show all that the NIC holds"),
         ("counters", _counters, "DEVICE", "show packets and bytes of each queue and rule"),
         ("list", _list, None, "list the live software NICs"),
@@ -73,16 +75,28 @@ def _parser() -> argparse.ArgumentParser:
         elif operand == "DEVICE":
             verb.add_argument("device", metavar="DEVICE", help="name of a NIC, see 'nicprog list'")
         verb.add_argument("--json", action="store_true", help="print one JSON document")
-        if name in ("apply", "rollback"):
+        if name in ("apply", "rollback", "confirm"):
             verb.add_argument(
                 "--state-dir", metavar="DIR", type=Path, help="folder of the snapshots, instead of "
                 "that of the control sockets"
             )  # fmt: skip
         if name == "apply":
             verb.add_argument("--dry-run", action="store_true", help="as plan")
+            verb.add_argument(
+                "--confirm", metavar="TIME", type=_seconds, help="restore what was before unless "
+                "'nicprog confirm DEVICE' comes within TIME, such as 60s or 5m"
+            )  # fmt: skip
         if name == "dump":
             verb.add_argument("--toml", action="store_true", help="print a spec that apply takes")
     return parser
+
+
+def _seconds(text: str) -> float:
+    """A time as people write it: ``90``, ``90s``, ``5m``, ``1h``."""
+    match = re.fullmatch(r"(\d+)([smh]?)", text)
+    if not match or not int(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 60s or 5m")
+    return float(int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]])
 
 
 def _plan(options: argparse.Namespace) -> Outcome:
@@ -97,10 +111,20 @@ def _apply(options: argparse.Namespace) -> Outcome:
         return _plan(options)
     spec = nicprog.load(options.spec)
     with nicprog.open(spec.device) as nic:
+        recovered = nicprog.recover(nic, state_dir=options.state_dir)
+        if recovered:
+            print(f"nicprog: {show.recovered(recovered)}", file=sys.stderr)
         plan = nicprog.plan(nic, spec)
-        result = nicprog.apply(nic, plan, state_dir=options.state_dir)
-    snapshot = str(result.snapshot) if result.snapshot else None
-    document = _plan_json(plan) | {"applied": True, "verified": True, "snapshot": snapshot}
+        result = nicprog.apply(
+            nic, plan, state_dir=options.state_dir, confirm_within_s=options.confirm
+        )
+    document = _plan_json(plan) | {
+        "applied": True,
+        "verified": True,
+        "snapshot": str(result.snapshot) if result.snapshot else None,
+        "recovered": recovered is not None,
+        "confirm_within_s": result.confirm_within_s,
+    }
     return 0, document, lambda: show.applied(plan, result)
 
 
@@ -121,6 +145,17 @@ def _rollback(options: argparse.Namespace) -> Outcome:
         result = nicprog.rollback(nic, state_dir=options.state_dir)
     document = {"device": options.device, "rolled_back": True, "steps": _steps_json(result.steps)}
     return 0, document, lambda: show.rolled_back(result)
+
+
+def _confirm(options: argparse.Namespace) -> Outcome:
+    with nicprog.open(options.device) as nic:
+        result = nicprog.confirm(nic, state_dir=options.state_dir)
+    document = {
+        "device": options.device,
+        "confirmed": True,
+        "snapshot": str(result.snapshot),
+    }
+    return 0, document, lambda: show.confirmed(result)
 
 
 def _dump(options: argparse.Namespace) -> Outcome:

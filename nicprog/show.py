@@ -36,11 +36,33 @@ def plan(item: Plan) -> None:
 def applied(item: Plan, result: Result) -> None:
     """What an apply did."""
     plan(item)
-    if result.snapshot:
+    if not result.snapshot:
+        return
+    done = f"{item.device}: {len(result.steps)} steps done and read back; "
+    if result.confirm_within_s is None:
+        _line(done + _way_back(result))
+    else:
         _line(
-            f"{item.device}: {len(result.steps)} steps done and read back; "
-            f"'nicprog rollback {item.device}' takes them back (snapshot {result.snapshot})"
+            done + f"they are taken back in {result.confirm_within_s:g} s unless "
+            f"'nicprog confirm {item.device}' is run"
         )
+
+
+def _way_back(result: Result) -> str:
+    return f"'nicprog rollback {result.device}' takes them back (snapshot {result.snapshot})"
+
+
+def confirmed(result: Result) -> None:
+    """What a confirmation did."""
+    _line(f"{result.device}: what was applied stays; {_way_back(result)}")
+
+
+def recovered(result: Result) -> str:
+    """What was done about an apply that came to no end, in one line."""
+    return (
+        f"{result.device}: an earlier apply was killed in the middle or not confirmed in time; "
+        f"{len(result.steps)} steps restored what was before it"
+    )
 
 
 def rolled_back(result: Result) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a NIC held before it was changed, on disk until the next change or a rollback.
 
-While an apply is under way its snapshot is called DEVICE.applying.json, afterwards
-DEVICE.snapshot.json. So a process that is killed in the middle leaves the first, and rollback takes
-that one when it is there.
+While an apply is under way, or waits to be confirmed, its snapshot is called DEVICE.applying.json,
+afterwards DEVICE.snapshot.json. So a process that is killed in the middle leaves the first, and
+rollback takes that one when it is there.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from nicprog.backends.softnic import run_dir
 from nicprog.errors import Locked, SnapshotError
@@ -36,6 +37,9 @@ class Snapshot:
         instance: Which NIC of that name, see :class:`nicprog.backends.Backend`.
         saved_at: ISO 8601, UTC.
         state: What the NIC held.
+        confirm_by: When it is restored unless that is confirmed, as :func:`now_s` counts; None when
+            no confirmation was asked for.
+        applied: All steps of the apply are done, so that it waits to be confirmed.
     """
 
     path: Path
@@ -43,6 +47,18 @@ class Snapshot:
     instance: str
     saved_at: str
     state: NicState
+    confirm_by: float | None = None
+    applied: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """There is still time to confirm."""
+        return self.applied and self.confirm_by is not None and now_s() < self.confirm_by
+
+
+def now_s() -> float:
+    """Seconds since the machine started, sleep included: nobody sets this clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Store:
@@ -54,35 +70,50 @@ class Store:
         self.folder = folder or run_dir()
         self.applying = self.folder / f"{device}.applying.json"
         self.done = self.folder / f"{device}.snapshot.json"
+        self._document: dict[str, Any] = {}
 
-    def begin(self, instance: str, state: NicState) -> None:
+    def begin(self, instance: str, state: NicState, confirm_by: float | None = None) -> None:
         """Saves ``state`` before the first step.
 
         Raises:
             SnapshotError: It cannot be written; nothing may be changed then.
         """
-        document = {
+        self._document = {
             "format": _FORMAT,
             "device": self.device,
             "instance": instance,
             "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "state": state_to_json(state),
+            "confirm_by": confirm_by,
+            "applied": False,
         }
-        partial = self.applying.with_suffix(".partial")
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with open(descriptor, "w", encoding="utf-8") as file:
-                json.dump(document, file)
-            partial.replace(self.applying)
+            self._write()
         except OSError as error:
             raise SnapshotError(
                 f"{self.device}: cannot save its state to {self.applying}: {error.strerror}; "
                 "nothing was changed"
             ) from None
 
+    def wait(self) -> None:
+        """All steps are done: this is the state to go back to unless that is confirmed.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._document["applied"] = True
+        self._write()
+
+    def _write(self) -> None:
+        partial = self.applying.with_suffix(".partial")
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(self._document, file)
+        partial.replace(self.applying)
+
     def keep(self) -> None:
-        """All steps are done: this is the state to roll back to."""
+        """All steps are done, and confirmed: this is the state to roll back to."""
         self.applying.replace(self.done)
 
     def forget_applying(self) -> None:
@@ -94,10 +125,14 @@ class Store:
         self.applying.unlink(missing_ok=True)
         self.done.unlink(missing_ok=True)
 
-    def interrupted(self, instance: str) -> bool:
-        """True when an apply on this very NIC was killed in the middle."""
-        found = self._read(self.applying)
-        return found is not None and found.instance == instance
+    def open_end(self, instance: str) -> Snapshot | None:
+        """The snapshot of an apply on this very NIC that was killed in the middle, or waits."""
+        found = self.under_way()
+        return found if found is not None and found.instance == instance else None
+
+    def under_way(self) -> Snapshot | None:
+        """The same, of whichever NIC of this name."""
+        return self._read(self.applying)
 
     def latest(self, instance: str) -> Snapshot:
         """The snapshot to roll back to.
@@ -105,7 +140,7 @@ class Store:
         Raises:
             SnapshotError: There is none, or it is of an earlier NIC of the same name.
         """
-        found = self._read(self.applying) or self._read(self.done)
+        found = self.under_way() or self._read(self.done)
         if found is None:
             raise SnapshotError(
                 f"{self.device}: no snapshot in {self.folder}; nothing was applied since the last "
@@ -129,6 +164,8 @@ class Store:
                 instance=document["instance"],
                 saved_at=document["saved_at"],
                 state=state_from_json(document["state"]),
+                confirm_by=document["confirm_by"],
+                applied=document["applied"],
             )
         except (FileNotFoundError, NotADirectoryError):
             return None

@@ -96,7 +96,10 @@ def test_plan_apply_verify_rollback(owner: Owner, nic: nicprog.Backend, spec: Pa
     assert run_json("verify", spec, status=1)["ok"] is False
 
     done = run_json("apply", spec)
-    assert set(done) == {*plan, "applied", "verified", "snapshot"}
+    added = {"applied", "verified", "snapshot", "recovered", "confirm_within_s"}
+    assert set(done) == {*plan, *added}
+    assert done["recovered"] is False
+    assert done["confirm_within_s"] is None
     assert Path(done["snapshot"]).exists()
     assert nic.read().channels.combined == 4
     assert run_json("verify", spec) == {"device": "qp0", "ok": True, "differences": []}
