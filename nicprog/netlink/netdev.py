@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The family ``netdev``: which queue is served by which NAPI and IRQ, and what each carried."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+
+from nicprog.errors import DeviceError
+from nicprog.netlink import layouts
+from nicprog.netlink.family import Family, Values
+
+QUEUE_GET: Final = 10
+NAPI_GET: Final = 11
+QSTATS_GET: Final = 12
+NAPI_SET: Final = 14
+
+_ANSWERS: Final = {
+    QUEUE_GET: layouts.QUEUE,
+    NAPI_GET: layouts.NAPI,
+    QSTATS_GET: layouts.QSTATS,
+}
+_SCOPE_QUEUE: Final = 1
+_KINDS: Final[tuple[Literal["rx", "tx"], ...]] = ("rx", "tx")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """A queue that is configured now.
+
+    Attributes:
+        kind: ``rx`` or ``tx``.
+        number: Among those of its kind.
+        napi: Number of the NAPI instance that serves it; None when the driver does not tell.
+        xsk: An AF_XDP socket is bound to it (zero-copy, or copy where the driver tells that).
+    """
+
+    kind: Literal["rx", "tx"]
+    number: int
+    napi: int | None
+    xsk: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Napi:
+    """A NAPI instance: what polls queues when their interrupt came.
+
+    Attributes:
+        number: Unique in the network namespace.
+        irq: Interrupt that wakes it, as in ``/proc/irq``; None when the driver does not tell.
+        thread: Process id of its thread; None when it is polled in softirq.
+        defer_hard_irqs: Empty polls before interrupts are on again.
+        gro_flush_timeout_ns: How long packets wait for others, and between deferred polls.
+        irq_suspend_timeout_ns: How long interrupts stay off while an application polls.
+    """
+
+    number: int
+    irq: int | None
+    thread: int | None
+    defer_hard_irqs: int
+    gro_flush_timeout_ns: int
+    irq_suspend_timeout_ns: int
+
+
+class Netdev:
+    """Calls about one interface of the caller's network namespace.
+
+    Refusals are as in :class:`nicprog.netlink.EthtoolNetlink`.
+    """
+
+    def __init__(self, device: str) -> None:
+        """Opens the family.
+
+        Raises:
+            DeviceError: No such interface, or the kernel has no such family (before 6.3).
+        """
+        self.device = device
+        try:
+            self._index = socket.if_nametoindex(device)
+        except OSError:
+            raise DeviceError(f"{device}: no such interface in this network namespace") from None
+        self._family = Family("netdev", _ANSWERS)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._family.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def has(self, command: int) -> bool:
+        """Whether the kernel has this command of the family, such as :data:`NAPI_SET`."""
+        return command in self._family.commands()
+
+    def queues(self) -> tuple[Queue, ...]:
+        """The queues of an interface that is up; none when it is down. From Linux 6.8 on."""
+        answers = self._list(QUEUE_GET, layouts.QUEUE, "list the queues")
+        found = [
+            Queue(
+                kind=_KINDS[told["type"]],
+                number=told["id"],
+                napi=told.get("napi-id"),
+                xsk="xsk" in told,
+            )
+            for told in answers
+        ]
+        return tuple(sorted(found, key=lambda queue: (queue.kind, queue.number)))
+
+    def napis(self) -> tuple[Napi, ...]:
+        """The NAPI instances of an interface that is up. From Linux 6.8 on."""
+        answers = self._list(NAPI_GET, layouts.NAPI, "list the NAPI instances")
+        return tuple(sorted((_napi(told) for told in answers), key=lambda napi: napi.number))
+
+    def set_napi(
+        self,
+        number: int,
+        *,
+        defer_hard_irqs: int | None = None,
+        gro_flush_timeout_ns: int | None = None,
+        irq_suspend_timeout_ns: int | None = None,
+        threaded: bool | None = None,
+    ) -> None:
+        """Sets what is given of one NAPI instance. From Linux 6.13 on, ``threaded`` from 6.17 on.
+
+        Whether that outlives a change of the channels depends on the driver.
+        """
+        values: Values = {"id": number}
+        if defer_hard_irqs is not None:
+            values["defer-hard-irqs"] = defer_hard_irqs
+        if gro_flush_timeout_ns is not None:
+            values["gro-flush-timeout"] = _unsigned(gro_flush_timeout_ns)
+        if irq_suspend_timeout_ns is not None:
+            values["irq-suspend-timeout"] = _unsigned(irq_suspend_timeout_ns)
+        if threaded is not None:
+            values["threaded"] = int(threaded)
+        about = f"{self.device}: cannot set NAPI instance {number}"
+        self._family.ask(NAPI_SET, layouts.NAPI, values, about=about)
+
+    def totals(self) -> dict[str, int]:
+        """Counters of the whole interface, with the kernel's names (``rx-packets``)."""
+        told = self._list(QSTATS_GET, layouts.QSTATS, "read the statistics")
+        return _counters(told[0]) if told else {}
+
+    def queue_statistics(self) -> dict[tuple[str, int], dict[str, int]]:
+        """Counters of each queue, by kind and number, where the driver counts (Linux 6.9)."""
+        what = "read the statistics of the queues"
+        answers = self._list(QSTATS_GET, layouts.QSTATS, what, {"scope": _unsigned(_SCOPE_QUEUE)})
+        return {(_KINDS[told["queue-type"]], told["queue-id"]): _counters(told) for told in answers}
+
+    def _list(
+        self, command: int, layout: Any, what: str, more: Values | None = None
+    ) -> list[Values]:
+        values = {"ifindex": self._index} | (more or {})
+        about = f"{self.device}: cannot {what}"
+        return self._family.ask(command, layout, values, about=about, many=True)
+
+
+def _unsigned(value: int) -> bytes:
+    """A number of the netlink type uint: four octets, or eight when it needs them."""
+    return value.to_bytes(4 if value < 1 << 32 else 8, "little")
+
+
+def _number(data: bytes | None) -> int:
+    return int.from_bytes(data or b"", "little")
+
+
+def _napi(told: Values) -> Napi:
+    return Napi(
+        number=told["id"],
+        irq=told.get("irq"),
+        thread=told.get("pid"),
+        defer_hard_irqs=told.get("defer-hard-irqs", 0),
+        gro_flush_timeout_ns=_number(told.get("gro-flush-timeout")),
+        irq_suspend_timeout_ns=_number(told.get("irq-suspend-timeout")),
+    )
+
+
+def _counters(told: Values) -> dict[str, int]:
+    return {
+        name: _number(value)
+        for name, value in told.items()
+        if isinstance(value, bytes) and name != "scope"
+    }
