@@ -33,10 +33,19 @@ void qs_tcp_cc_ack(struct qs_block *c, const struct qs_segment *s, uint32_t acke
         ops->on_ack(&c->cc, &a);
 }
 
+/* Of a window that was used it is all of it: of the ACKs that come in one burst the first ones have
+ * let nothing out yet when the last one tells of a loss. */
+uint32_t qs_tcp_cc_flight(const struct qs_block *c)
+{
+    if (c->flags & QS_CF_CWND_FULL && qs_seq_lt(c->snd_una, c->cc_edge))
+        return c->cc.cwnd;
+    return qs_min_u32(qs_seq_span(c->snd_una, c->snd_max), c->cc.cwnd);
+}
+
 void qs_tcp_cc_marked(struct qs_block *c)
 {
     const struct qs_cc_ops *ops = qs_cc_ops(c->cc_algo);
-    uint32_t flight = qs_min_u32(qs_seq_span(c->snd_una, c->snd_max), c->cc.cwnd);
+    uint32_t flight = qs_tcp_cc_flight(c);
     if (ops->on_mark) {
         ops->on_mark(&c->cc, flight, c->mss);
         return;

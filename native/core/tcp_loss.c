@@ -9,12 +9,6 @@ static const struct qs_cc_ops *cc(const struct qs_block *c)
     return qs_cc_ops(c->cc_algo);
 }
 
-/* Octets out as congestion control takes them: no more than it allowed. */
-static uint32_t flight(const struct qs_block *c)
-{
-    return qs_min_u32(qs_seq_span(c->snd_una, c->snd_max), c->cc.cwnd);
-}
-
 static bool in_fast_recovery(const struct qs_block *c)
 {
     return c->flags & QS_CF_RECOVERY && !(c->loss_flags & QS_LF_TIMEOUT);
@@ -37,7 +31,7 @@ static void enter_fast_recovery(struct qs_engine *e, struct qs_block *c)
     expect_undo(c);
     c->loss.prr_delivered = c->loss.prr_out = 0;
     c->loss.recover_fs = qs_seq_span(c->snd_una, c->snd_max);
-    cc(c)->on_loss(&c->cc, flight(c), c->mss);
+    cc(c)->on_loss(&c->cc, qs_tcp_cc_flight(c), c->mss);
     qs_count(e, QS_COUNT_FAST_RETRANSMITS);
 }
 
@@ -145,7 +139,7 @@ void qs_tcp_loss_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
     if (c->flags & QS_CF_RECOVERY && qs_seq_le(c->recover, c->snd_una))
         leave(c);
     if (qs_tlp_take_ack(c, s, &d) && !(c->flags & QS_CF_RECOVERY)) {
-        cc(c)->on_loss(&c->cc, flight(c), c->mss);
+        cc(c)->on_loss(&c->cc, qs_tcp_cc_flight(c), c->mss);
         c->cc.cwnd = qs_min_u32(c->cc.cwnd, c->cc.ssthresh);
     }
     look(e, c, d.octets, acked > 0, s->arrived);

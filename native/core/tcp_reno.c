@@ -48,8 +48,7 @@ static void enter(struct qs_engine *e, struct qs_block *c)
     c->flags &= ~QS_CF_RTT_TIMED;
     c->loss_flags = (c->loss_flags & ~QS_LF_TIMEOUT) | QS_LF_UNDO;
     c->undo_ts = 0;
-    /* What limited transmit let out beyond cwnd does not count: RFC 5681 section 3.2 step 2. */
-    cc(c)->on_loss(&c->cc, qs_min_u32(out(c), c->cc.cwnd), c->mss);
+    cc(c)->on_loss(&c->cc, qs_tcp_cc_flight(c), c->mss);
     inflate(c);
     qs_count(e, QS_COUNT_FAST_RETRANSMITS);
     qs_block_ready(e, c);

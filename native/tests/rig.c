@@ -252,15 +252,20 @@ struct frame *rig_take(struct rig *r)
     return &out;
 }
 
-void rig_frame(struct rig *r, double ms, const struct frame *f)
+static void hand_over(struct rig *r, const struct frame *f)
 {
-    rig_run(r, ms);
     uint8_t *exact = malloc(f->len ? f->len : 1); /* so that a sanitizer sees one byte too many */
     REQUIRE(exact);
     memcpy(exact, f->b, f->len);
     struct qs_frame q = {.data = exact, .len = f->len};
     qs_engine_rx(r->e, &q, 1, rig_now(r));
     free(exact);
+}
+
+void rig_frame(struct rig *r, double ms, const struct frame *f)
+{
+    rig_run(r, ms);
+    hand_over(r, f);
 }
 
 void rig_build(const struct rig *r, struct frame *f, const struct seg *s)
@@ -290,6 +295,13 @@ void rig_in(struct rig *r, double ms, const struct seg *s)
     static struct frame f;
     rig_build(r, &f, s);
     rig_frame(r, ms, &f);
+}
+
+void rig_in_behind(struct rig *r, const struct seg *s)
+{
+    static struct frame f;
+    rig_build(r, &f, s);
+    hand_over(r, &f);
 }
 
 void rig_icmp_build(const struct rig *r, struct frame *f, const struct icmp *x)

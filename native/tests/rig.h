@@ -106,6 +106,8 @@ struct frame *rig_take(struct rig *r);
 void rig_frame(struct rig *r, double ms, const struct frame *f);
 void rig_build(const struct rig *r, struct frame *f, const struct seg *s);
 void rig_in(struct rig *r, double ms, const struct seg *s);
+/* In one burst with what was handed over before: nothing leaves in between. */
+void rig_in_behind(struct rig *r, const struct seg *s);
 /* IPv4 quotes 8 octets of the TCP header, IPv6 all of it. */
 void rig_icmp_build(const struct rig *r, struct frame *f, const struct icmp *x);
 void rig_icmp(struct rig *r, double ms, const struct icmp *x);

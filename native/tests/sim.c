@@ -8,6 +8,7 @@
 #define FRAME_ROOM 66000u
 #define BATCH 16
 #define AUDIT_EVERY 64u
+#define MERGED_MAX 65000u
 
 struct flying {
     uint64_t due_ns, order;
@@ -231,6 +232,7 @@ struct sim *sim_new(const struct sim_opts *o)
 {
     struct sim *s = calloc(1, sizeof *s);
     REQUIRE(s);
+    REQUIRE(!o->faults.merge_ns || !o->faults.corrupt_ppm);
     s->o = *o;
     s->random = o->seed;
     s->now_ns = 1000000000u + o->seed % 1000000007u * 4096; /* sequence numbers start anywhere */
@@ -328,14 +330,99 @@ static void drain(struct sim *s, int side)
     } while (n == BATCH);
 }
 
+static const uint8_t *ip_of(const struct flying *y)
+{
+    return y->data + FRAME_ETH;
+}
+
+static bool is_v4(const struct flying *y)
+{
+    return ip_of(y)[0] >> 4 == 4;
+}
+
+static uint32_t tcp_at(const struct flying *y)
+{
+    return FRAME_ETH + (is_v4(y) ? 20 : 40);
+}
+
+/* Ethernet, IP and TCP header. */
+static uint32_t headers(const struct flying *y)
+{
+    return tcp_at(y) + (y->data[tcp_at(y) + 12] >> 4) * 4u;
+}
+
+/* A TCP segment with octets, and no flag but ACK and PSH. */
+static bool mergeable(const struct flying *y)
+{
+    return ip_of(y)[is_v4(y) ? 9 : 6] == 6 && y->len > headers(y) &&
+           (y->data[tcp_at(y) + 13] & ~8u) == 16;
+}
+
+/* Do they differ in sequence number, PSH and octets at most, and does `b` go on where `a` ends? */
+static bool goes_on(const struct flying *a, const struct flying *b)
+{
+    uint32_t tcp = tcp_at(a), head = headers(a);
+    if (a->to != b->to || !mergeable(b) || tcp != tcp_at(b) || head != headers(b))
+        return false;
+    const uint8_t *x = a->data, *y = b->data;
+    return memcmp(x + tcp, y + tcp, 4) == 0 && memcmp(x + tcp + 8, y + tcp + 8, 4) == 0 &&
+           memcmp(x + tcp + 20, y + tcp + 20, head - tcp - 20) == 0 &&
+           be(x + tcp + 4, 4) + (a->len - head) == be(y + tcp + 4, 4);
+}
+
+/* Puts the octets of `b` behind those of `a`; `b` is gone. */
+static void append(struct flying *a, struct flying *b)
+{
+    uint32_t head = headers(a), more = b->len - head;
+    a->data = realloc(a->data, a->len + more);
+    REQUIRE(a->data);
+    memcpy(a->data + a->len, b->data + head, more);
+    a->len += more;
+    a->data[tcp_at(a) + 13] |= b->data[tcp_at(b) + 13];
+    uint32_t packet = a->len - FRAME_ETH;
+    put(a->data + FRAME_ETH + (is_v4(a) ? 2 : 4), 2, is_v4(a) ? packet : packet - 40);
+    if (is_v4(a)) {
+        put(a->data + FRAME_ETH + 10, 2, 0);
+        put(a->data + FRAME_ETH + 10, 2, naive_checksum(naive_sum(ip_of(a), 20, 0)));
+    }
+    a->flags |= QS_FRAME_CSUM_OK; /* as the device says of what it merged */
+    free(b->data);
+}
+
+/* Takes what is on its way next, when it arrives at `side` before `until`. */
+static bool next_for(struct sim *s, int side, uint64_t until, struct flying *out)
+{
+    if (!s->n_heap || s->heap[0].due_ns > until || s->heap[0].to != side)
+        return false;
+    *out = heap_pop(s);
+    s->now_ns = out->due_ns > s->now_ns ? out->due_ns : s->now_ns;
+    return true;
+}
+
+static void hand_up(struct sim *s, struct flying *y)
+{
+    struct qs_frame f = {
+        .data = y->data, .len = y->len, .flags = y->flags, .gso_bytes = y->gso_bytes};
+    qs_engine_rx(s->engines[y->to], &f, 1, sim_now(s));
+    free(y->data);
+}
+
 static void deliver(struct sim *s)
 {
-    struct flying y = heap_pop(s);
-    struct qs_frame f = {.data = y.data, .len = y.len, .flags = y.flags, .gso_bytes = y.gso_bytes};
-    qs_engine_rx(s->engines[y.to], &f, 1, sim_now(s));
-    free(y.data);
-    serve(s, y.to);
-    drain(s, y.to);
+    struct flying y = heap_pop(s), next;
+    int side = y.to;
+    uint64_t until = y.due_ns + s->o.faults.merge_ns;
+    while (s->o.faults.merge_ns && next_for(s, side, until, &next)) {
+        if (mergeable(&y) && goes_on(&y, &next) && y.len + next.len < MERGED_MAX) {
+            append(&y, &next);
+        } else {
+            hand_up(s, &y);
+            y = next;
+        }
+    }
+    hand_up(s, &y);
+    serve(s, side);
+    drain(s, side);
 }
 
 static uint64_t earliest(const struct sim *s)

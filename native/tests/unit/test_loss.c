@@ -177,6 +177,24 @@ static void single_octets_cost_a_bounded_list(void)
     rig_free(r);
 }
 
+/* ---- how large the flight was ---- */
+
+/* Six of ten are acknowledged, and in the same burst of ACKs the seventh is known to be lost:
+ * nothing left in between, so that four are out. A window that held octets back was in use, all of
+ * it; of one that did not, ssthresh is half of what is out. */
+static void a_burst_of_acks_does_not_shrink_the_flight(void)
+{
+    for (int full = 0; full < 2; full++) {
+        struct rig *r = with_ten_out(SACK_SYN, (full ? 100 : 10) * MSS);
+        rig_in(r, 20, &(struct seg){".", 1, 0, 6001});
+        CHECK_EQ(rig_info(r).cwnd_octets, 12 * MSS);
+        rig_in_behind(r, &(struct seg){".", 1, 0, 6001, .opts = "sack 7001-10001"});
+        OUT(20, "P.", 6001, MSS, 1);
+        CHECK_EQ(rig_info(r).ssthresh_octets, (full ? 6 : 2) * MSS);
+        rig_free(r);
+    }
+}
+
 /* ---- PRR ---- */
 
 /* RFC 6937 section 3: while more is out than ssthresh, one leaves for each two that arrive. */
@@ -470,6 +488,7 @@ int main(void)
     RUN(a_lost_retransmission_is_sent_again);
     RUN(blocks_that_cannot_be);
     RUN(single_octets_cost_a_bounded_list);
+    RUN(a_burst_of_acks_does_not_shrink_the_flight);
     RUN(sending_follows_what_arrives);
     RUN(a_timeout_keeps_what_arrived);
     RUN(a_peer_that_reneges);

@@ -179,6 +179,22 @@ static void every_fault_at_once(void)
     }
 }
 
+/* Devices that hand up at once what came in a time, in one where it can be. */
+static void bursts_and_merged_segments(void)
+{
+    uint64_t seed = qs_test_seed();
+    for (int i = 0; i < 20; i++) {
+        struct sim_opts o = {.seed = seed + 2000 + (uint64_t)i, .v6 = i & 1};
+        o.faults = (struct sim_faults){.loss_ppm = 10000,
+                                       .reorder_ppm = 5000,
+                                       .duplicate_ppm = 5000,
+                                       .delay_ns = 1000000,
+                                       .reorder_ns = 500000,
+                                       .merge_ns = i % 2 ? 1 : 200000};
+        run(&o, 500000);
+    }
+}
+
 static void heavy_loss(void)
 {
     uint64_t seed = qs_test_seed();
@@ -213,6 +229,7 @@ int main(void)
     RUN(with_segmentation_offload);
     RUN(tiny_buffers_and_odd_mtu);
     RUN(every_fault_at_once);
+    RUN(bursts_and_merged_segments);
     RUN(heavy_loss);
     RUN(one_percent_loss_recovers_fast);
     RUN(r49_few_chunks_never_wedge);
