@@ -32,6 +32,7 @@ OBSOLETE = {
     "3782": "6582",
     "6093": "9293",
     "6691": "9293",
+    "6937": "9937",
 }
 
 _FOLDERS = ("native", "qstack", "nicprog", "tests", "tools")

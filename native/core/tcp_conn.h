@@ -51,7 +51,7 @@
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };
 
-/* What is out, and what became of it: RFC 6675, RFC 8985, RFC 6937. Times are low bits in units of
+/* What is out, and what became of it: RFC 6675, RFC 8985, RFC 9937. Times are low bits in units of
  * 2^10 ns. */
 struct qs_loss {
     uint32_t head, tail; /* records in sequence order, tcp_sent.h; QS_NO_IDX: nothing is out */
@@ -66,7 +66,7 @@ struct qs_loss {
     uint32_t min_rtt;   /* RACK.min_RTT; 0: none yet */
     qs_seq fack;        /* RACK.fack: rightmost octet that arrived */
     qs_seq dsack_round; /* RACK.dsack_round */
-    uint32_t prr_delivered, prr_out; /* RFC 6937 section 3 */
+    uint32_t prr_delivered, prr_out; /* RFC 9937 section 6 */
     union {
         uint32_t recover_fs; /* RecoverFS, in fast recovery */
         qs_seq tlp_end;      /* TLP.end_seq, with QS_LF_PROBE_OUT */

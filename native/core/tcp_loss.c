@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Loss recovery of a connection with SACK: when it begins and ends, whether it was for nothing, and
  * how much may be sent meanwhile. RFC 6675 section 5 with RACK in place of its counting (RFC 8985),
- * PRR (RFC 6937), Eifel (RFC 3522) and F-RTO (RFC 5682). */
+ * PRR (RFC 9937), Eifel (RFC 3522) and F-RTO (RFC 5682). */
 #include "engine.h"
 
 static const struct qs_cc_ops *cc(const struct qs_block *c)
@@ -22,15 +22,27 @@ static void expect_undo(struct qs_block *c)
     c->undo_ts = 0;
 }
 
-static void enter_fast_recovery(struct qs_engine *e, struct qs_block *c)
+/* RFC 9937 section 6: what was out before this ACK, without what had arrived already. What the ACKs
+ * before it in the same burst made room for counts as delivered: it would be out by now, had each
+ * been answered before the next one came. */
+static void begin_proportion(struct qs_block *c, uint32_t delivered)
+{
+    struct qs_loss *l = &c->loss;
+    uint32_t before = qs_seq_span(c->snd_una, c->snd_max) - l->sacked + delivered;
+    l->recover_fs = qs_max_u32(before, qs_tcp_cc_flight(c));
+    l->prr_delivered = l->recover_fs - before;
+    l->prr_out = 0;
+}
+
+/* `delivered` octets arrived with the ACK that tells. */
+static void enter_fast_recovery(struct qs_engine *e, struct qs_block *c, uint32_t delivered)
 {
     c->recover = c->snd_max;
     c->flags |= QS_CF_RECOVERY;
     c->flags &= ~QS_CF_RTT_TIMED;
     c->loss_flags &= ~(QS_LF_TIMEOUT | QS_LF_PTO | QS_LF_PROBE_DUE | QS_LF_PROBE_OUT);
     expect_undo(c);
-    c->loss.prr_delivered = c->loss.prr_out = 0;
-    c->loss.recover_fs = qs_seq_span(c->snd_una, c->snd_max);
+    begin_proportion(c, delivered);
     cc(c)->on_loss(&c->cc, qs_tcp_cc_flight(c), c->mss);
     qs_count(e, QS_COUNT_FAST_RETRANSMITS);
 }
@@ -38,7 +50,7 @@ static void enter_fast_recovery(struct qs_engine *e, struct qs_block *c)
 static void leave(struct qs_block *c)
 {
     if (in_fast_recovery(c))
-        c->cc.cwnd = c->cc.ssthresh; /* RFC 6937 section 3 */
+        c->cc.cwnd = c->cc.ssthresh; /* RFC 9937 section 6 */
     c->flags &= ~QS_CF_RECOVERY;
     c->loss_flags &= ~(QS_LF_TIMEOUT | QS_LF_UNDO);
     qs_rack_recovered(c);
@@ -84,24 +96,25 @@ static void undo(struct qs_engine *e, struct qs_block *c)
 
 /* ---- how much ---- */
 
-/* RFC 6937 section 3: cwnd so that sending follows what arrives. `progress`: new octets were
- * acknowledged and no more loss was found, so that the bound is that of slow start, else it is
- * that of packet conservation. */
-static void reduce_in_proportion(struct qs_block *c, uint32_t delivered, bool progress)
+/* RFC 9937 section 6: cwnd so that sending follows what arrives; without anything new it stays.
+ * `safe` is SafeACK: new octets were acknowledged and no more loss was found, so that sending may
+ * catch up with ssthresh as slow start does. */
+static void reduce_in_proportion(struct qs_block *c, uint32_t delivered, bool safe)
 {
     struct qs_loss *l = &c->loss;
     uint32_t ssthresh = c->cc.ssthresh;
+    if (delivered == 0 && l->prr_out)
+        return;
     l->prr_delivered += delivered;
     uint64_t may = 0;
-    if (l->pipe > ssthresh) {
+    if (l->pipe > ssthresh)
         may = ((uint64_t)l->prr_delivered * ssthresh + l->recover_fs - 1) / l->recover_fs;
-        may = may > l->prr_out ? may - l->prr_out : 0;
-    } else {
-        uint32_t owed = l->prr_delivered > l->prr_out ? l->prr_delivered - l->prr_out : 0;
-        uint64_t limit = owed;
-        if (progress)
-            limit = (uint64_t)(owed > delivered ? owed : delivered) + c->mss;
-        may = qs_min_u32(ssthresh - l->pipe, limit < UINT32_MAX ? (uint32_t)limit : UINT32_MAX);
+    else
+        may = l->prr_delivered;
+    may = may > l->prr_out ? may - l->prr_out : 0;
+    if (l->pipe <= ssthresh) {
+        may = (may > delivered ? may : delivered) + (safe ? c->mss : 0);
+        may = may < ssthresh - l->pipe ? may : ssthresh - l->pipe;
     }
     if (l->prr_out == 0 && may < c->mss)
         may = c->mss; /* the fast retransmit itself */
@@ -120,7 +133,7 @@ static void look(struct qs_engine *e, struct qs_block *c, uint32_t octets, bool 
     if (c->loss.sacked || c->flags & QS_CF_RECOVERY)
         found = qs_rack_detect(e, c, now);
     if (found && !(c->flags & QS_CF_RECOVERY) && !qs_tcp_pmtu_probe_lost(e, c))
-        enter_fast_recovery(e, c);
+        enter_fast_recovery(e, c, octets);
     if (in_fast_recovery(c))
         reduce_in_proportion(c, octets, advanced && !found);
     if (c->flags & QS_CF_RECOVERY || octets)

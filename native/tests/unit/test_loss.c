@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Loss recovery of a sender with SACK: RACK and the tail loss probe (RFC 8985), proportional rate
- * reduction (RFC 6937), undoing (RFC 3522, RFC 5682), reneging (RFC 2018 section 8). */
+ * reduction (RFC 9937), undoing (RFC 3522, RFC 5682), reneging (RFC 2018 section 8). */
 #include "rig.h"
 
 #define MSS 1000u
@@ -121,7 +121,7 @@ static void every_hole_and_nothing_else(void)
     QUIET(1000);
     CHECK_COUNT(RETRANSMITS, 5);
     CHECK_COUNT(RTO_EXPIRIES, 0);
-    CHECK_EQ(rig_info(r).cwnd_octets, 5 * MSS); /* RFC 6937 section 3: ssthresh in the end */
+    CHECK_EQ(rig_info(r).cwnd_octets, 5 * MSS); /* RFC 9937 section 6: ssthresh in the end */
     rig_free(r);
 }
 
@@ -197,7 +197,7 @@ static void a_burst_of_acks_does_not_shrink_the_flight(void)
 
 /* ---- PRR ---- */
 
-/* RFC 6937 section 3: while more is out than ssthresh, one leaves for each two that arrive. */
+/* RFC 9937 section 6: while more is out than ssthresh, one leaves for each two that arrive. */
 static void sending_follows_what_arrives(void)
 {
     struct rig *r = with_ten_out(SACK_SYN, 100 * MSS);
@@ -210,6 +210,37 @@ static void sending_follows_what_arrives(void)
     IN(23, ".", 1, 0, 1, .opts = "sack 1001-7001"); /* ssthresh is reached */
     IN(24, ".", 1, 0, 1, .opts = "sack 1001-8001");
     OUT(24, ".", 11001, MSS, 1);
+    QUIET(25);
+    rig_free(r);
+}
+
+/* RecoverFS is without what had arrived before recovery began: the first two, while a quarter of
+ * the RTT was waited for the hole. Ten are out then, and half of what arrives leaves. */
+static void what_arrived_before_slows_nothing(void)
+{
+    struct rig *r = with_ten_out(SACK_SYN, 100 * MSS);
+    IN(20, ".", 1, 0, 1, .opts = "sack 1001-3001");
+    expect_run(r, 20, 10001, 2 * MSS);
+    OUT(22.5, "P.", 1, MSS, 1);
+    IN(23, ".", 1, 0, 1, .opts = "sack 1001-4001"); /* the retransmission is more than its half */
+    IN(24, ".", 1, 0, 1, .opts = "sack 1001-5001");
+    IN(25, ".", 1, 0, 1, .opts = "sack 1001-6001");
+    QUIET(25.5);
+    IN(26, ".", 1, 0, 1, .opts = "sack 1001-7001");
+    OUT(26, ".", 12001, MSS, 1);
+    QUIET(27);
+    rig_free(r);
+}
+
+/* What the first ACK of a burst made room for is owed, and leaves with what the second one tells
+ * of: six is ssthresh. */
+static void a_burst_of_acks_is_answered_as_one(void)
+{
+    struct rig *r = with_ten_out(SACK_SYN, 100 * MSS);
+    rig_in(r, 20, &(struct seg){".", 1, 0, 6001});
+    rig_in_behind(r, &(struct seg){".", 1, 0, 6001, .opts = "sack 7001-10001"});
+    OUT(20, "P.", 6001, MSS, 1);
+    expect_run(r, 20, 10001, 5 * MSS);
     QUIET(25);
     rig_free(r);
 }
@@ -490,6 +521,8 @@ int main(void)
     RUN(single_octets_cost_a_bounded_list);
     RUN(a_burst_of_acks_does_not_shrink_the_flight);
     RUN(sending_follows_what_arrives);
+    RUN(what_arrived_before_slows_nothing);
+    RUN(a_burst_of_acks_is_answered_as_one);
     RUN(a_timeout_keeps_what_arrived);
     RUN(a_peer_that_reneges);
     RUN(the_tail_is_probed_before_the_timeout);
