@@ -38,6 +38,7 @@ from nicprog.model import (
     RssTable,
 )
 from nicprog.plan import Disruption, Plan, Step
+from nicprog.probe import Part, Report, probe
 from nicprog.restore import confirm, recover, rollback
 from nicprog.spec import Reserve, RssSpec, RuleSpec, Spec
 from nicprog.spec_file import load, parse
@@ -59,9 +60,11 @@ __all__ = [
     "Match",
     "NicState",
     "NicprogError",
+    "Part",
     "Plan",
     "QueueCounters",
     "Refused",
+    "Report",
     "RequestError",
     "Reserve",
     "Result",
@@ -80,6 +83,7 @@ __all__ = [
     "open",
     "parse",
     "plan",
+    "probe",
     "recover",
     "rollback",
     "verify",

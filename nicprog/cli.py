@@ -64,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
         ("verify", _verify, "SPEC", "compare the NIC with the spec; exit status 1 if it differs"),
         ("rollback", _rollback, "DEVICE", "restore what the NIC held before the latest apply"),
         ("confirm", _confirm, "DEVICE", "keep what 'apply --confirm' did"),
+        (
+            "probe",
+            _probe,
+            "DEVICE",
+            "show what the NIC can do, and by which way that was found out",
+        ),
         ("dump", _dump, "DEVICE", "show all that the NIC holds"),
         ("counters", _counters, "DEVICE", "show packets and bytes of each queue and rule"),
         ("list", _list, None, "list the live software NICs"),
@@ -156,6 +162,26 @@ def _confirm(options: argparse.Namespace) -> Outcome:
         "snapshot": str(result.snapshot),
     }
     return 0, document, lambda: show.confirmed(result)
+
+
+def _probe(options: argparse.Namespace) -> Outcome:
+    report = nicprog.probe(options.device)
+    document = {
+        "device": report.device,
+        "driver": report.driver,
+        "bus": report.bus,
+        "firmware": report.firmware,
+        "parts": {
+            part.name: {
+                "found": part.way is not None,
+                "way": part.way,
+                "value": part.value,
+                "refusals": [{"way": way, "why": why} for way, why in part.refusals],
+            }
+            for part in report.parts
+        },
+    }
+    return 0, document, lambda: show.report(report)
 
 
 def _dump(options: argparse.Namespace) -> Outcome:

@@ -15,6 +15,7 @@ from nicprog.apply import Difference, Result
 from nicprog.backends import Counters
 from nicprog.model import Capabilities, Channels, NicState
 from nicprog.plan import Plan
+from nicprog.probe import Report, summary
 from nicprog.text import rule_text
 
 
@@ -77,6 +78,14 @@ def differences(device: str, found: Sequence[Difference]) -> None:
         return
     rows = [(d.what, d.wanted or "nothing", d.found or "nothing") for d in found]
     _table(f"{device}: {len(found)} differences", ("what", "wanted", "found"), rows)
+
+
+def report(item: Report) -> None:
+    """What a NIC can do."""
+    driver = f"driver {item.driver}" if item.driver else "its driver does not say its name"
+    rows = [(part.name, part.way or "-", summary(part)) for part in item.parts]
+    _line(f"{item.device}: {driver}" + (f", {item.bus}" if item.bus else ""))
+    _table("", ("part", "way", "what"), rows)
 
 
 def state(device: str, can: Capabilities, item: NicState) -> None:

@@ -46,13 +46,13 @@ class EthtoolNic:
         self.device = device
         self.instance = instance
         self._transport = transport
-        self._calls = Ethtool(device, transport)
+        self.calls = Ethtool(device, transport)
         self._capabilities: Capabilities | None = None
 
     def capabilities(self) -> Capabilities:
         """What the NIC can do; asked once."""
         if self._capabilities is None:
-            most, info, rss = self._channels(), self._calls.driver_info(), self._rss()
+            most, info, rss = self._channels(), self.calls.driver_info(), self._rss()
             self._capabilities = Capabilities(
                 driver=info.driver,
                 bus=info.bus,
@@ -90,13 +90,13 @@ class EthtoolNic:
             case InsertRule() | DeleteRule():
                 self._transport.ask(*_rule_request(action))
             case SetTable():
-                self._calls.set_rss(table=action.entries)
+                self.calls.set_rss(table=action.entries)
             case ResetTable():
-                self._calls.reset_rss_table()
+                self.calls.reset_rss_table()
             case SetKey():
-                self._calls.set_rss(key=action.key)
+                self.calls.set_rss(key=action.key)
             case SetChannels():
-                self._calls.set_channels(
+                self.calls.set_channels(
                     replace(
                         self._channels(),
                         combined_count=action.combined,
@@ -115,7 +115,7 @@ class EthtoolNic:
 
     def counters(self) -> Counters:
         """Counters at this moment."""
-        values = dict(self._calls.statistics())
+        values = dict(self.calls.statistics())
         queues: dict[int, dict[str, int]] = {}
         hits: dict[int, int] = {}
         totals: dict[str, int] = {}
@@ -147,7 +147,7 @@ class EthtoolNic:
 
     def _channels(self) -> EthtoolChannels:
         try:
-            return self._calls.channels()
+            return self.calls.channels()
         except RequestError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
@@ -159,7 +159,7 @@ class EthtoolNic:
     def _rss(self) -> Rss:
         """Table and key; empty when the driver shows none."""
         try:
-            return self._calls.rss()
+            return self.calls.rss()
         except RequestError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
@@ -168,7 +168,7 @@ class EthtoolNic:
     def _rule_table(self) -> RuleTable:
         """Without locations when the driver has no rules."""
         try:
-            return self._calls.rule_table()
+            return self.calls.rule_table()
         except RequestError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
@@ -188,7 +188,7 @@ class EthtoolNic:
         if self._rule_table().rules == 0:
             return ()
         requests = [
-            codec.at_location(_GET_RULE, location) for location in self._calls.rule_locations()
+            codec.at_location(_GET_RULE, location) for location in self.calls.rule_locations()
         ]
         answers = self._transport.ask_many(_GET_RULE, requests)
         return tuple(codec.decode_rule(_answered(answer), self.device) for answer in answers)

@@ -120,6 +120,41 @@ def test_what_cannot_be_programmed_is_said(run: Run, device: str, why: str) -> N
     assert run("dump", device, status=1)["error"]["message"].startswith(why)
 
 
+def test_probe_tells_what_there_is_and_by_which_way(run: Run, namespace: Namespace) -> None:
+    for device in ("v0", "v1"):
+        subprocess.run(["ip", "-n", namespace.name, "link", "set", device, "up"], check=True)
+    report = run("probe", "v0")
+    assert report["driver"] == "veth"
+    parts = report["parts"]
+    assert parts["channels"]["way"] == "netlink"
+    assert parts["channels"]["value"]["max_rx"] == 4
+    assert [(one["kind"], one["number"]) for one in parts["queues"]["value"]] == [
+        (kind, number) for kind in ("rx", "tx") for number in range(4)
+    ]
+    assert parts["features"]["value"]["tx-tcp-segmentation"] in ("on", "off")
+    assert "on, fixed" in parts["features"]["value"].values()
+    assert parts["statistics"]["way"] == "ioctl"
+    assert "peer_ifindex" in parts["statistics"]["value"]
+    for name in ("rss", "flow rules", "rings", "rx rings", "hashed fields", "queue statistics"):
+        assert parts[name]["found"] is False, name
+        assert "EOPNOTSUPP" in parts[name]["refusals"][-1]["why"]
+    assert [one["way"] for one in parts["rss"]["refusals"]] == ["netlink", "ioctl"]
+
+
+@pytest.mark.parametrize("device", ["lo", "t0", "v1"])
+def test_probe_never_fails_on_an_interface(run: Run, device: str) -> None:
+    parts = run("probe", device)["parts"]
+    assert parts["features"]["found"]
+    assert parts["flow rules"]["found"] is False
+    assert all(part["found"] or part["refusals"] for part in parts.values())
+    assert "no queue is configured" in str(parts["queues"]["refusals"])  # it is down
+
+
+def test_probe_of_an_interface_that_is_not_there(run: Run) -> None:
+    error = run("probe", "zz", status=1)["error"]
+    assert error["message"].startswith("zz: no such interface and no such software NIC")
+
+
 def test_a_snapshot_of_an_interface_that_was_made_anew_is_not_used(
     run: Run, namespace: Namespace, tmp_path: Path
 ) -> None:

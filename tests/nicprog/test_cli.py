@@ -153,6 +153,18 @@ def test_dump_is_a_spec_of_the_same_state(owner: Owner, nic: nicprog.Backend, sp
     assert run_json("dump", "qp0", "--toml")["toml"] == text
 
 
+def test_probe(owner: Owner, nic: nicprog.Backend) -> None:
+    parts = run_json("probe", "qp0")["parts"]
+    assert parts["channels"]["way"] == "socket"
+    assert parts["channels"]["value"]["max_combined"] == nic.capabilities().queues_max
+    assert parts["rss"]["value"]["key_bytes"] == nic.capabilities().key_bytes
+    assert parts["flow rules"]["value"]["locations"] == nic.capabilities().locations
+    assert parts["rings"]["found"] is False
+    assert parts["queues"]["refusals"] == []  # the kernel knows nothing of it
+    text, _ = run("probe", "qp0")
+    assert "flow rules" in text
+
+
 def test_counters_and_list(owner: Owner) -> None:
     owner.frame(2, 1500)
     document = run_json("counters", "qp0")

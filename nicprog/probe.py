@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a NIC can do, found out by reading only, and by which way.
+
+Netlink is asked first, where the kernel has it; then the ioctl, or the socket of a software NIC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from enum import IntFlag
+from pathlib import Path
+from typing import Any, Final
+
+from nicprog.backends.ethtool import EthtoolNic
+from nicprog.backends.kernel import is_interface, open_kernel
+from nicprog.backends.softnic import has_socket, open_softnic
+from nicprog.errors import DeviceError, NicprogError
+from nicprog.ethtool import Ethtool, FlowType, HashField
+from nicprog.ethtool.values import Feature, Rss
+from nicprog.netlink import EthtoolNetlink, Netdev
+from nicprog.netlink.ethtool import RSS_CREATE
+
+_HASHED: Final = ("tcp4", "udp4", "tcp6", "udp6")
+_IRQ: Final = "/proc/irq/{}/effective_affinity_list"
+
+Reader = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One thing that a NIC may have.
+
+    Attributes:
+        name: Such as ``channels`` or ``rss``.
+        way: ``netlink``, ``ioctl`` or ``socket``: who told; None when nobody did.
+        value: What was told, of JSON's types; None when nobody did.
+        refusals: Of the ways that were tried in vain, each with the reason.
+    """
+
+    name: str
+    way: str | None
+    value: Any
+    refusals: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All parts of one NIC."""
+
+    device: str
+    driver: str
+    bus: str
+    firmware: str
+    parts: tuple[Part, ...]
+
+
+def probe(device: str) -> Report:
+    """Reads everything that can be read about a NIC; nothing is changed.
+
+    Raises:
+        DeviceError: No such NIC, or no right to it.
+    """
+    with ExitStack() as stack:
+        calls, ways = _open(device, stack)
+        try:
+            info = calls.driver_info()
+            driver, bus, firmware = info.driver, info.bus, info.firmware
+        except DeviceError:
+            raise
+        except NicprogError:
+            driver = bus = firmware = ""
+        return Report(
+            device=device,
+            driver=driver,
+            bus=bus,
+            firmware=firmware,
+            parts=tuple(_part(name, readers, ways) for name, readers in _PARTS.items()),
+        )
+
+
+def _open(device: str, stack: ExitStack) -> tuple[Ethtool, dict[str, Any]]:
+    nic: EthtoolNic
+    if has_socket(device) or not is_interface(device):
+        nic = stack.enter_context(open_softnic(device))
+        return nic.calls, {"socket": nic.calls}
+    nic = stack.enter_context(open_kernel(device))
+    ways: dict[str, Any] = {}
+    for way, family in (("netlink", EthtoolNetlink), ("netdev", Netdev)):
+        try:
+            ways[way] = stack.enter_context(family(device))
+        except DeviceError as error:
+            ways[way] = error
+    return nic.calls, ways | {"ioctl": nic.calls}
+
+
+def _part(name: str, readers: dict[str, Reader], ways: dict[str, Any]) -> Part:
+    refusals: list[tuple[str, str]] = []
+    for way, read in readers.items():
+        calls = ways.get(way)
+        shown = "netlink" if way == "netdev" else way
+        try:
+            if isinstance(calls, Exception):
+                raise calls
+            if calls is not None:
+                value = read(calls)
+                return Part(name=name, way=shown, value=value, refusals=tuple(refusals))
+        except NicprogError as error:
+            refusals.append((shown, str(error)))
+    return Part(name=name, way=None, value=None, refusals=tuple(refusals))
+
+
+def _by_ethtool(read: Reader) -> dict[str, Reader]:
+    """Netlink, ioctl and socket, by a call of the same name."""
+    return {"netlink": read, "ioctl": read, "socket": read}
+
+
+def _counts(calls: Any) -> dict[str, int]:
+    return asdict(calls.channels())
+
+
+def _rings(calls: Any) -> dict[str, int]:
+    return asdict(calls.rings())
+
+
+def _coalesce(calls: Any) -> dict[str, int]:
+    told = calls.coalesce()
+    return told if isinstance(told, dict) else asdict(told)
+
+
+def _features(calls: Any) -> dict[str, str]:
+    def text(one: Feature) -> str:
+        return ("on" if one.active else "off") + ("" if one.changeable else ", fixed")
+
+    return {name: text(one) for name, one in calls.features().items()}
+
+
+def _rss(calls: Any) -> dict[str, Any]:
+    told: Rss = calls.rss()
+    if not told.table and not told.key:
+        raise NicprogError("the driver shows neither a table nor a key")
+    return {
+        "table_entries": len(told.table),
+        "key_bytes": len(told.key),
+        "function": _names(told.function),
+        "transform": _names(told.transform),
+    }
+
+
+def _contexts(calls: EthtoolNetlink) -> dict[str, Any]:
+    told = calls.rss_contexts()
+    if not told:
+        raise NicprogError("the driver shows no context, not even that of all packets")
+    return {"contexts": sorted(told), "kernel_makes_them": calls.has(RSS_CREATE)}
+
+
+def _fields(calls: EthtoolNetlink) -> dict[str, list[str]]:
+    return _told(calls.hash_fields())
+
+
+def _fields_one_by_one(calls: Ethtool) -> dict[str, list[str]]:
+    return _told({flow: calls.hash_fields(FlowType[flow.upper()]) for flow in _HASHED})
+
+
+def _told(fields: Mapping[str, HashField]) -> dict[str, list[str]]:
+    if not any(fields.values()):
+        raise NicprogError("the driver tells of no hashed field")
+    return {flow: _names(bits) for flow, bits in fields.items() if bits}
+
+
+def _rules(calls: Ethtool) -> dict[str, Any]:
+    told = calls.rule_table()
+    return {"rules": told.rules, "locations": told.locations, "driver_chooses": told.chooses}
+
+
+def _queues(calls: Netdev) -> list[dict[str, Any]]:
+    """Each with the interrupt and the CPUs of its NAPI instance, where the driver tells."""
+    irqs = {napi.number: napi.irq for napi in calls.napis()}
+    result = []
+    for queue in calls.queues():
+        irq = irqs.get(queue.napi) if queue.napi is not None else None
+        result.append(asdict(queue) | {"irq": irq, "cpus": _cpus(irq)})
+    if not result:
+        raise NicprogError("no queue is configured; bring the interface up")
+    return result
+
+
+def _cpus(irq: int | None) -> str | None:
+    try:
+        return Path(_IRQ.format(irq)).read_text(encoding="ascii").strip() if irq else None
+    except OSError:
+        return None
+
+
+def _names(bits: IntFlag) -> list[str]:
+    return [str(one.name).lower() for one in bits]
+
+
+_PARTS: Final[dict[str, dict[str, Reader]]] = {
+    "channels": _by_ethtool(_counts),
+    "queues": {"netdev": _queues},
+    "queue statistics": {"netdev": lambda calls: sorted({
+        name for one in calls.queue_statistics().values() for name in one
+    })},
+    "rss": _by_ethtool(_rss),
+    "rss contexts": {"netlink": _contexts},
+    "hashed fields": {
+        "netlink": _fields, "ioctl": _fields_one_by_one, "socket": _fields_one_by_one,
+    },
+    "rx rings": {"ioctl": lambda calls: calls.rx_rings(), "socket": lambda calls: calls.rx_rings()},
+    "flow rules": {"ioctl": _rules, "socket": _rules},
+    "rings": _by_ethtool(_rings),
+    "coalescing": _by_ethtool(_coalesce),
+    "features": _by_ethtool(_features),
+    "private flags": {"ioctl": lambda calls: calls.private_flags()},
+    "statistics": {
+        way: lambda calls: [name for name, _ in calls.statistics()] for way in ("ioctl", "socket")
+    },
+}  # fmt: skip
+
+
+def summary(part: Part) -> str:
+    """One line about a part: what it is, or why nobody told."""
+    value = part.value
+    if part.way is None:
+        return _reason(part.refusals[-1][1]) if part.refusals else "nothing to ask by"
+    if isinstance(value, dict):
+        return ", ".join(_pairs(value)) or "none"
+    if isinstance(value, list):
+        shown = ", ".join(map(_item, value[:6]))
+        return f"{len(value)}: {shown}" + (", ..." if len(value) > 6 else "")
+    return str(value)
+
+
+def _reason(refusal: str) -> str:
+    """Of ``DEVICE: cannot DO: WHY; what to do`` the reason alone."""
+    return (refusal.partition(": cannot ")[2].partition(": ")[2] or refusal).partition(";")[0]
+
+
+def _pairs(value: dict[str, Any]) -> Iterator[str]:
+    for name, one in value.items():
+        if one not in (0, "off, fixed", [], None):
+            yield f"{name} {' '.join(map(str, one)) if isinstance(one, list) else one}"
+
+
+def _item(one: Any) -> str:
+    if not isinstance(one, dict):
+        return str(one)
+    served = "".join(f", {key} {one[key]}" for key in ("napi", "irq", "cpus") if one[key])
+    return f"{one['kind']} {one['number']}{served}"
