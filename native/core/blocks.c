@@ -103,6 +103,7 @@ static void release(struct qs_engine *e, struct qs_block *c)
     qs_bytes_clear(&e->pool, &c->tx);
     qs_tcp_drop_ooo(e, c);
     qs_sent_clear(&e->sent, c);
+    qs_buffers_release(e, c);
     if (c->neigh != QS_NO_NEIGH)
         e->neighs[c->neigh].refs--;
     c->neigh = QS_NO_NEIGH;

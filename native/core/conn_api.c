@@ -22,6 +22,13 @@ int qs_conn_peek(qs_engine *e, qs_conn handle, struct qs_span *spans, size_t n)
     return (int)done;
 }
 
+static void drop_read(struct qs_engine *e, struct qs_block *c, size_t octets)
+{
+    qs_bytes_drop(&e->pool, &c->rx, octets);
+    qs_rcvbuf_read(e, c, (uint32_t)octets);
+    qs_tcp_window_opened(e, c);
+}
+
 qs_err qs_conn_consume(qs_engine *e, qs_conn handle, size_t bytes)
 {
     struct qs_block *c = qs_block_of(e, handle);
@@ -29,8 +36,7 @@ qs_err qs_conn_consume(qs_engine *e, qs_conn handle, size_t bytes)
         return QS_ERR_STALE;
     if (bytes > c->rx.len)
         return QS_ERR_ARG;
-    qs_bytes_drop(&e->pool, &c->rx, bytes);
-    qs_tcp_window_opened(e, c);
+    drop_read(e, c, bytes);
     return 0;
 }
 
@@ -44,8 +50,7 @@ int64_t qs_conn_read(qs_engine *e, qs_conn handle, void *buf, size_t len)
     size_t n = len < c->rx.len ? len : c->rx.len;
     struct qs_bytes_pos pos = qs_bytes_find(&e->pool, &c->rx, 0);
     qs_bytes_copy(&e->pool, &pos, buf, n);
-    qs_bytes_drop(&e->pool, &c->rx, n);
-    qs_tcp_window_opened(e, c);
+    drop_read(e, c, n);
     return (int64_t)n;
 }
 
@@ -58,7 +63,7 @@ int64_t qs_conn_write(qs_engine *e, qs_conn handle, const void *buf, size_t len)
         return QS_ERR_CLOSED;
     if (len == 0)
         return 0;
-    size_t free = e->opts.sndbuf_bytes - c->tx.len;
+    size_t free = qs_sndbuf(e, c) - c->tx.len;
     size_t n =
         qs_bytes_append(&e->pool, &c->tx, buf, len < free ? len : free, qs_reserve_write(&e->pool));
     if (n > 0)
@@ -172,8 +177,10 @@ qs_err qs_conn_info(const qs_engine *e, qs_conn handle, struct qs_conn_info *out
         .state = c->state,
         .prio = c->prio,
         .readable_bytes = c->rx.len,
-        .writable_bytes = c->flags & QS_CF_FIN_QUEUED ? 0 : e->opts.sndbuf_bytes - c->tx.len,
+        .writable_bytes = c->flags & QS_CF_FIN_QUEUED ? 0 : qs_sndbuf(e, c) - c->tx.len,
         .unacked_bytes = c->tx.len,
+        .rcvbuf_bytes = qs_rcvbuf(e, c),
+        .sndbuf_bytes = qs_sndbuf(e, c),
         .mss_octets = c->mss,
         .cwnd_octets = c->cc.cwnd,
         .ssthresh_octets = c->cc.ssthresh,

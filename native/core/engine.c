@@ -2,6 +2,9 @@
 /* An engine's life, and its three driving calls: receive, transmit, deadline. */
 #include "engine.h"
 
+#define BUFFER_MIN 2048u
+#define BUFFER_MAX (1u << 30) /* RFC 7323 section 2.3 */
+
 void qs_engine_opts_init(qs_engine_opts *o)
 {
     *o = (qs_engine_opts){
@@ -24,17 +27,26 @@ void qs_engine_opts_init(qs_engine_opts *o)
     };
 }
 
+static bool buffer_fine(uint32_t initial, uint32_t most, uint32_t mtu)
+{
+    if (most < BUFFER_MIN || most > BUFFER_MAX)
+        return false;
+    if (initial == 0)
+        return true;
+    return initial <= most && initial >= BUFFER_MIN &&
+           initial >= mtu - QS_IPV4_BYTES - QS_TCP_BYTES;
+}
+
 static bool opts_fine(const qs_engine_opts *o)
 {
-    const uint32_t buf_max = 1u << 30; /* RFC 7323 section 2.3 */
     if (o->size != sizeof *o || o->id > 255 || o->conns_max == 0 || o->conns_max >= 1u << 24)
         return false;
     if (o->chunks_max < 16 || o->chunks_max >= 1u << 24)
         return false;
-    if (o->rcvbuf_bytes < 2048 || o->rcvbuf_bytes > buf_max || o->sndbuf_bytes < 2048 ||
-        o->sndbuf_bytes > buf_max)
-        return false;
     if (o->mtu < 576 || o->mtu > 65535)
+        return false;
+    if (!buffer_fine(o->rcvbuf_initial_bytes, o->rcvbuf_bytes, o->mtu) ||
+        !buffer_fine(o->sndbuf_initial_bytes, o->sndbuf_bytes, o->mtu))
         return false;
     if (o->offloads & QS_OFFLOAD_TSO &&
         (!(o->offloads & QS_OFFLOAD_TX_CSUM) || o->gso_max_bytes < o->mtu + QS_ETH_BYTES ||
@@ -120,6 +132,10 @@ qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_m
     if (!e)
         return QS_ERR_NOMEM;
     e->opts = *o;
+    if (!o->rcvbuf_initial_bytes)
+        e->opts.rcvbuf_initial_bytes = o->rcvbuf_bytes;
+    if (!o->sndbuf_initial_bytes)
+        e->opts.sndbuf_initial_bytes = o->sndbuf_bytes;
     e->mem = *mem;
     e->blocks = mem->alloc(mem->ctx, l.blocks);
     e->table.entries = mem->alloc(mem->ctx, l.table);

@@ -127,6 +127,8 @@ struct qs_engine {
     qs_time now; /* last time that was passed in */
     bool opened; /* an active open was made: with trust_hash its block has a keyed hash */
 
+    uint64_t grown[QS_N_PRIO]; /* octets by which buffers of each class are above initial size */
+
     uint64_t counters[QS_N_COUNTERS];
 };
 
@@ -271,10 +273,40 @@ static inline uint32_t qs_tcp_ts_now(const struct qs_block *c, qs_time now)
     return (uint32_t)(now.ns >> QS_TS_SHIFT) + c->ts_offset;
 }
 
+/* buffers.c: sizes of a connection's buffers. They do not shrink before there is nothing to come or
+ * to send. */
+
+/* Octets of the buffers now. */
+static inline uint32_t qs_rcvbuf(const struct qs_engine *e, const struct qs_block *c)
+{
+    return qs_min_u32(e->opts.rcvbuf_initial_bytes << c->rcv_doublings, e->opts.rcvbuf_bytes);
+}
+
+static inline uint32_t qs_sndbuf(const struct qs_engine *e, const struct qs_block *c)
+{
+    return qs_min_u32(e->opts.sndbuf_initial_bytes << c->snd_doublings, e->opts.sndbuf_bytes);
+}
+
+/* Octets by which they have grown. */
+static inline uint32_t qs_buffers_grown(const struct qs_engine *e, const struct qs_block *c)
+{
+    return qs_rcvbuf(e, c) - e->opts.rcvbuf_initial_bytes + qs_sndbuf(e, c) -
+           e->opts.sndbuf_initial_bytes;
+}
+
+/* The application has read `octets` more: the receive buffer doubles when half of it was read
+ * within a round trip. */
+void qs_rcvbuf_read(struct qs_engine *e, struct qs_block *c, uint32_t octets);
+/* cwnd is more than half of the send buffer: doubles it, unless it is as large as it may be. */
+void qs_sndbuf_grow(struct qs_engine *e, struct qs_block *c);
+/* Gives back what they have grown by: the connection is over, or in TIME-WAIT. */
+void qs_buffers_release(struct qs_engine *e, struct qs_block *c);
+
 /* Is enough of the send buffer free to tell the application? */
 static inline bool qs_tcp_writable(const struct qs_engine *e, const struct qs_block *c)
 {
-    return e->opts.sndbuf_bytes - c->tx.len >= e->opts.sndbuf_bytes / 4;
+    uint32_t size = qs_sndbuf(e, c);
+    return size - c->tx.len >= size / 4;
 }
 
 /* tcp_open.c: what passive and active open share. */

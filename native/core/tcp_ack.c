@@ -99,6 +99,8 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
     }
     if (c->flags & QS_CF_SACK)
         qs_tlp_arm(e, c, s->arrived);
+    if (c->cc.cwnd > qs_sndbuf(e, c) / 2)
+        qs_sndbuf_grow(e, c);
     if (c->flags & QS_CF_WANT_WRITE && qs_tcp_writable(e, c)) {
         c->flags &= ~QS_CF_WANT_WRITE;
         qs_block_event(e, c, QS_EVENT_WRITABLE);

@@ -23,6 +23,7 @@ void qs_tcp_linger(struct qs_engine *e, struct qs_block *c, qs_time now)
 static void enter_time_wait(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
     qs_tcp_set_state(c, QS_TCP_TIME_WAIT);
+    qs_buffers_release(e, c); /* nothing comes and nothing is sent any more */
     qs_tcp_stop_rexmt(e, c);
     qs_tcp_linger(e, c, now);
 }

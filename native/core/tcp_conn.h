@@ -105,10 +105,12 @@ struct qs_block {
     uint16_t remote_port, local_port;
     uint8_t local_idx; /* engine's address */
     uint8_t state;     /* enum qs_tcp_state, written by qs_tcp_set_state() only */
-    uint8_t prio;
-    uint8_t in_ready; /* enum qs_ready */
-    uint32_t hash;    /* in the table */
-    uint32_t gen;     /* odd while the block is in use */
+    uint8_t prio : 3;
+    uint8_t rcv_doublings : 5; /* of the receive buffer, qs_rcvbuf() */
+    uint8_t in_ready : 2;      /* enum qs_ready */
+    uint8_t snd_doublings : 5; /* of the send buffer */
+    uint32_t hash;             /* in the table */
+    uint32_t gen;              /* odd while the block is in use */
     uint32_t flags;
     qs_seq rcv_nxt;
     qs_seq rcv_adv;         /* right edge of the window advertised to the peer */
@@ -181,6 +183,7 @@ struct qs_block {
 
     /* line 6 */
     _Alignas(64) struct qs_loss loss;
+    uint32_t half_read; /* when reading passed a half of the receive buffer last, as rtt_start */
 };
 
 /* qs_block.loss_flags. QS_CF_RECOVERY is set in fast recovery, and with SACK after a timeout. */

@@ -42,7 +42,7 @@ void qs_tcp_send_cookie(struct qs_engine *e, uint16_t listener, const struct qs_
         .ack = qs_seq_add(s->seq, 1),
         .src_port = s->dst_port,
         .dst_port = s->src_port,
-        .wnd = (uint16_t)qs_min_u32(e->opts.rcvbuf_bytes, UINT16_MAX),
+        .wnd = (uint16_t)qs_min_u32(e->opts.rcvbuf_initial_bytes, UINT16_MAX),
         .flags = QS_SYN | QS_ACK | (syn.ecn ? QS_ECE : 0),
         .mss = qs_tcp_own_mss_to(e, t.remote),
         .wscale = (int8_t)(syn.wscale < 0 ? -1 : qs_tcp_own_wscale(e)),
@@ -81,7 +81,7 @@ static void remember(struct qs_engine *e, struct qs_block *c, const struct qs_se
     qs_tcp_take_syn(e, c, &first);
     if (syn->ecn)
         c->flags |= QS_CF_ECN;
-    c->rcv_adv = qs_seq_add(c->rcv_nxt, qs_min_u32(e->opts.rcvbuf_bytes, UINT16_MAX));
+    c->rcv_adv = qs_seq_add(c->rcv_nxt, qs_min_u32(qs_rcvbuf(e, c), UINT16_MAX));
     c->snd_una = c->recover = qs_seq_add(s->ack, (uint32_t)-1);
     c->snd_nxt = c->snd_max = s->ack;
     c->sent = qs_tick_at(s->arrived);

@@ -78,9 +78,9 @@ static void fill_receiver(const struct qs_engine *e, const struct qs_block *c,
     t->tcpi_rcv_wscale = c->rcv_wscale & 15u;
     t->tcpi_ato = us(e->opts.delayed_ack);
     t->tcpi_rcv_mss = own_mss - (c->flags & QS_CF_TS ? QS_TCP_TS_BYTES : 0);
-    t->tcpi_rcv_ssthresh = qs_min_u32(e->opts.rcvbuf_bytes, (uint32_t)UINT16_MAX << c->rcv_wscale);
+    t->tcpi_rcv_ssthresh = qs_min_u32(qs_rcvbuf(e, c), (uint32_t)UINT16_MAX << c->rcv_wscale);
     t->tcpi_advmss = own_mss;
-    t->tcpi_rcv_space = e->opts.rcvbuf_bytes;
+    t->tcpi_rcv_space = qs_rcvbuf(e, c);
     t->tcpi_rcv_wnd = qs_seq_span(c->rcv_nxt, c->rcv_adv);
 }
 

@@ -39,7 +39,7 @@ struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const st
         return NULL;
     c->remote_port = s->src_port;
     c->local_port = s->dst_port;
-    c->prio = l->prio;
+    c->prio = l->prio & (QS_N_PRIO - 1u);
     c->user = l->user;
     c->listener = listener;
     c->flags = QS_CF_PASSIVE;

@@ -105,7 +105,7 @@ void qs_tcp_take_syn(struct qs_engine *e, struct qs_block *c, const struct qs_se
 /* Full segments that are acknowledged at once: half of what the window takes. */
 static uint8_t quick_acks(const struct qs_engine *e, const struct qs_block *c)
 {
-    uint32_t wnd = qs_min_u32(e->opts.rcvbuf_bytes, (uint32_t)UINT16_MAX << c->rcv_wscale);
+    uint32_t wnd = qs_min_u32(qs_rcvbuf(e, c), (uint32_t)UINT16_MAX << c->rcv_wscale);
     return (uint8_t)qs_min_u32(qs_max_u32(wnd / (2u * c->mss), 2), QUICK_ACKS_MAX);
 }
 

@@ -71,7 +71,7 @@ static struct qs_tcp_out header_of(struct qs_engine *e, struct qs_block *c, cons
     if (syn) {
         o.flags |= qs_ecn_syn_flags(c);
         uint32_t wnd =
-            qs_min_u32(e->opts.rcvbuf_bytes, UINT16_MAX); /* RFC 7323 section 2.2: not scaled */
+            qs_min_u32(qs_rcvbuf(e, c), UINT16_MAX); /* RFC 7323 section 2.2: not scaled */
         c->rcv_adv = qs_seq_add(c->rcv_nxt, wnd);
         o.wnd = (uint16_t)wnd;
         o.mss = qs_tcp_own_mss(e, c);

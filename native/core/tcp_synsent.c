@@ -82,7 +82,7 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
 
     c->remote_port = o->remote_port;
     c->local_port = port;
-    c->prio = o->prio;
+    c->prio = o->prio & (QS_N_PRIO - 1u);
     c->user = o->user;
     c->hash = qs_tuple_hash(e, &c->remote, c->remote_port, local_idx, port);
     c->mss = qs_tcp_own_mss(e, c);

@@ -8,14 +8,15 @@
 /* Octets that the buffer has room for. */
 static uint32_t room(const struct qs_engine *e, const struct qs_block *c)
 {
-    return e->opts.rcvbuf_bytes > c->rx.len ? e->opts.rcvbuf_bytes - c->rx.len : 0;
+    uint32_t size = qs_rcvbuf(e, c);
+    return size > c->rx.len ? size - c->rx.len : 0;
 }
 
 /* Least step of the right edge that is worth telling: RFC 9293 section 3.8.6.2.2, and a step that
  * the scaled field can show. */
 static uint32_t worth(const struct qs_engine *e, const struct qs_block *c)
 {
-    uint32_t step = qs_min_u32(e->opts.rcvbuf_bytes / 2, qs_tcp_own_mss(e, c));
+    uint32_t step = qs_min_u32(qs_rcvbuf(e, c) / 2, qs_tcp_own_mss(e, c));
     return qs_max_u32(step, 1u << c->rcv_wscale);
 }
 
@@ -40,7 +41,7 @@ void qs_tcp_window_opened(struct qs_engine *e, struct qs_block *c)
     /* Told unasked when the peer might be waiting for it; otherwise the next ACK carries it. */
     uint32_t now = qs_seq_span(c->rcv_nxt, c->rcv_adv);
     uint32_t free = qs_min_u32(room(e, c), (uint32_t)UINT16_MAX << c->rcv_wscale);
-    if (now < e->opts.rcvbuf_bytes / 2 && free >= now + 2 * worth(e, c)) {
+    if (now < qs_rcvbuf(e, c) / 2 && free >= now + 2 * worth(e, c)) {
         c->flags |= QS_CF_ACK_NOW;
         qs_block_ready(e, c);
     }
@@ -49,9 +50,9 @@ void qs_tcp_window_opened(struct qs_engine *e, struct qs_block *c)
 /* ---- octets ahead of a hole ---- */
 
 /* A chunk for each octet sent would be a cheap attack (SegmentSmack): the list is bounded. */
-static uint32_t ooo_max(const struct qs_engine *e)
+static uint32_t ooo_max(const struct qs_engine *e, const struct qs_block *c)
 {
-    return qs_min_u32(e->opts.rcvbuf_bytes / 512 + 16, UINT16_MAX);
+    return qs_min_u32(qs_rcvbuf(e, c) / 512 + 16, UINT16_MAX);
 }
 
 void qs_tcp_drop_ooo(struct qs_engine *e, struct qs_block *c)
@@ -96,7 +97,7 @@ static uint32_t fill_gap(struct qs_engine *e, struct qs_block *c, uint32_t prev,
         struct qs_chunk *k = prev == QS_NO_IDX ? NULL : &chunks[prev];
         uint32_t room_left = k ? QS_CHUNK_BYTES - k->start - k->len : 0;
         if (!k || !qs_seq_eq(chunk_end(k), r->seq) || room_left == 0) {
-            uint32_t idx = c->n_ooo < ooo_max(e)
+            uint32_t idx = c->n_ooo < ooo_max(e, c)
                                ? qs_chunk_take(&e->pool, qs_reserve_ahead(&e->pool))
                                : QS_NO_IDX;
             if (idx == QS_NO_IDX)

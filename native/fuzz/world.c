@@ -106,6 +106,10 @@ static void make_engine(struct fuzz_world *w, const struct fuzz_choice *c)
     w->opts.conns_max = c->tight ? 3 : 12;
     w->opts.chunks_max = c->tight ? 16 : 128;
     w->opts.rcvbuf_bytes = w->opts.sndbuf_bytes = c->tight ? 4096 : 65536;
+    if (!c->told && w->opts.rcvbuf_bytes / 2 >= c->mtu) { /* buffers that grow, and not all can */
+        w->opts.rcvbuf_initial_bytes = w->opts.sndbuf_initial_bytes = w->opts.rcvbuf_bytes / 2;
+        w->opts.growth_bytes[0] = w->opts.growth_bytes[7] = 2 * (uint64_t)w->opts.rcvbuf_bytes;
+    }
     w->opts.mtu = c->mtu;
     w->opts.offloads = c->offloads;
     w->opts.gso_max_bytes = c->offloads & QS_OFFLOAD_TSO ? 65549 : 0;

@@ -327,6 +327,7 @@ static void check_closed(struct walk *w, const struct qs_block *c)
     HOLD(c->timer.tick == 0 && !c->t_rexmt.v && !c->t_ack.v && !c->t_misc.v && !c->t_loss.v);
     HOLD(c->loss.head == QS_NO_IDX && c->loss.n == 0);
     HOLD(c->in_ready == QS_READY_NOT && c->neigh == QS_NO_NEIGH);
+    HOLD(qs_buffers_grown(w->e, c) == 0);
 }
 
 /* Octets of `tx` in front of the cursor, or -1 when it points at none of them. */
@@ -365,7 +366,7 @@ static void check_sent(struct walk *w, const struct qs_block *c)
     HOLD(!(c->flags & QS_CF_RECOVERY) || qs_seq_lt(c->snd_una, c->recover));
     HOLD(!(c->flags & QS_CF_RTT_TIMED) ||
          (qs_seq_lt(c->snd_una, c->rtt_seq) && qs_seq_le(c->rtt_seq, c->snd_max)));
-    HOLD(c->tx.len <= w->e->opts.sndbuf_bytes);
+    HOLD(c->tx.len <= qs_sndbuf(w->e, c));
 }
 
 /* What is out is in records, in order and without gaps; sums are those of their states. A window
@@ -465,8 +466,10 @@ static void check_received(struct walk *w, const struct qs_block *c)
 {
     HOLD(c->state == QS_TCP_SYN_SENT || in_order(c->rcv_nxt, c->rcv_adv));
     HOLD(in_order(c->last_ack_sent, c->rcv_nxt));
-    /* Never more is promised than there is room for; the FIN takes none. */
-    HOLD(c->rx.len + qs_seq_span(c->rcv_nxt, c->rcv_adv) <= w->e->opts.rcvbuf_bytes + 1);
+    /* Never more is promised than there is room for; the FIN takes none. In TIME-WAIT nothing comes
+     * that needs room. */
+    HOLD(c->state == QS_TCP_TIME_WAIT ||
+         c->rx.len + qs_seq_span(c->rcv_nxt, c->rcv_adv) <= qs_rcvbuf(w->e, c) + 1);
     check_ahead(w, c);
 }
 
@@ -505,6 +508,20 @@ static void check_block(struct walk *w, const struct qs_block *c)
     w->block = NOBODY;
 }
 
+/* What buffers have grown by is taken from their class. */
+static void check_growth(struct walk *w)
+{
+    const struct qs_engine *e = w->e;
+    uint64_t grown[QS_N_PRIO] = {0};
+    for (uint32_t i = 0; i < e->fresh_block; i++)
+        if (in_use(&e->blocks[i]))
+            grown[e->blocks[i].prio] += qs_buffers_grown(e, &e->blocks[i]);
+    for (uint32_t p = 0; p < QS_N_PRIO; p++) {
+        HOLD(grown[p] == e->grown[p]);
+        HOLD(grown[p] <= e->opts.growth_bytes[p]);
+    }
+}
+
 /* What all other walks trust: how far each array goes. */
 static void check_bounds(struct walk *w)
 {
@@ -533,6 +550,7 @@ const char *audit(const qs_engine *e)
     check_refs(w);
     check_listeners(w);
     check_replies(w);
+    check_growth(w);
     check_wheel(w);
     check_table(w);
     for (uint32_t i = 0; i < e->fresh_block && !w->broken; i++)

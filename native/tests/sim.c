@@ -212,6 +212,10 @@ static qs_engine *make_engine(const struct sim_opts *o, int side)
         eo.rcvbuf_bytes = o->rcvbuf_bytes;
     if (o->sndbuf_bytes)
         eo.sndbuf_bytes = o->sndbuf_bytes;
+    eo.rcvbuf_initial_bytes = o->rcvbuf_initial_bytes;
+    eo.sndbuf_initial_bytes = o->sndbuf_initial_bytes;
+    for (int p = 0; p < (int)QS_N_PRIO; p++)
+        eo.growth_bytes[p] = o->growth_bytes;
     eo.mtu = o->mtu ? o->mtu : 1500;
     eo.syn_retries_max = eo.synack_retries_max =
         30; /* the handshake is not what a lossy link is here to test */

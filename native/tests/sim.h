@@ -24,6 +24,8 @@ struct sim_opts {
     uint32_t mtu;
     uint32_t offloads; /* of both engines; frames arrive with QS_FRAME_CSUM_OK then */
     uint32_t conns_max, chunks_max, rcvbuf_bytes, sndbuf_bytes;
+    uint32_t rcvbuf_initial_bytes, sndbuf_initial_bytes;
+    uint64_t growth_bytes; /* of each class */
     struct sim_faults faults;
 };
 

@@ -206,6 +206,8 @@ struct qs_conn_info {
     uint32_t readable_bytes; /**< in order and not consumed */
     uint32_t writable_bytes; /**< what qs_conn_write() would take */
     uint32_t unacked_bytes;  /**< written and not acknowledged */
+    uint32_t rcvbuf_bytes;   /**< size of the receive buffer now; it may grow (qs_engine.h) */
+    uint32_t sndbuf_bytes;   /**< size of the send buffer now; likewise */
     uint32_t mss_octets;     /**< largest segment to the peer */
     uint32_t cwnd_octets, ssthresh_octets;
     qs_dur srtt, rttvar, rto; /**< RFC 6298 */

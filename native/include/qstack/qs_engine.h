@@ -40,12 +40,18 @@ enum qs_neigh_mode {
 
 /** Settings copied by qs_engine_new(). Start from qs_engine_opts_init(). */
 typedef struct qs_engine_opts {
-    size_t size;            /**< sizeof(*this); set by qs_engine_opts_init() */
-    uint32_t id;            /**< written into every handle, [0, 255]: tells engines apart */
-    uint32_t conns_max;     /**< connections held at once, [1, 1<<24) */
-    uint32_t chunks_max;    /**< buffer chunks shared by all connections, [16, 1<<24) */
-    uint32_t rcvbuf_bytes;  /**< most octets received and not yet consumed, per connection */
-    uint32_t sndbuf_bytes;  /**< most octets written and not yet acknowledged, per connection */
+    size_t size;           /**< sizeof(*this); set by qs_engine_opts_init() */
+    uint32_t id;           /**< written into every handle, [0, 255]: tells engines apart */
+    uint32_t conns_max;    /**< connections held at once, [1, 1<<24) */
+    uint32_t chunks_max;   /**< buffer chunks shared by all connections, [16, 1<<24) */
+    uint32_t rcvbuf_bytes; /**< most octets received and not yet consumed, per connection */
+    uint32_t sndbuf_bytes; /**< most octets written and not yet acknowledged, per connection */
+    /** Octets that a connection's buffers begin with. They double when they are what limits it, up
+     *  to the two sizes above. At least 2,048 and an MSS; 0: they have their full size at once. */
+    uint32_t rcvbuf_initial_bytes, sndbuf_initial_bytes;
+    /** Octets by which all buffers of a class together may be above their initial sizes, for each
+     *  class. Beyond it they do not grow, which is counted. All 0 at first. */
+    uint64_t growth_bytes[QS_N_PRIO];
     uint32_t mtu;           /**< largest IP packet, bytes, [1280, 65535]; IPv4 only may go to 576 */
     uint32_t offloads;      /**< QS_OFFLOAD_* */
     uint32_t gso_max_bytes; /**< largest frame with QS_OFFLOAD_TSO, bytes, at most 65,549 */
@@ -67,8 +73,8 @@ typedef struct qs_engine_opts {
                                          random number from half to one and a half of this; not 0 */
 } qs_engine_opts;
 
-/** Fills in the defaults: 65,536 connections and chunks, 256 KiB buffers, MTU 1500, no offloads,
- *  5 and 3 retransmissions of SYN and SYN-ACK, 1,000 challenge ACKs a second.
+/** Fills in the defaults: 65,536 connections and chunks, buffers of 256 KiB that do not grow, MTU
+ * 1500, no offloads, 5 and 3 retransmissions of SYN and SYN-ACK, 1,000 challenge ACKs a second.
  *  `mac` and `secret` stay zero: the caller sets both. */
 QS_API void qs_engine_opts_init(qs_engine_opts *o);
 

@@ -48,6 +48,7 @@ extern "C" {
     X(PMTU_BLACK_HOLES, pmtu_black_holes, "segment sizes lowered: full segments stay unanswered")  \
     X(PMTU_PROBES, pmtu_probes, "larger segments tried")                                           \
     X(PMTU_RAISED, pmtu_raised, "segment sizes raised: a larger segment was acknowledged")         \
+    X(BUFFERS_NOT_GROWN, buffers_not_grown, "buffers kept small: their class may grow no more")    \
     X(NEIGH_ANSWERS, neigh_answers, "ARP and ND requests answered")                                \
     X(NEIGH_REQUESTS, neigh_requests, "ARP and ND requests sent, or neighbours asked of the host") \
     X(DROP_TRUNCATED, drop_truncated, "a header or length reaches past the frame")                 \

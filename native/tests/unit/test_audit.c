@@ -5,15 +5,17 @@
 #include "rig.h"
 
 /* `place` with `value` is found; put back, all is well again. */
-#define BREAK(place, value)                                                                        \
+#define BREAK(place, value) BREAK_INSIDE(place, place, value)
+/* The same for a bit-field, which lies in `whole`. */
+#define BREAK_INSIDE(whole, place, value)                                                          \
     do {                                                                                           \
-        __typeof__(place) was_ = (place);                                                          \
+        __typeof__(whole) was_ = (whole);                                                          \
         (place) = (value);                                                                         \
         if (!audit(r->e)) {                                                                        \
             qs_test_failures++;                                                                    \
             fprintf(stderr, "%s:%d: not seen: %s = %s\n", __FILE__, __LINE__, #place, #value);     \
         }                                                                                          \
-        (place) = was_;                                                                            \
+        (whole) = was_;                                                                            \
         const char *left_ = audit(r->e);                                                           \
         if (left_) {                                                                               \
             qs_test_failures++;                                                                    \
@@ -113,8 +115,9 @@ static void lists_and_table(void)
     BREAK(e->ready[0].tail, QS_NO_IDX);
     BREAK(c->ready.next, idx);
     BREAK(c->ready.prev, other);
-    BREAK(c->in_ready, QS_READY_NOT);
-    BREAK(c->prio, 1);
+    BREAK_INSIDE(*c, c->in_ready, QS_READY_NOT);
+    BREAK_INSIDE(*c, c->prio, 1);
+    BREAK(e->grown[0], 1);
     BREAK(c->ev_flags, 0);
     BREAK(c->gen, c->gen + 1);
     BREAK(c->hash, c->hash + 1);
