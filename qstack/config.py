@@ -13,7 +13,7 @@ from . import units
 from .errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 QUEUES_MAX = 64
@@ -26,6 +26,8 @@ KEEPALIVE_NS_MAX = 32_767 * 10**9
 USER_TIMEOUT_NS_MAX = 86_400 * 10**9
 DRIVERS = ("tap", "xsk", "pair")
 _IFNAME_BYTES_MAX = 15
+_HEADER_BYTES = 40
+"""IPv4 and TCP: the rest of a packet is a segment."""
 
 
 def split_nic(nic: str | None) -> tuple[str, str]:
@@ -92,8 +94,18 @@ class StackConfig:
         mtu: Largest IP packet in bytes, or 0: 1500, with AF_XDP the device's.
         connections_max: Connections of each queue.
         chunks_max: Buffers of 2 KiB of each queue.
-        receive_buffer_bytes: Most bytes received and not yet handled, for each connection.
-        send_buffer_bytes: Most bytes written and not yet acknowledged, for each connection.
+        receive_buffer_bytes: Most bytes received and not yet handled, for each connection: its
+            buffer grows up to it.
+        send_buffer_bytes: Likewise of bytes written and not yet acknowledged.
+        receive_buffer_initial_bytes: What the receive buffer begins with, at least 2,048 and a
+            segment; it doubles when half of it is read within a round trip. None: 64 KiB, or
+            ``receive_buffer_bytes`` if that is less.
+        send_buffer_initial_bytes: Likewise of the send buffer, which doubles when the congestion
+            window is more than half of it.
+        buffer_growth_bytes: For each class, 0 first, the bytes by which all buffers of its
+            connections may be above their initial sizes together, in each queue; beyond it none
+            grows, and the counter ``buffers_not_grown`` says so. None given: a quarter of the
+            queue's chunks each.
         poll_idle_ns: A worker without work polls this long before it sleeps.
         join: "pair" only: join the wire that another process made.
         offload: Use the device's checksums and segmentation.
@@ -109,8 +121,11 @@ class StackConfig:
     mtu: int = 0
     connections_max: int = 16_384
     chunks_max: int = 32_768
-    receive_buffer_bytes: int = 256 << 10
-    send_buffer_bytes: int = 256 << 10
+    receive_buffer_bytes: int = 4 << 20
+    send_buffer_bytes: int = 4 << 20
+    receive_buffer_initial_bytes: int | None = None
+    send_buffer_initial_bytes: int | None = None
+    buffer_growth_bytes: tuple[int, ...] = ()
     poll_idle_ns: int = 50_000
     join: bool = False
     offload: bool = True
@@ -126,6 +141,7 @@ class StackConfig:
         self._check_range("poll_idle_ns", 0, 10**9)
         if self.mtu:
             self._check_range("mtu", 576, 65_535)
+        self._check_buffers()
         if self.first_cpu is not None:
             self._check_range("first_cpu", 0, 4095)
         _split_versions(self.addresses, "address")
@@ -150,6 +166,22 @@ class StackConfig:
         value = getattr(self, name)
         if not _is_int(value) or not low <= value <= high:
             raise ConfigError(f"{name} must be {low}..{high}, got {value!r}")
+
+    def _check_buffers(self) -> None:
+        least = max(2048, (self.mtu or 1500) - _HEADER_BYTES)
+        for way in ("receive", "send"):
+            if getattr(self, f"{way}_buffer_initial_bytes") is not None:
+                most = getattr(self, f"{way}_buffer_bytes")
+                self._check_range(f"{way}_buffer_initial_bytes", least, most)
+        growth = self.buffer_growth_bytes
+        each_fine = isinstance(growth, tuple) and all(
+            _is_int(one) and 0 <= one < 1 << 63 for one in growth
+        )
+        if not each_fine or len(growth) not in (0, PRIORITIES):
+            raise ConfigError(
+                f"buffer_growth_bytes must be {PRIORITIES} sizes, one for each class, "
+                f"got {growth!r}"
+            )
 
     def address(self, version: int) -> str | None:
         """Return the stack's own address with prefix of an IP version, or None."""
@@ -257,7 +289,23 @@ _IN_UNITS = {
     "poll_idle": ("poll_idle_ns", units.parse_duration_ns),
     "receive_buffer": ("receive_buffer_bytes", units.parse_size_bytes),
     "send_buffer": ("send_buffer_bytes", units.parse_size_bytes),
+    "receive_buffer_initial": ("receive_buffer_initial_bytes", units.parse_size_bytes),
+    "send_buffer_initial": ("send_buffer_initial_bytes", units.parse_size_bytes),
+    "buffer_growth": ("buffer_growth_bytes", units.parse_size_bytes),
 }
+
+
+def _in_units(value: object, parse: Callable[[str], int]) -> object:
+    """Return what a value with its unit says, or each of a list of them.
+
+    Raises:
+        ValueError: It is malformed, or has no unit.
+    """
+    if isinstance(value, list):
+        return tuple(_in_units(one, parse) for one in value)
+    if not isinstance(value, str):
+        raise ValueError(f'{value!r} needs a unit, such as "200us" or "64KiB"')
+    return parse(value)
 
 
 def _read_stack(table: object, path: Path) -> dict[str, Any]:
@@ -268,10 +316,8 @@ def _read_stack(table: object, path: Path) -> dict[str, Any]:
     for key, value in table.items():
         if key in _IN_UNITS:
             name, parse = _IN_UNITS[key]
-            if not isinstance(value, str):
-                raise ConfigError(f'{path}: stack.{key} = {value!r} needs a unit, such as "200us"')
             try:
-                values[name] = parse(value)
+                values[name] = _in_units(value, parse)
             except ValueError as e:
                 raise ConfigError(f"{path}: stack.{key}: {e}") from None
         elif key in known:

@@ -81,6 +81,10 @@ def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
     opts.chunks_max = config.chunks_max
     opts.rcvbuf_bytes = config.receive_buffer_bytes
     opts.sndbuf_bytes = config.send_buffer_bytes
+    opts.rcvbuf_initial_bytes = config.receive_buffer_initial_bytes or 0
+    opts.sndbuf_initial_bytes = config.send_buffer_initial_bytes or 0
+    for priority, growth in enumerate(config.buffer_growth_bytes):
+        opts.growth_bytes[priority] = growth
     opts.poll_idle.ns = config.poll_idle_ns
     opts.pair_side = int(config.join)
     opts.no_offload = not config.offload

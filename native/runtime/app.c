@@ -218,12 +218,10 @@ qs_err qs_app_abort(qs_app *a, qs_conn c)
 }
 
 /* Octets that the send buffer of the connection has room for, as far as this side knows. */
-static size_t credit(const struct qs_app *a, const struct qs_app_link *l)
+static size_t credit(const struct qs_app_link *l)
 {
-    uint64_t acked = __atomic_load_n(&l->acked, __ATOMIC_ACQUIRE);
-    uint64_t out = l->written - acked;
-    uint64_t most = a->stack->opts.sndbuf_bytes;
-    return out < most ? (size_t)(most - out) : 0;
+    uint64_t allowed = __atomic_load_n(&l->allowed, __ATOMIC_ACQUIRE);
+    return l->written < allowed ? (size_t)(allowed - l->written) : 0; /* less: it has ended */
 }
 
 static size_t put_octets(struct qs_channel *ch, struct qs_app_link *l, const uint8_t *buf,
@@ -251,7 +249,7 @@ int64_t qs_app_write(qs_app *a, qs_conn c, const void *buf, size_t len)
     if (l->shut)
         return QS_ERR_CLOSED;
     struct qs_channel *ch = channel_of(a, l);
-    size_t room = l->listed ? 0 : credit(a, l);
+    size_t room = l->listed ? 0 : credit(l);
     size_t most = len < room ? len : room;
     size_t n = put_octets(ch, l, buf, most);
     if (n < most) /* the ring is full: ask when it has room again, not through the spare part */

@@ -71,12 +71,13 @@ struct qs_worker_link {
     bool shuts_later; /* QS_DO_SHUTDOWN waits until all octets are in the ring */
 };
 
-/* Touched by the application only, but for `acked`. */
+/* Touched by the application only, but for `allowed`. */
 struct qs_app_link {
     qs_conn conn;
     uint64_t user;
     uint64_t written; /* octets handed to QS_DO_WRITE */
-    uint64_t acked;   /* of these, as the worker last told; written by the worker */
+    uint64_t allowed; /* most that `written` may be: what is acknowledged and the send buffer, as
+                         the worker last told; written by the worker */
     qs_addr remote;
     uint32_t next; /* in the channel's list of links that wait for the ring */
     uint16_t remote_port;

@@ -31,14 +31,15 @@ static void touch(struct qs_queue *q, const struct qs_app *a)
 
 /* ---- events ---- */
 
-/* Tells the application how far the peer has acknowledged. */
-static void publish_acked(struct qs_queue *q, struct qs_channel *ch, uint32_t link)
+/* Tells the application how much it may have written by now: the peer has acknowledged more, or the
+ * send buffer has grown. */
+static void publish_allowed(struct qs_queue *q, struct qs_channel *ch, uint32_t link)
 {
     const struct qs_worker_link *l = link_of(ch, link);
     struct qs_conn_info info;
     if (qs_conn_info(q->engine, l->conn, &info) == 0)
-        __atomic_store_n(&ch->links->app[link].acked, l->taken - info.unacked_bytes,
-                         __ATOMIC_RELEASE);
+        __atomic_store_n(&ch->links->app[link].allowed,
+                         l->taken - info.unacked_bytes + info.sndbuf_bytes, __ATOMIC_RELEASE);
 }
 
 /* Room for a record with `len` octets, all but those filled in; or NULL. */
@@ -139,7 +140,7 @@ static bool push_waiting(struct qs_stack *s, struct qs_queue *q, struct qs_chann
         l->waiting &= (uint8_t)~QS_EVENT_OPEN;
     }
     if (l->waiting & (QS_EVENT_READABLE | QS_EVENT_WRITABLE))
-        publish_acked(q, ch, link);
+        publish_allowed(q, ch, link);
     if (l->waiting & QS_EVENT_READABLE) {
         if (!push_octets(q, ch, link))
             return false;
@@ -178,7 +179,8 @@ static uint32_t begin_link(struct qs_queue *q, struct qs_channel *ch, const stru
     struct qs_worker_link *l = link_of(ch, link);
     l->conn = ev->conn;
     l->listener = (int16_t)ev->listener;
-    __atomic_store_n(&ch->links->app[link].acked, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&ch->links->app[link].allowed, 0, __ATOMIC_RELEASE);
+    publish_allowed(q, ch, link);
     return link;
 }
 

@@ -18,6 +18,10 @@
 /* Local ports that qs_stack_open() tries to find one whose answers come to the right queue. */
 #define PORT_FIRST 49152u
 #define PORTS 16384u
+/* A connection's buffers, unless options say otherwise: what a window without scaling can say, and
+ * what a path of 100 ms needs for 300 Mbit/s. */
+#define BUFFER_INITIAL (64u << 10)
+#define BUFFER_MOST (4u << 20)
 
 void qs_stack_opts_init(qs_stack_opts *o)
 {
@@ -32,10 +36,22 @@ void qs_stack_opts_init(qs_stack_opts *o)
         .first_cpu = -1,
         .conns_max = e.conns_max,
         .chunks_max = e.chunks_max,
-        .rcvbuf_bytes = e.rcvbuf_bytes,
-        .sndbuf_bytes = e.sndbuf_bytes,
+        .rcvbuf_bytes = BUFFER_MOST,
+        .sndbuf_bytes = BUFFER_MOST,
         .poll_idle = QS_US(50),
     };
+    for (uint32_t p = 0; p < QS_N_PRIO; p++)
+        o->growth_bytes[p] = QS_GROWTH_DEFAULT;
+}
+
+static qs_err check_buffer(const qs_stack_opts *o, const char *what, uint32_t initial,
+                           uint32_t most, struct qs_diag *diag)
+{
+    if (initial > most)
+        return qs_fail(diag, QS_ERR_ARG,
+                       "%s: a %s buffer begins with %u bytes, more than its %u at most", o->ifname,
+                       what, initial, most);
+    return 0;
 }
 
 static qs_err check_opts(const qs_stack_opts *o, struct qs_diag *diag)
@@ -60,7 +76,8 @@ static qs_err check_opts(const qs_stack_opts *o, struct qs_diag *diag)
         return qs_fail(diag, QS_ERR_ARG,
                        "%s: the %s driver needs an address, for example 10.0.0.2/24", o->ifname,
                        o->driver);
-    return 0;
+    qs_err err = check_buffer(o, "receive", o->rcvbuf_initial_bytes, o->rcvbuf_bytes, diag);
+    return err ? err : check_buffer(o, "send", o->sndbuf_initial_bytes, o->sndbuf_bytes, diag);
 }
 
 /* ---- addresses ---- */
@@ -155,6 +172,25 @@ static qs_err configure(struct qs_stack *s, struct qs_diag *diag)
 
 /* ---- engines ---- */
 
+static uint32_t initial_or_default(uint32_t initial, uint32_t most)
+{
+    if (initial)
+        return initial;
+    return most < BUFFER_INITIAL ? most : BUFFER_INITIAL;
+}
+
+static void choose_buffers(qs_engine_opts *e, const qs_stack_opts *o)
+{
+    e->rcvbuf_bytes = o->rcvbuf_bytes;
+    e->sndbuf_bytes = o->sndbuf_bytes;
+    e->rcvbuf_initial_bytes = initial_or_default(o->rcvbuf_initial_bytes, o->rcvbuf_bytes);
+    e->sndbuf_initial_bytes = initial_or_default(o->sndbuf_initial_bytes, o->sndbuf_bytes);
+    for (uint32_t p = 0; p < QS_N_PRIO; p++)
+        e->growth_bytes[p] = o->growth_bytes[p] == QS_GROWTH_DEFAULT
+                                 ? (uint64_t)o->chunks_max * QS_CHUNK_BYTES / 4
+                                 : o->growth_bytes[p];
+}
+
 static qs_err make_queue(struct qs_stack *s, uint32_t idx, struct qs_diag *diag)
 {
     const struct qs_driver_caps *caps = &s->driver->caps;
@@ -164,8 +200,7 @@ static qs_err make_queue(struct qs_stack *s, uint32_t idx, struct qs_diag *diag)
     e.id = idx;
     e.conns_max = s->opts.conns_max;
     e.chunks_max = s->opts.chunks_max;
-    e.rcvbuf_bytes = s->opts.rcvbuf_bytes;
-    e.sndbuf_bytes = s->opts.sndbuf_bytes;
+    choose_buffers(&e, &s->opts);
     e.mtu = caps->mtu;
     e.offloads = caps->offloads;
     e.gso_max_bytes = caps->gso_max_bytes;
@@ -183,10 +218,10 @@ static qs_err make_queue(struct qs_stack *s, uint32_t idx, struct qs_diag *diag)
     if (err)
         return qs_fail(
             diag, err,
-            "%s: no engine with %u connections, %u chunks, buffers of %u and %u bytes, MTU "
-            "%u: %s",
-            s->ifname, e.conns_max, e.chunks_max, e.rcvbuf_bytes, e.sndbuf_bytes, e.mtu,
-            qs_strerror(err));
+            "%s: no engine with %u connections, %u chunks, buffers of %u to %u and %u to %u "
+            "bytes, MTU %u: %s",
+            s->ifname, e.conns_max, e.chunks_max, e.rcvbuf_initial_bytes, e.rcvbuf_bytes,
+            e.sndbuf_initial_bytes, e.sndbuf_bytes, e.mtu, qs_strerror(err));
     return 0;
 }
 

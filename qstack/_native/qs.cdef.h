@@ -54,6 +54,9 @@ typedef struct qs_stack_opts {
     uint32_t chunks_max;
     uint32_t rcvbuf_bytes;
     uint32_t sndbuf_bytes;
+    uint32_t rcvbuf_initial_bytes;
+    uint32_t sndbuf_initial_bytes;
+    uint64_t growth_bytes[8];
     qs_dur poll_idle;
     uint32_t pair_side;
     bool no_offload;
@@ -122,6 +125,9 @@ typedef struct qs_engine_opts {
     uint32_t chunks_max;
     uint32_t rcvbuf_bytes;
     uint32_t sndbuf_bytes;
+    uint32_t rcvbuf_initial_bytes;
+    uint32_t sndbuf_initial_bytes;
+    uint64_t growth_bytes[8];
     uint32_t mtu;
     uint8_t mac[6];
     uint8_t secret[32];

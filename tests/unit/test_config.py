@@ -73,11 +73,40 @@ def test_bad_listeners(port: int, priority: int) -> None:
         ListenConfig(port=port, priority=priority)
 
 
+@pytest.mark.parametrize("way", ["receive", "send"])
+def test_buffers_begin_between_a_segment_and_the_most(way: str) -> None:
+    def config(most: int, initial: int | None, mtu: int = 0) -> StackConfig:
+        sizes: dict[str, Any] = {
+            f"{way}_buffer_bytes": most,
+            f"{way}_buffer_initial_bytes": initial,
+        }
+        return StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), mtu=mtu, **sizes)
+
+    config(4096, None)
+    config(4096, 4096)
+    config(65_536, 8960, 9000)
+    with pytest.raises(ConfigError, match=f"{way}_buffer_initial_bytes must be 2048..4096"):
+        config(4096, 4097)
+    with pytest.raises(ConfigError, match=f"{way}_buffer_initial_bytes must be 2048"):
+        config(4096, 2047)
+    with pytest.raises(ConfigError, match=f"{way}_buffer_initial_bytes must be 8960"):
+        config(65_536, 8959, 9000)
+
+
+@pytest.mark.parametrize("growth", [(1,), (0,) * 7, (0,) * 9, (-1,) * 8, ("1MiB",) * 8, 5])
+def test_bad_growth(growth: Any) -> None:
+    with pytest.raises(ConfigError, match="buffer_growth_bytes must be 8 sizes"):
+        StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), buffer_growth_bytes=growth)
+
+
 def test_serve_config(tmp_path: Path) -> None:
     path = tmp_path / "serve.toml"
     path.write_text(
         '[stack]\nnic = "tap:t"\naddresses = ["10.0.0.2/24"]\npoll_idle = "20us"\n'
-        'receive_buffer = "64KiB"\n[[listen]]\nport = 80\n[[listen]]\nport = 443\npriority = 7\n'
+        'receive_buffer = "64KiB"\nreceive_buffer_initial = "16KiB"\nbuffer_growth = ['
+        + '"0B", '
+        * 7
+        + '"1MiB"]\n[[listen]]\nport = 80\n[[listen]]\nport = 443\npriority = 7\n'
         'congestion = "newreno"\nkeepalive = "10min"\nuser_timeout = "30s"\nnodelay = false\n'
     )
     config = read_serve_config(path)
@@ -98,7 +127,8 @@ def test_serve_config(tmp_path: Path) -> None:
     ]
     stack = StackConfig(**config.stack)
     assert stack.poll_idle_ns == 20_000
-    assert stack.receive_buffer_bytes == 65_536
+    assert (stack.receive_buffer_bytes, stack.receive_buffer_initial_bytes) == (65_536, 16_384)
+    assert stack.buffer_growth_bytes == (0,) * 7 + (1 << 20,)
     assert stack.addresses == ("10.0.0.2/24",)
 
 
@@ -108,7 +138,8 @@ def test_serve_config(tmp_path: Path) -> None:
         ("[stack\n", r"malformed TOML.*line 1"),
         ("\n\nx = \n", r"malformed TOML.*line 3"),
         ("[stack]\nqueus = 3\n", "stack.queus is unknown; known: .*queues"),
-        ("[stack]\npoll_idle = 20\n", "needs a unit"),
+        ("[stack]\npoll_idle = 20\n", "stack.poll_idle: 20 needs a unit"),
+        ("[stack]\nbuffer_growth = [20]\n", "stack.buffer_growth: 20 needs a unit"),
         ('[stack]\npoll_idle = "20"\n', "has no unit"),
         ("[[listen]]\nprio = 3\n", "takes port, priority, congestion, keepalive, .*nodelay"),
         ('[[listen]]\nport = 80\ncongestion = "bbr"\n', "port 80: congestion must be .*'bbr'"),

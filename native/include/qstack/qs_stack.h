@@ -23,6 +23,9 @@ typedef struct qs_stack qs_stack;
 
 #define QS_N_QUEUES_MAX 64u
 
+/** qs_stack_opts.growth_bytes: see there. */
+#define QS_GROWTH_DEFAULT UINT64_MAX
+
 /** Settings copied by qs_stack_new(). Start from qs_stack_opts_init(). Strings are borrowed. */
 typedef struct qs_stack_opts {
     size_t size;        /**< sizeof(*this); set by qs_stack_opts_init() */
@@ -37,17 +40,22 @@ typedef struct qs_stack_opts {
     const char *host_addr6; /**< likewise, IPv6 */
     const char *gateway4;   /**< next hop off-link, or NULL */
     const char *gateway6;
-    uint32_t mtu;          /**< 0: the device's own (xsk), else 1500 */
-    uint32_t conns_max;    /**< for each queue */
-    uint32_t chunks_max;   /**< for each queue */
-    uint32_t rcvbuf_bytes; /**< for each connection */
-    uint32_t sndbuf_bytes; /**< for each connection */
-    qs_dur poll_idle;      /**< a worker without work polls this long before it sleeps */
-    uint32_t pair_side;    /**< pair: 0 makes the wire, 1 joins it */
-    bool no_offload;       /**< checksums and segmentation in software, for tests and comparison */
+    uint32_t mtu;                     /**< 0: the device's own (xsk), else 1500 */
+    uint32_t conns_max;               /**< for each queue */
+    uint32_t chunks_max;              /**< for each queue */
+    uint32_t rcvbuf_bytes;            /**< most for each connection: qs_engine_opts */
+    uint32_t sndbuf_bytes;            /**< likewise */
+    uint32_t rcvbuf_initial_bytes;    /**< what a connection begins with, [2048 and the MSS,
+                                         rcvbuf_bytes];    0: 64 KiB, or rcvbuf_bytes if that is less */
+    uint32_t sndbuf_initial_bytes;    /**< likewise */
+    uint64_t growth_bytes[QS_N_PRIO]; /**< by which all buffers of a class may grow together, for
+                                         each queue; QS_GROWTH_DEFAULT: a quarter of its chunks */
+    qs_dur poll_idle;                 /**< a worker without work polls this long before it sleeps */
+    uint32_t pair_side;               /**< pair: 0 makes the wire, 1 joins it */
+    bool no_offload; /**< checksums and segmentation in software, for tests and comparison */
 } qs_stack_opts;
 
-/** Defaults: pair, 1 queue, 1 worker, not pinned, 50 us of polling. */
+/** Defaults: pair, 1 queue, 1 worker, not pinned, buffers of up to 4 MiB, 50 us of polling. */
 QS_API void qs_stack_opts_init(qs_stack_opts *o);
 
 /** Opens the device and makes the engines; no thread yet. @return 0; QS_ERR_ARG, QS_ERR_NODEV,

@@ -63,6 +63,19 @@ static void on_client(qs_engine *e, const struct qs_event *ev, qs_time now, void
     push(e, ev->conn, ev->user);
 }
 
+static void on_reader(qs_engine *e, const struct qs_event *ev, qs_time now, void *ctx)
+{
+    (void)now, (void)ctx;
+    uint8_t buf[16384];
+    int64_t n;
+    while ((n = qs_conn_read(e, ev->conn, buf, sizeof buf)) > 0)
+        flows[ev->user].received += (uint64_t)n;
+    if (n == QS_ERR_EOF) {
+        (void)qs_conn_close(e, ev->conn);
+        rig_add(&n_done);
+    }
+}
+
 /* Echo on the worker: reads only what it can write. */
 static void on_inline(qs_engine *e, const struct qs_event *ev, qs_time now, void *ctx)
 {
@@ -195,6 +208,76 @@ static void run_plan(const struct plan *p)
     qs_stack_free(server);
 }
 
+#define BULK (16u << 20)
+
+/* Writes until less is taken than there is. @return the most that one call took. */
+static size_t write_on(qs_app *app, qs_conn conn, uint64_t *sent)
+{
+    static uint8_t buf[1u << 20];
+    size_t largest = 0;
+    while (*sent < BULK) {
+        size_t len = BULK - *sent < sizeof buf ? (size_t)(BULK - *sent) : sizeof buf;
+        int64_t took = qs_app_write(app, conn, buf, len);
+        REQUIRE(took >= 0);
+        *sent += (uint64_t)took;
+        largest = (size_t)took > largest ? (size_t)took : largest;
+        if ((size_t)took < len)
+            return largest;
+    }
+    CHECK_EQ(qs_app_close(app, conn), 0);
+    return largest;
+}
+
+/* 16 MiB to a client that reads. @return the most that one call of qs_app_write() took. */
+static size_t largest_write(const qs_stack_opts *so)
+{
+    qs_stack_opts co = rig_stack_opts(1, 1, 1);
+    qs_stack *server = rig_stack(so), *client = rig_stack(&co);
+    qs_app *app = rig_app(server, 4u << 20);
+    struct qs_app_event ev[4];
+    size_t largest = 0;
+    memset(flows, 0, sizeof flows);
+    n_done = 0;
+    rig_listen(server, RIG_PORT_LOW, 0, NULL, NULL, 0);
+    rig_start(server);
+    REQUIRE(rig_connect(client, 0, RIG_PORT_LOW, 0, on_reader, NULL) == 0);
+    rig_start(client);
+    for (uint64_t sent = 0; sent < BULK;) {
+        int n = qs_app_wait(app, ev, 4, QS_S(10));
+        REQUIRE(n > 0);
+        for (int i = 0; i < n; i++) {
+            size_t took = 0;
+            if (ev[i].flags & (QS_EVENT_OPEN | QS_EVENT_WRITABLE) && sent < BULK)
+                took = write_on(app, ev[i].conn, &sent);
+            largest = took > largest ? took : largest;
+        }
+    }
+    CHECK(rig_wait_value(&n_done, 1));
+    CHECK_EQ(__atomic_load_n(&flows[0].received, __ATOMIC_RELAXED), BULK);
+    qs_stack_stop(server);
+    qs_stack_stop(client);
+    qs_app_free(app);
+    qs_stack_free(client);
+    qs_stack_free(server);
+    return largest;
+}
+
+/* What an application may have written follows the send buffer: at first its initial size, more
+ * when it has grown, and never more than the class lets it. */
+static void credit_follows_the_send_buffer(void)
+{
+    qs_stack_opts so = rig_stack_opts(0, 1, 1);
+    so.sndbuf_initial_bytes = 32768;
+    CHECK(largest_write(&so) > 32768);
+    so.growth_bytes[0] = 0;
+    CHECK_EQ(largest_write(&so), 32768);
+    so.growth_bytes[0] = 65536 - 32768;
+    so.rcvbuf_initial_bytes = so.rcvbuf_bytes;
+    CHECK(largest_write(&so) <= 65536);
+    so.sndbuf_initial_bytes = so.sndbuf_bytes;
+    CHECK_EQ(largest_write(&so), 1u << 20);
+}
+
 static const struct qs_pair_faults bad_wire = {.seed = 7,
                                                .loss_ppm = 10000,
                                                .duplicate_ppm = 10000,
@@ -231,6 +314,7 @@ int main(void)
 {
     rig_begin();
     RUN(megabytes_over_a_good_wire);
+    RUN(credit_follows_the_send_buffer);
     RUN(megabytes_over_a_bad_wire_split);
     RUN(megabytes_over_a_bad_wire_inline);
     RUN(a_thousand_connections);

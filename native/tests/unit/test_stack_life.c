@@ -390,6 +390,10 @@ static void options_that_cannot_be_say_why(void)
     REFUSE(gateway4, "10.9.0.1/24", QS_ERR_ARG, "gateway");
     REFUSE(pair_side, 1, QS_ERR_NODEV, "side 0");
     REFUSE(conns_max, 0, QS_ERR_ARG, "0 connections");
+    REFUSE(rcvbuf_initial_bytes, (4u << 20) + 1, QS_ERR_ARG, "receive buffer begins with 4194305");
+    REFUSE(sndbuf_initial_bytes, (4u << 20) + 1, QS_ERR_ARG, "send buffer begins with 4194305");
+    REFUSE(sndbuf_initial_bytes, 2047, QS_ERR_ARG, "2047 to 4194304");
+    REFUSE(rcvbuf_bytes, 1000, QS_ERR_ARG, "1000 to 1000");
 }
 
 static int listen_on(qs_stack *s, uint16_t port, uint8_t prio, uint32_t app, struct qs_diag *diag)

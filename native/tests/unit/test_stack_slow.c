@@ -4,6 +4,7 @@
  * none. */
 #include "stack_rig.h"
 
+#define FULL_SIZE (256u << 10) /* of buffers that are there from the start */
 #define FLOOD_CONNS 20u
 #define FLOOD_BYTES (1u << 20)
 #define PINGS 2000u
@@ -121,6 +122,7 @@ static void read_at_last(qs_app *app)
 static void r54_who_never_reads_holds_nobody_up(void)
 {
     qs_stack_opts so = rig_stack_opts(0, 1, 1), co = rig_stack_opts(1, 1, 1);
+    so.rcvbuf_bytes = so.rcvbuf_initial_bytes = FULL_SIZE;
     qs_stack *server = rig_stack(&so), *client = rig_stack(&co);
     qs_app *stuck = rig_app(server, SMALL_RING);
     struct answering x = {.app = rig_app(server, 0)};
@@ -312,7 +314,7 @@ static void a_partial_write_is_followed_by_writable(void)
     qs_stack_free(server);
 }
 
-#define LAST_WORDS 200000u /* fits the receive buffer, and not the ring */
+#define LAST_WORDS 200000u /* fits the buffers, and not the ring */
 
 static void on_last_words(qs_engine *e, const struct qs_event *ev, qs_time now, void *ctx)
 {
@@ -332,6 +334,7 @@ static void on_last_words(qs_engine *e, const struct qs_event *ev, qs_time now, 
 static void a_shutdown_before_reading_loses_nothing(void)
 {
     qs_stack_opts so = rig_stack_opts(0, 1, 1), co = rig_stack_opts(1, 1, 1);
+    so.rcvbuf_initial_bytes = co.sndbuf_initial_bytes = FULL_SIZE;
     qs_stack *server = rig_stack(&so), *client = rig_stack(&co);
     qs_app *app = rig_app(server, SMALL_RING);
     struct qs_app_event ev;
