@@ -48,8 +48,7 @@ void qs_rcvbuf_read(struct qs_engine *e, struct qs_block *c, uint32_t octets)
 {
     uint32_t size = qs_rcvbuf(e, c), most = e->opts.rcvbuf_bytes;
     /* Nothing is gained beyond what the window field can say, or when nothing more comes. */
-    if (size == most || size >= (uint32_t)UINT16_MAX << c->rcv_wscale ||
-        c->flags & QS_CF_FIN_ARRIVED)
+    if (size >= (uint32_t)UINT16_MAX << c->rcv_wscale || c->flags & QS_CF_FIN_ARRIVED)
         return;
     uint32_t shift = half_shift(size), end = c->rcv_nxt.v - c->rx.len;
     uint32_t halves = ((end >> shift) - ((end - octets) >> shift)) & (UINT32_MAX >> shift);

@@ -25,7 +25,8 @@ int qs_conn_peek(qs_engine *e, qs_conn handle, struct qs_span *spans, size_t n)
 static void drop_read(struct qs_engine *e, struct qs_block *c, size_t octets)
 {
     qs_bytes_drop(&e->pool, &c->rx, octets);
-    qs_rcvbuf_read(e, c, (uint32_t)octets);
+    if (qs_rcvbuf(e, c) < e->opts.rcvbuf_bytes)
+        qs_rcvbuf_read(e, c, (uint32_t)octets);
     qs_tcp_window_opened(e, c);
 }
 

@@ -294,8 +294,8 @@ static inline uint32_t qs_buffers_grown(const struct qs_engine *e, const struct 
            e->opts.sndbuf_initial_bytes;
 }
 
-/* The application has read `octets` more: the receive buffer doubles when half of it was read
- * within a round trip. */
+/* The application has read `octets` more of a receive buffer that may grow: the receive buffer
+ * doubles when half of it was read within a round trip. */
 void qs_rcvbuf_read(struct qs_engine *e, struct qs_block *c, uint32_t octets);
 /* cwnd is more than half of the send buffer: doubles it, unless it is as large as it may be. */
 void qs_sndbuf_grow(struct qs_engine *e, struct qs_block *c);
