@@ -84,10 +84,13 @@ static bool check_rst(struct qs_engine *e, struct qs_block *c, const struct qs_s
         qs_tcp_challenge(e, c, s->arrived);
         return false;
     }
+    if (c->state == QS_TCP_TIME_WAIT) { /* RFC 1337 section 3 (F1) */
+        qs_count(e, QS_COUNT_DROP_RST);
+        return false;
+    }
     qs_count(e, QS_COUNT_RESETS_RECEIVED);
     bool refused = c->state == QS_TCP_SYN_RECEIVED && !(c->flags & QS_CF_PASSIVE);
-    bool done =
-        c->state == QS_TCP_TIME_WAIT || c->state == QS_TCP_LAST_ACK || c->state == QS_TCP_CLOSING;
+    bool done = c->state == QS_TCP_LAST_ACK || c->state == QS_TCP_CLOSING;
     qs_block_end(e, c, refused ? QS_ERR_REFUSED : done ? 0 : QS_ERR_RESET);
     return false;
 }

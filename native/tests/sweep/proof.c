@@ -51,9 +51,10 @@ static bool well_formed(const struct wish *s)
     return !malformed(s) && !s->data_offset;
 }
 
-static bool rst_is_exact(const struct world *w, const struct wish *s)
+/* In TIME-WAIT none does, RFC 1337 section 3 (F1). */
+static bool rst_ends(const struct world *w, const struct wish *s)
 {
-    if (!(s->flags & RST))
+    if (!(s->flags & RST) || w->start->state == QS_TCP_TIME_WAIT)
         return false;
     if (w->start->state == QS_TCP_SYN_SENT)
         return s->flags & ACK && s->ack == 1;
@@ -66,7 +67,7 @@ static bool may_end(const struct world *w, const struct wish *s)
     if (malformed(s))
         return false;
     if (s->flags & RST)
-        return rst_is_exact(w, s);
+        return rst_ends(w, s);
     if (w->start->state == QS_TCP_LAST_ACK)
         return s->flags & ACK && RIG_ISN + s->ack == w->was.snd_max.v;
     return w->was.flags & QS_CF_ORPHAN && s->len;
@@ -135,7 +136,7 @@ static const char *check_reaction(struct proof *p, const struct wish *s)
     if (w->start->state == QS_TCP_LISTEN)
         return NULL;
     REFUTE(!c && !may_end(w, s), "the connection has ended without a reason");
-    REFUTE(c && well_formed(s) && rst_is_exact(w, s), "an exact reset did not end it");
+    REFUTE(c && well_formed(s) && rst_ends(w, s), "an exact reset did not end it");
     if (is_challenged_syn(w, s)) {
         REFUTE(!c || c->state != w->start->state, "a SYN in the window changed the state");
         REFUTE(rig_count(r, QS_COUNT_DROP_SYN) != 1, "a SYN in the window was not counted");

@@ -46,7 +46,23 @@ static void r38_an_old_segment_does_not_end_it(void)
     IN(3000, "R", 3, 0, 0); /* not exact: RFC 1337 section 3, hazard H1 */
     OUT(3000, ".", 2, 0, 2);
     CHECK_COUNT(CONNS, 1);
-    IN(4000, "R", 2, 0, 0);
+    rig_free(r);
+}
+
+/* RFC 1337 section 3: what is answered to an old duplicate draws a reset with the exact number from
+ * a peer that has forgotten the connection. */
+static void r38_a_reset_does_not_end_it(void)
+{
+    struct rig *r = in_time_wait(NULL);
+    IN(1000, "P.", 1, 1, 2); /* an old duplicate */
+    OUT(1000, ".", 2, 0, 2);
+    IN(1001, "R", 2, 0, 0);
+    IN(1002, "R.", 2, 0, 2);
+    CHECK_COUNT(DROP_RST, 2);
+    CHECK_COUNT(RESETS_RECEIVED, 0);
+    QUIET(60039);
+    CHECK_COUNT(CONNS, 1);
+    QUIET(60041); /* and its time was not started again */
     CHECK_COUNT(CONNS, 0);
     rig_free(r);
 }
@@ -135,6 +151,7 @@ int main(void)
     RUN(ends_after_two_msl);
     RUN(second_fin_is_answered_and_starts_the_time_again);
     RUN(r38_an_old_segment_does_not_end_it);
+    RUN(r38_a_reset_does_not_end_it);
     RUN(r38_r52_a_new_syn_may_take_its_place);
     RUN(the_application_keeps_its_handle);
     RUN(close_in_time_wait_is_quiet);
