@@ -38,7 +38,9 @@ struct qs_driver_stats {
     uint64_t rx_bad;  /* received, but outside the memory or longer than the MTU: dropped */
     uint64_t rx_lost; /* dropped by the kernel before this queue: no buffer, or its ring was full */
     uint64_t tx_lost; /* refused by the device */
-    uint64_t kicks;   /* system calls made to send */
+    /* Looks at indexes that were too far apart to be, and completions of what was not out. */
+    uint64_t ring_bad;
+    uint64_t kicks; /* system calls made to send */
 };
 
 struct qs_driver_ops {

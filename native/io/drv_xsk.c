@@ -5,8 +5,7 @@
  * On veth, which has no RSS and steers by the sender's socket: all sockets sit on hardware queue 0
  * and share one UMEM; the software NIC in the XDP program chooses the socket of each frame.
  *
- * Received frames longer than a chunk come in several and are joined in a buffer of the queue;
- * frames to send lie over adjacent chunks and are described by several descriptors (xsk_umem.h). */
+ * Here are sockets and how they are set up; frames move in xsk_queue.c. */
 #include <errno.h>
 #include <net/if.h>
 #include <poll.h>
@@ -23,14 +22,11 @@
 #include "io/iface.h"
 #include "io/softnic_ethtool.h"
 #include "io/steer.h"
+#include "io/xsk_queue.h"
 #include "io/xsk_uapi.h"
-#include "io/xsk_umem.h"
 
-#define BURST 64u
 /* Ethernet header and one VLAN tag. */
 #define LINK_BYTES 18u
-/* The kernel joins at most this many pieces (MAX_SKB_FRAGS and the first). */
-#define PIECES_MAX 18u
 
 /* Frames of a queue that wait while its worker has no core: nothing holds the peer back meanwhile,
  * so the ring should have room for a window of some MiB. Many queues share RX_RINGS among them. */
@@ -38,8 +34,6 @@
 #define RX_RING_LEAST 1024u
 #define RX_RINGS 65536u
 #define TX_RING 1024u
-/* Units that a queue may hold besides those in its ring. */
-#define UNIT_CACHE 128u
 /* Chunks in the fill ring while every socket's ring is full. */
 #define RX_SPARE 1024u
 
@@ -49,19 +43,6 @@
 
 /* The kernel's ENOTSUPP, which some drivers let out. */
 #define KERNEL_ENOTSUPP 524
-
-struct xsk_queue {
-    int fd;
-    struct xsk_umem *umem;
-    struct xsk_ring rx, tx;
-    bool copy;        /* one system call sends at most 32 descriptors, and at once */
-    uint8_t *scratch; /* BURST frames to join pieces in, or NULL */
-    uint64_t *held;   /* chunks of the frames that rx() has lent */
-    uint32_t n_held;
-    uint32_t n_units; /* free units at hand */
-    uint32_t units[UNIT_CACHE];
-    struct qs_driver_stats stats;
-} __attribute__((aligned(64)));
 
 struct xsk {
     struct qs_driver base;
@@ -128,8 +109,8 @@ static struct xsk_sizes choose_sizes(uint32_t frame_bytes_max, uint32_t n, uint3
         sizes.chunk_bytes = 4096;
     while (xsk_unit_room(&sizes) < frame_bytes_max)
         sizes.unit_chunks++;
-    sizes.rx_chunks = n * (rx_ring + BURST) + RX_SPARE;
-    sizes.tx_units = n * (TX_RING / sizes.unit_chunks + UNIT_CACHE);
+    sizes.rx_chunks = n * (rx_ring + XSK_BURST) + RX_SPARE;
+    sizes.tx_units = n * (TX_RING / sizes.unit_chunks + XSK_UNIT_CACHE);
     return sizes;
 }
 
@@ -242,9 +223,7 @@ static qs_err open_queue(struct xsk *x, struct qs_diag *diag)
     /* Copies in flight are charged to the socket; a full TX ring must fit. */
     int bytes = (int)(TX_RING * q->umem->unit_bytes);
     (void)setsockopt(q->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
-    q->held = malloc(BURST * PIECES_MAX * sizeof *q->held);
-    q->scratch = x->multi_piece ? malloc((size_t)BURST * x->frame_bytes_max) : NULL;
-    if (!q->held || (x->multi_piece && !q->scratch))
+    if (xsk_queue_init(q, x->frame_bytes_max, x->multi_piece))
         return qs_fail(diag, QS_ERR_NOMEM, "out of memory for queue %u of %s", queue,
                        x->base.ifname);
     return qs_steer_set_socket(x->steer, queue, q->fd, diag);
@@ -300,8 +279,7 @@ static void xsk_close(struct qs_driver *d)
         xsk_ring_unmap(&q->rx);
         xsk_ring_unmap(&q->tx);
         close(q->fd);
-        free(q->held);
-        free(q->scratch);
+        xsk_queue_free(q);
     }
     for (uint32_t i = 0; i < x->n_umems; i++)
         xsk_umem_free(&x->umems[i]);
@@ -345,215 +323,31 @@ static qs_err xsk_open(struct qs_driver **out, const struct qs_driver_opts *o, s
     return QS_OK;
 }
 
-/* --- receive ---------------------------------------------------------------------------------- */
-
-static bool in_one_chunk(const struct xsk_umem *u, const struct xdp_desc *desc)
-{
-    uint64_t offset = desc->addr & (u->sizes.chunk_bytes - 1);
-    return desc->addr < u->tx_base && offset + desc->len <= u->sizes.chunk_bytes;
-}
-
-/* Descriptors of the frame at `idx`, of `avail`; 0 when its last one is not there yet. */
-static uint32_t count_pieces(const struct xsk_ring *rx, uint32_t idx, uint32_t avail)
-{
-    for (uint32_t n = 1; n <= avail; n++)
-        if (!(xsk_ring_desc(rx, idx + n - 1)->options & XSK_PKT_CONTD) || n == PIECES_MAX)
-            return n;
-    return 0;
-}
-
-/* Joins the pieces at `to`. @return bytes, or 0 when they are more than a frame has. */
-static uint32_t join_pieces(const struct xsk *x, struct xsk_queue *q, uint32_t n, uint8_t *to)
-{
-    uint32_t bytes = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const struct xdp_desc *desc = xsk_ring_desc(&q->rx, q->rx.own + i);
-        if (desc->len > x->frame_bytes_max - bytes)
-            return 0;
-        memcpy(to + bytes, q->umem->mem + desc->addr, desc->len);
-        bytes += desc->len;
-    }
-    return bytes;
-}
-
-/* Describes the frame of `n` descriptors at the head of the ring and keeps its chunks. The numbers
- * are the kernel's, but a wrong one must not become a wild pointer. */
-static bool take_frame(const struct xsk *x, struct xsk_queue *q, uint32_t n, uint8_t *scratch,
-                       struct qs_frame *f)
-{
-    bool good = true;
-    for (uint32_t i = 0; i < n; i++) {
-        const struct xdp_desc *desc = xsk_ring_desc(&q->rx, q->rx.own + i);
-        if (in_one_chunk(q->umem, desc))
-            q->held[q->n_held++] = desc->addr;
-        else
-            good = false;
-    }
-    if (!good)
-        return false;
-    const struct xdp_desc *first = xsk_ring_desc(&q->rx, q->rx.own);
-    *f = (struct qs_frame){.data = q->umem->mem + first->addr, .len = first->len};
-    if (n == 1)
-        return true;
-    f->data = scratch;
-    f->len = scratch ? join_pieces(x, q, n, scratch) : 0;
-    return f->len != 0;
-}
-
-/* A zero-copy driver that ran out of chunks waits for a call. */
-static void wake_fill(const struct xsk_queue *q)
-{
-    if (!q->copy && xsk_ring_needs_wakeup(&q->umem->fill))
-        (void)recvfrom(q->fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
-}
+/* --- frames ----------------------------------------------------------------------------------- */
 
 /* Hot; watched by drv_echo. */
 static size_t xsk_rx(struct qs_driver *d, uint32_t queue, struct qs_frame *frames, size_t n)
 {
-    const struct xsk *x = (const struct xsk *)d;
-    struct xsk_queue *q = queue_of(d, queue);
-    uint32_t avail = xsk_ring_filled(&q->rx);
-    if (n > BURST)
-        n = BURST;
-    size_t got = 0;
-    uint8_t *scratch = q->scratch;
-    while (got < n && q->n_held <= (BURST - 1) * PIECES_MAX) {
-        uint32_t pieces = count_pieces(&q->rx, q->rx.own, avail);
-        if (!pieces)
-            break;
-        if (take_frame(x, q, pieces, scratch, &frames[got])) {
-            scratch += pieces > 1 ? x->frame_bytes_max : 0;
-            got++;
-        } else {
-            q->stats.rx_bad++;
-        }
-        q->rx.own += pieces;
-        avail -= pieces;
-    }
-    xsk_ring_consume(&q->rx, 0);
-    if (!got)
-        wake_fill(q);
-    return got;
+    return xsk_queue_rx(queue_of(d, queue), frames, n);
 }
 
 static void xsk_rx_done(struct qs_driver *d, uint32_t queue, struct qs_frame *frames, size_t n)
 {
     (void)frames;
     (void)n;
-    struct xsk_queue *q = queue_of(d, queue);
-    if (!q->n_held)
-        return;
-    xsk_umem_refill(q->umem, q->held, q->n_held);
-    q->n_held = 0;
-    wake_fill(q);
-}
-
-/* --- send ------------------------------------------------------------------------------------- */
-
-/* In copy mode the call itself sends, 32 descriptors at most: go on as long as it gets anywhere. */
-static void kick(struct xsk_queue *q)
-{
-    uint32_t pending = xsk_ring_pending(&q->tx), before;
-    do {
-        if (!pending || !xsk_ring_needs_wakeup(&q->tx))
-            return;
-        q->stats.kicks++;
-        (void)sendto(q->fd, NULL, 0, MSG_DONTWAIT, NULL, 0);
-        before = pending;
-        pending = xsk_ring_pending(&q->tx);
-    } while (q->copy && pending < before);
+    xsk_queue_rx_done(queue_of(d, queue));
 }
 
 static size_t xsk_tx_reserve(struct qs_driver *d, uint32_t queue, struct qs_frame *frames, size_t n)
 {
-    struct xsk_queue *q = queue_of(d, queue);
-    struct xsk_umem *u = q->umem;
-    uint32_t descs = u->sizes.unit_chunks, want = n < BURST ? (uint32_t)n : BURST;
-    uint32_t room = xsk_ring_room(&q->tx, want * descs);
-    if (room < want * descs) {
-        kick(q); /* what a busy device left behind */
-        room = xsk_ring_room(&q->tx, want * descs);
-    }
-    if (q->n_units < want)
-        q->n_units += xsk_umem_take_units(u, q->units + q->n_units, UNIT_CACHE - q->n_units);
-    if (want > q->n_units)
-        want = q->n_units;
-    if (want > room / descs)
-        want = room / descs;
-    for (uint32_t i = 0; i < want; i++) {
-        uint32_t unit = q->units[--q->n_units];
-        frames[i] = (struct qs_frame){
-            .data = u->mem + xsk_unit_addr(u, unit),
-            .room = xsk_unit_room(&u->sizes),
-            .cookie = unit,
-        };
-    }
-    return want;
-}
-
-/* Asks the kernel for the checksum. @return what goes into the descriptor's options. */
-static uint32_t put_metadata(const struct qs_frame *f)
-{
-    if (!(f->flags & QS_FRAME_CSUM_PARTIAL))
-        return 0;
-    struct xsk_tx_meta meta = {
-        .flags = XSK_TXMD_FLAGS_CHECKSUM,
-        .csum_start = f->csum_start,
-        .csum_offset = f->csum_offset,
-    };
-    memcpy(f->data - sizeof meta, &meta, sizeof meta);
-    return XSK_TX_METADATA;
-}
-
-/* The kernel wants room for metadata before every descriptor of its chunk, also before those that
- * continue a frame. So what lies beyond the first chunk moves up, the last piece first. */
-static void spread_pieces(const struct xsk_umem *u, uint8_t *data, uint32_t len)
-{
-    uint32_t first = u->sizes.chunk_bytes - XSK_TX_HEADROOM;
-    uint32_t piece = u->sizes.chunk_bytes - XSK_TX_GAP;
-    for (uint32_t n = (len - 1 + piece - first) / piece; n > 0; n--) {
-        uint32_t start = first + (n - 1) * piece;
-        uint32_t bytes = len - start < piece ? len - start : piece;
-        memmove(data + start + n * XSK_TX_GAP, data + start, bytes);
-    }
-}
-
-/* One descriptor for each chunk that the frame touches. */
-static void put_frame(struct xsk_queue *q, const struct qs_frame *f)
-{
-    struct xsk_umem *u = q->umem;
-    uint32_t options = put_metadata(f), left = f->len, n = 0;
-    uint64_t addr = xsk_unit_addr(u, (uint32_t)f->cookie);
-    uint32_t room = u->sizes.chunk_bytes - XSK_TX_HEADROOM;
-    if (left > room)
-        spread_pieces(u, f->data, left);
-    while (left) {
-        uint32_t bytes = left < room ? left : room;
-        left -= bytes;
-        *xsk_ring_desc(&q->tx, q->tx.own++) = (struct xdp_desc){
-            .addr = addr,
-            .len = bytes,
-            .options = options | (left ? XSK_PKT_CONTD : 0),
-        };
-        addr += bytes + XSK_TX_GAP;
-        room = u->sizes.chunk_bytes - XSK_TX_GAP;
-        options = 0;
-        n++;
-    }
-    u->unit_descs[f->cookie] = (uint8_t)n;
+    return xsk_queue_tx_reserve(queue_of(d, queue), frames, n);
 }
 
 /* Hot; watched by drv_echo. In copy mode the peer's whole receive path may run inside. */
 static void xsk_tx_commit(struct qs_driver *d, uint32_t queue, struct qs_frame *frames, size_t lent,
                           size_t used)
 {
-    struct xsk_queue *q = queue_of(d, queue);
-    for (size_t i = lent; i > used; i--)
-        q->units[q->n_units++] = (uint32_t)frames[i - 1].cookie;
-    for (size_t i = 0; i < used; i++)
-        put_frame(q, &frames[i]);
-    xsk_ring_produce(&q->tx, 0);
-    kick(q);
+    xsk_queue_tx_commit(queue_of(d, queue), frames, lent, used);
 }
 
 /* --- the rest --------------------------------------------------------------------------------- */
@@ -563,13 +357,9 @@ static int xsk_fd(const struct qs_driver *d, uint32_t queue)
     return ((const struct xsk *)d)->queues[queue].fd;
 }
 
-/* The socket is readable as long as its ring is not empty. */
 static bool xsk_arm(struct qs_driver *d, uint32_t queue)
 {
-    struct xsk_queue *q = queue_of(d, queue);
-    kick(q);
-    wake_fill(q);
-    return xsk_ring_filled(&q->rx) != 0;
+    return xsk_queue_arm(queue_of(d, queue));
 }
 
 static void xsk_stats(const struct qs_driver *d, uint32_t queue, struct qs_driver_stats *out)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The four rings that an AF_XDP socket shares with the kernel (linux/if_xdp.h): one side writes the
- * producer index, the other the consumer index, and both only grow. */
+ * producer index, the other the consumer index, and both only grow. They are at most a ring apart:
+ * an index of the kernel's that says otherwise is not believed, and counted in `bad`. */
 #ifndef QS_IO_XSK_RING_H
 #define QS_IO_XSK_RING_H
 
@@ -18,11 +19,21 @@ struct xsk_ring {
     size_t map_bytes;
 };
 
+/* `distance` of two indexes, or `instead` when it cannot be. */
+static inline uint32_t xsk_ring_checked(const struct xsk_ring *r, uint32_t distance,
+                                        uint32_t instead, uint64_t *bad)
+{
+    if (distance <= r->mask + 1)
+        return distance;
+    (*bad)++;
+    return instead;
+}
+
 /* Entries that the kernel has produced and we have not consumed. */
-static inline uint32_t xsk_ring_filled(struct xsk_ring *r)
+static inline uint32_t xsk_ring_filled(struct xsk_ring *r, uint64_t *bad)
 {
     r->other = __atomic_load_n(r->producer, __ATOMIC_ACQUIRE);
-    return r->other - r->own;
+    return xsk_ring_checked(r, r->other - r->own, 0, bad);
 }
 
 static inline void xsk_ring_consume(struct xsk_ring *r, uint32_t n)
@@ -32,12 +43,14 @@ static inline void xsk_ring_consume(struct xsk_ring *r, uint32_t n)
 }
 
 /* Room for what we produce, at least `want` if there is. */
-static inline uint32_t xsk_ring_room(struct xsk_ring *r, uint32_t want)
+static inline uint32_t xsk_ring_room(struct xsk_ring *r, uint32_t want, uint64_t *bad)
 {
-    uint32_t size = r->mask + 1;
-    if (size - (r->own - r->other) < want)
+    uint32_t size = r->mask + 1, used = r->own - r->other;
+    if (used > size || size - used < want) {
         r->other = __atomic_load_n(r->consumer, __ATOMIC_ACQUIRE);
-    return size - (r->own - r->other);
+        used = xsk_ring_checked(r, r->own - r->other, size, bad);
+    }
+    return size - used;
 }
 
 static inline void xsk_ring_produce(struct xsk_ring *r, uint32_t n)
@@ -47,9 +60,9 @@ static inline void xsk_ring_produce(struct xsk_ring *r, uint32_t n)
 }
 
 /* Entries that we have produced and the kernel has not consumed. */
-static inline uint32_t xsk_ring_pending(const struct xsk_ring *r)
+static inline uint32_t xsk_ring_pending(const struct xsk_ring *r, uint64_t *bad)
 {
-    return r->own - __atomic_load_n(r->consumer, __ATOMIC_ACQUIRE);
+    return xsk_ring_checked(r, r->own - __atomic_load_n(r->consumer, __ATOMIC_ACQUIRE), 0, bad);
 }
 
 static inline bool xsk_ring_needs_wakeup(const struct xsk_ring *r)

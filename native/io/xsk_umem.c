@@ -125,11 +125,14 @@ qs_err xsk_umem_init(struct xsk_umem *u, const struct xsk_sizes *sizes, bool sha
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     u->mem = mem == MAP_FAILED ? NULL : mem;
     u->free_units = calloc(sizes->tx_units, sizeof *u->free_units);
-    u->unit_descs = calloc(sizes->tx_units, sizeof *u->unit_descs);
-    if (!u->mem || !u->free_units || !u->unit_descs) {
+    u->unit_out = calloc(sizes->tx_units, sizeof *u->unit_out);
+    u->chunk_ours = malloc(sizes->rx_chunks);
+    u->spare = malloc(sizes->rx_chunks * sizeof *u->spare);
+    if (!u->mem || !u->free_units || !u->unit_out || !u->chunk_ours || !u->spare) {
         xsk_umem_free(u);
         return QS_ERR_NOMEM;
     }
+    memset(u->chunk_ours, 1, sizes->rx_chunks);
     while (u->n_free < sizes->tx_units) {
         u->free_units[u->n_free] = u->n_free;
         u->n_free++;
@@ -144,7 +147,9 @@ void xsk_umem_free(struct xsk_umem *u)
     if (u->mem)
         munmap(u->mem, u->bytes);
     free(u->free_units);
-    free(u->unit_descs);
+    free(u->unit_out);
+    free(u->chunk_ours);
+    free(u->spare);
     *u = (struct xsk_umem){0};
 }
 
@@ -174,46 +179,79 @@ int xsk_umem_register(struct xsk_umem *u, int fd)
     if (!status)
         status = xsk_ring_map(&u->completion, fd, XDP_UMEM_COMPLETION_RING,
                               pow2_above(u->sizes.tx_units * u->sizes.unit_chunks));
-    if (status)
-        return status;
-    for (uint32_t i = 0; i < u->sizes.rx_chunks; i++)
-        *xsk_ring_addr(&u->fill, i) = (uint64_t)i * u->sizes.chunk_bytes;
-    xsk_ring_produce(&u->fill, u->sizes.rx_chunks);
-    return 0;
+    if (!status)
+        xsk_umem_fill(u);
+    return status;
 }
 
-void xsk_umem_refill(struct xsk_umem *u, const uint64_t *addrs, uint32_t n)
+/* --- chunks ----------------------------------------------------------------------------------- */
+
+/* Not yet seen by the kernel: xsk_ring_produce() shows it. */
+static void put_chunk(struct xsk_umem *u, uint64_t addr)
 {
-    uint64_t mask = ~(uint64_t)(u->sizes.chunk_bytes - 1);
+    __atomic_store_n(&u->chunk_ours[addr / u->sizes.chunk_bytes], 0, __ATOMIC_RELAXED);
+    *xsk_ring_addr(&u->fill, u->fill.own++) = addr & ~(uint64_t)(u->sizes.chunk_bytes - 1);
+}
+
+void xsk_umem_fill(struct xsk_umem *u)
+{
+    for (uint32_t i = 0; i < u->sizes.rx_chunks; i++)
+        put_chunk(u, (uint64_t)i * u->sizes.chunk_bytes);
+    xsk_ring_produce(&u->fill, 0);
+}
+
+void xsk_umem_refill(struct xsk_umem *u, const uint64_t *addrs, uint32_t n, uint64_t *bad)
+{
     lock(u);
-    for (uint32_t i = 0; i < n; i++)
-        *xsk_ring_addr(&u->fill, u->fill.own + i) = addrs[i] & mask;
-    xsk_ring_produce(&u->fill, n);
+    uint32_t n_spare = u->n_spare, room = xsk_ring_room(&u->fill, n + n_spare, bad);
+    for (uint32_t i = 0; i < n; i++) {
+        if (room) {
+            put_chunk(u, addrs[i]);
+            room--;
+        } else {
+            u->spare[n_spare++] = addrs[i];
+        }
+    }
+    for (; room && n_spare; room--)
+        put_chunk(u, u->spare[--n_spare]);
+    __atomic_store_n(&u->n_spare, n_spare, __ATOMIC_RELAXED);
+    xsk_ring_produce(&u->fill, 0);
     unlock(u);
 }
 
-/* A unit is free when the kernel is done with each of its descriptors. */
-static void collect_completions(struct xsk_umem *u)
+/* --- units ------------------------------------------------------------------------------------ */
+
+/* Notes that the kernel is done with the piece of a unit at `addr`. @return false when it cannot
+ * be. */
+static bool complete(struct xsk_umem *u, uint64_t addr)
 {
-    uint32_t n = xsk_ring_filled(&u->completion);
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t addr = *xsk_ring_addr(&u->completion, u->completion.own + i);
-        uint64_t unit = (addr - u->tx_base) / u->unit_bytes;
-        if (addr < u->tx_base || unit >= u->sizes.tx_units || u->unit_descs[unit] == 0) {
-            u->bad_completions++;
-            continue;
-        }
-        if (--u->unit_descs[unit] == 0)
-            u->free_units[u->n_free++] = (uint32_t)unit;
-    }
+    uint64_t unit = (addr - u->tx_base) / u->unit_bytes;
+    if (addr < u->tx_base || unit >= u->sizes.tx_units)
+        return false;
+    uint64_t chunk = (addr - u->tx_base) % u->unit_bytes / u->sizes.chunk_bytes;
+    uint32_t piece = 1u << chunk;
+    if (!(u->unit_out[unit] & piece))
+        return false;
+    u->unit_out[unit] &= ~piece;
+    if (!u->unit_out[unit])
+        u->free_units[u->n_free++] = (uint32_t)unit;
+    return true;
+}
+
+/* A unit is free when the kernel is done with each of its pieces. */
+static void collect_completions(struct xsk_umem *u, uint64_t *bad)
+{
+    uint32_t n = xsk_ring_filled(&u->completion, bad);
+    for (uint32_t i = 0; i < n; i++)
+        *bad += !complete(u, *xsk_ring_addr(&u->completion, u->completion.own + i));
     if (n)
         xsk_ring_consume(&u->completion, n);
 }
 
-uint32_t xsk_umem_take_units(struct xsk_umem *u, uint32_t *units, uint32_t n)
+uint32_t xsk_umem_take_units(struct xsk_umem *u, uint32_t *units, uint32_t n, uint64_t *bad)
 {
     lock(u);
-    collect_completions(u);
+    collect_completions(u, bad);
     if (n > u->n_free)
         n = u->n_free;
     u->n_free -= n;
