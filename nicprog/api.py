@@ -11,6 +11,7 @@ from nicprog.errors import Refused, SpecError
 from nicprog.model import Capabilities, NicState
 from nicprog.plan import Plan, diff
 from nicprog.resolve import Resolved, resolve
+from nicprog.sim import is_sim, open_sim
 from nicprog.spec import Spec
 
 
@@ -19,10 +20,13 @@ def open(device: str) -> Backend:
 
     That is the software NIC of this name, also where an interface has the same (it is made for that
     interface then); without one, the interface of this name in the caller's network namespace.
+    ``sim:PROFILE[+QUIRK...][@FILE]`` is a model, see :mod:`nicprog.sim`.
 
     Raises:
         DeviceError: No such NIC, its owner is dead, or no right to it.
     """
+    if is_sim(device):
+        return open_sim(device)
     if is_interface(device) and not has_socket(device):
         return open_kernel(device)
     return open_softnic(device)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain, pairwise
@@ -259,6 +259,79 @@ def _round_robin(left: Mapping[int, int]) -> Sequence[Sequence[int]]:
     return [[q for q in sorted(left) if left[q] > turn] for turn in range(rounds)]
 
 
+MATCH_FIELDS: Final = frozenset(
+    {"src", "dst", "src_port", "dst_port", "l4_octets", "tos", "vlan_tci", "l4_proto"}
+)
+"""What rules may compare; ``l4_octets`` are both ports where the flow leaves the protocol open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleLimits:
+    """Which rules a driver takes; without limits it takes all.
+
+    Attributes:
+        flows: Kinds of packets.
+        fields: Of :data:`MATCH_FIELDS`, those that may be compared.
+        whole_fields: A field is compared as a whole or not at all: no prefixes, no port ranges.
+        vlan_id_only: Of a VLAN tag exactly the lower twelve bits are compared.
+        drops: A rule can drop.
+    """
+
+    flows: frozenset[Flow] = frozenset(Flow)
+    fields: frozenset[str] = MATCH_FIELDS
+    whole_fields: bool = False
+    vlan_id_only: bool = False
+    drops: bool = True
+
+    def objection(self, rule: FlowRule) -> str | None:
+        """Why the driver would not take ``rule``, or None."""
+        match = rule.match
+        if match.flow not in self.flows:
+            return f"takes packets of kind {match.flow.name}, which the driver has no rules for"
+        if rule.queue is None and not self.drops:
+            return "drops, which the driver cannot"
+        for name, item, bits in _compared(match):
+            if name not in self.fields:
+                return f"compares {name}, which the driver does not look at"
+            if self.whole_fields and item.mask != (1 << bits) - 1:
+                return f"compares part of {name}, the driver takes whole fields only"
+        if self.vlan_id_only and match.vlan_tci.mask not in (0, 0xFFF):
+            return "compares other bits of vlan_tci than the VLAN, which the driver cannot"
+        return None
+
+
+def _compared(match: Match) -> list[tuple[str, Masked, int]]:
+    """Name, value and width of each field that is compared."""
+    bits, is_open = match.flow.address_bits, match.flow.protocol == "any"
+    every = [
+        ("src", match.src, bits),
+        ("dst", match.dst, bits),
+        ("l4_octets" if is_open else "src_port", match.src_port, 16),
+        ("l4_octets" if is_open else "dst_port", match.dst_port, 16),
+        ("tos", match.tos, 8),
+        ("vlan_tci", match.vlan_tci, 16),
+        ("l4_proto", match.l4_proto, 8),
+    ]
+    return [item for item in every if item[1].mask]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableGrowth:
+    """A table whose size is that of the queues: a power of two, ``least`` at least.
+
+    Attributes:
+        least: Entries with few queues.
+        per_queue: Entries for each queue with many.
+    """
+
+    least: int
+    per_queue: int
+
+    def size(self, queues: int) -> int:
+        """Entries with so many queues."""
+        return max(self.least, 1 << (self.per_queue * queues - 1).bit_length())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What one NIC can do.
@@ -269,11 +342,17 @@ class Capabilities:
         queues_max: Most combined channels.
         rx_max: Most RX channels apart from the combined ones.
         tx_max: Most TX channels apart from the combined ones.
+        fixed_channels: The driver does not set channels.
         table_size: Entries of the indirection table; 0 when it has none.
         key_bytes: Length of the hash key; 0 when it has none.
         locations: Slots for rules, valid locations are below this; 0 when it has no rules.
         masks_max: Most different masks among the rules, or None without such a limit.
         default_key: Key that the NIC starts with, or None when it is not known.
+        table_growth: How the table's size goes with the queues, or None when it does not.
+        table_queues_max: Queues that the table reaches, or None when it reaches all.
+        masks_max_per_flow: As ``masks_max``, among the rules for one kind of packets.
+        picks_locations: The driver chooses the location of a rule and takes no other.
+        rule_limits: Which rules the driver takes.
     """
 
     driver: str
@@ -286,6 +365,25 @@ class Capabilities:
     default_key: bytes | None = None
     rx_max: int = 0
     tx_max: int = 0
+    fixed_channels: bool = False
+    table_growth: TableGrowth | None = None
+    table_queues_max: int | None = None
+    masks_max_per_flow: int | None = None
+    picks_locations: bool = False
+    rule_limits: RuleLimits = RuleLimits()
+
+    def has_room_for_masks(self, rules: Iterable[FlowRule]) -> bool:
+        """True when the NIC can hold the masks of all these rules at once."""
+        if self.masks_max is None and self.masks_max_per_flow is None:
+            return True
+        by_flow: dict[Flow, set[tuple[int, ...]]] = {}
+        for rule in rules:
+            by_flow.setdefault(rule.match.flow, set()).add(rule.match.mask_key())
+        masks = set().union(*by_flow.values())
+        most_of_a_flow = max(map(len, by_flow.values()), default=0)
+        return (self.masks_max is None or len(masks) <= self.masks_max) and (
+            self.masks_max_per_flow is None or most_of_a_flow <= self.masks_max_per_flow
+        )
 
     def excess(self, asked: Channels) -> tuple[str, int, int] | None:
         """The first kind of channels asked for in excess, its count and its maximum."""

@@ -74,6 +74,7 @@ def diff(now: NicState, wanted: NicState, can: Capabilities) -> tuple[Step, ...]
         Refused: The NIC would refuse ``wanted``; the text has the numbers.
     """
     check(wanted, can)
+    _check_changes(now, wanted, can)
     channels = list(_channels(now, wanted))
     inside = [*_key(now, wanted), *_table(now, wanted), *_rules(now, wanted, can)]
     # Queues must exist before anything points at them, and nothing may point at them when they go.
@@ -98,9 +99,15 @@ def check(wanted: NicState, can: Capabilities) -> None:
             f"the table has {len(wanted.table.entries)} entries, the NIC takes exactly "
             f"{can.table_size}"
         )
+    reached = can.table_queues_max or queues
     for index, queue in enumerate(wanted.table.entries):
         if queue >= queues:
             raise Refused(f"entry {index} of the table is queue {queue}, but {active}")
+        if queue >= reached:
+            raise Refused(
+                f"entry {index} of the table is queue {queue}, but the table of driver "
+                f"{can.driver} reaches queues 0 to {reached - 1} only"
+            )
     if len(wanted.key) != can.key_bytes:
         raise Refused(f"the key has {len(wanted.key)} bytes, the NIC takes exactly {can.key_bytes}")
     for rule in wanted.rules:
@@ -116,6 +123,38 @@ def check(wanted: NicState, can: Capabilities) -> None:
             f"the rules have {len(masks)} different masks, the NIC can hold {can.masks_max}; "
             f"port ranges that are powers of two and aligned need the fewest"
         )
+
+
+def _check_changes(now: NicState, wanted: NicState, can: Capabilities) -> None:
+    """Refuses changes that the driver cannot make; what is there already it evidently took."""
+    old, new = now.channels.rx_queues, wanted.channels.rx_queues
+    if can.fixed_channels and now.channels != wanted.channels:
+        raise Refused(f"driver {can.driver} has a fixed number of channels, {now.channels}")
+    if can.table_growth and can.table_growth.size(old) != can.table_growth.size(new):
+        raise Refused(
+            f"with {new} queues the table would have {can.table_growth.size(new)} entries instead "
+            f"of {can.table_growth.size(old)}, which cannot be planned; choose a number of queues "
+            "that leaves it"
+        )
+    if now.rules == wanted.rules:
+        return
+    if can.picks_locations:
+        raise Refused(
+            f"driver {can.driver} chooses the locations of rules itself, so their order cannot be "
+            "planned; leave rules out"
+        )
+    there = {(rule.match, rule.queue) for rule in now.rules}
+    for rule in wanted.rules:
+        why = can.rule_limits.objection(rule) if (rule.match, rule.queue) not in there else None
+        if why:
+            raise Refused(f"{rule.label} {why} (driver {can.driver})")
+    for flow in dict.fromkeys(rule.match.flow for rule in wanted.rules):
+        rules = [rule for rule in wanted.rules if rule.match.flow is flow]
+        if not can.has_room_for_masks(rules):
+            raise Refused(
+                f"the rules for {flow.name} compare different fields or parts of them; driver "
+                f"{can.driver} can hold {can.masks_max_per_flow} such set at a time"
+            )
 
 
 def _channels(now: NicState, wanted: NicState) -> Iterator[Step]:
@@ -198,8 +237,7 @@ def _rules(now: NicState, wanted: NicState, can: Capabilities) -> list[Step]:
     new = {rule.location: rule for rule in wanted.rules}
     come = [rule for rule in wanted.rules if old.get(rule.location) != rule]
     go = [rule for rule in reversed(now.rules) if rule.location not in new]
-    masks = {rule.match.mask_key() for rule in (*now.rules, *wanted.rules)}
-    if can.masks_max is not None and len(masks) > can.masks_max:
+    if not can.has_room_for_masks((*now.rules, *wanted.rules)):
         go = [rule for rule in reversed(now.rules) if new.get(rule.location) != rule]
         return [*map(_deleted, go), *(_inserted(rule, None) for rule in come)]
     return [

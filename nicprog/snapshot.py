@@ -68,8 +68,8 @@ class Store:
         """``folder`` is where the control sockets are when it is None."""
         self.device = device
         self.folder = folder or run_dir()
-        self.applying = self.folder / f"{device}.applying.json"
-        self.done = self.folder / f"{device}.snapshot.json"
+        self.applying = self.folder / f"{_file_name(device)}.applying.json"
+        self.done = self.folder / f"{_file_name(device)}.snapshot.json"
         self._document: dict[str, Any] = {}
 
     def begin(self, instance: str, state: NicState, confirm_by: float | None = None) -> None:
@@ -177,6 +177,11 @@ class Store:
             ) from None
 
 
+def _file_name(device: str) -> str:
+    """The device's name, but for the slashes that a model in a file has."""
+    return device.replace("/", "%2F")
+
+
 @contextmanager
 def locked(device: str) -> Iterator[None]:
     """Holds the only right to change ``device``, in whatever folder its snapshots are.
@@ -184,7 +189,7 @@ def locked(device: str) -> Iterator[None]:
     Raises:
         Locked: Another nicprog has it.
     """
-    path = run_dir() / f"{device}.lock"
+    path = run_dir() / f"{_file_name(device)}.lock"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

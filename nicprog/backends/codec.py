@@ -8,7 +8,7 @@ C part asserts when it is built.
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from nicprog._ethtool import lib
 from nicprog.errors import NicprogError
@@ -142,3 +142,52 @@ def _pair(value: int, mask: int) -> Masked:
     if value & ~mask:
         raise _Unreadable(_MORE)
     return Masked(value=value, mask=mask) if mask else ANY
+
+
+class RuleHead(NamedTuple):
+    """What says where a rule is and where it sends packets.
+
+    Attributes:
+        flow_type: With its flags.
+        queue: RX queue, or None for a rule that drops.
+        location: Slot, or one of the special ones.
+        context: RSS context; means something with the flag FLOW_RSS only.
+    """
+
+    flow_type: int
+    queue: int | None
+    location: int
+    context: int
+
+
+_HEAD: Final = struct.Struct("=16xI148xQI4xI4x")
+_LOCATION: Final = struct.Struct("=I")
+_LOCATION_AT: Final = 176
+_TOS_AT: Final = {4: 12, 6: 36}
+_VALUE_AT, _MASK_AT, _VALUE_EXT_AT, _MASK_EXT_AT = 20, 92, 72, 144
+
+
+def rule_head(data: bytes) -> RuleHead:
+    """Reads the head of the rule in a ``struct ethtool_rxnfc``."""
+    flow_type, cookie, location, context = _HEAD.unpack(data)
+    queue = None if cookie == _DROP else cookie & 0xFFFF_FFFF
+    return RuleHead(flow_type, queue, location, context)
+
+
+def at(data: bytes, location: int) -> bytes:
+    """The same ``struct ethtool_rxnfc`` with another location."""
+    return data[:_LOCATION_AT] + _LOCATION.pack(location) + data[_LOCATION_AT + 4 :]
+
+
+def without_tos_and_tag(data: bytes) -> bytes:
+    """The same rule for any TOS and VLAN."""
+    changed = bytearray(data)
+    flow_type = rule_head(data).flow_type & ~_FLOW_EXT
+    struct.pack_into("=I", changed, 16, flow_type)
+    flow = _FLOWS.get(flow_type)
+    for start in (_VALUE_EXT_AT, _MASK_EXT_AT):
+        changed[start : start + _EXT.size] = _NO_EXT
+    if flow is not None:
+        for start in (_VALUE_AT, _MASK_AT):
+            changed[start + _TOS_AT[flow.version]] = 0
+    return bytes(changed)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from nicprog._ethtool import lib
 from nicprog.actions import (
@@ -22,19 +22,12 @@ from nicprog.actions import (
     SetTable,
 )
 from nicprog.backends import Counters, QueueCounters, codec
+from nicprog.drivers import UNTOLD
 from nicprog.errors import DeviceError, NicprogError, RequestError
 from nicprog.ethtool import Channels as EthtoolChannels
 from nicprog.ethtool import Ethtool, HashFunction, InputTransform, Rss, RuleTable, Transport
 from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable
 
-MICROSOFT_KEY: Final = bytes.fromhex(
-    "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa"
-)
-
-# What a driver does not tell: the key it starts with, and how many different masks rules can have.
-_UNTOLD: Final[dict[str, dict[str, Any]]] = {
-    "qs_soft": {"default_key": MICROSOFT_KEY, "masks_max": 16},
-}
 _LIST_ATTEMPTS: Final = 5
 _GET_RULE: Final[int] = lib.ETHTOOL_GRXCLSRULE
 
@@ -53,7 +46,7 @@ class EthtoolNic:
         """What the NIC can do; asked once."""
         if self._capabilities is None:
             most, info, rss = self._channels(), self.calls.driver_info(), self._rss()
-            self._capabilities = Capabilities(
+            told = Capabilities(
                 driver=info.driver,
                 bus=info.bus,
                 queues_max=most.max_combined,
@@ -62,8 +55,8 @@ class EthtoolNic:
                 table_size=len(rss.table),
                 key_bytes=len(rss.key),
                 locations=self._rule_table().locations,
-                **_UNTOLD.get(info.driver, {}),
             )
+            self._capabilities = replace(told, **UNTOLD.get(info.driver, {}))
         return self._capabilities
 
     def read(self) -> NicState:

@@ -168,3 +168,11 @@ def test_a_snapshot_of_an_interface_that_was_made_anew_is_not_used(
 
 def test_the_counters_are_those_of_the_driver(run: Run) -> None:
     assert "rx_queue_3_xdp_packets" in run("counters", "v0")["totals"]
+
+
+def test_the_contract_of_all_nics_holds(run: Run, namespace: Namespace) -> None:
+    before = run("dump", "v0")
+    command = [sys.executable, "-m", "tests.nicprog.contract", "v0"]
+    done = namespace.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert run("dump", "v0") == before

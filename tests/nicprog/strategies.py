@@ -16,6 +16,7 @@ from nicprog.model import (
     NicState,
     RssTable,
 )
+from nicprog.spec import Reserve, RssSpec, RuleSpec, Spec
 
 
 def capabilities(*, table_size: int = 8, masks_max: int | None = None) -> Capabilities:
@@ -80,3 +81,56 @@ def _spread(entries: list[int], default: list[int], queues: int, size: int) -> t
     if entries == default:
         return RssTable.default(queues, size).entries
     return tuple(entries) * (size // 8)
+
+
+_QUEUE = st.integers(0, 9)
+
+
+@st.composite
+def rule_specs(draw: st.DrawFn, name: str) -> RuleSpec:
+    protocol = draw(st.sampled_from(["tcp", "tcp", "udp", "any"]))
+    is_any = protocol == "any"
+    drops = draw(st.sampled_from([False, False, False, True]))
+    return RuleSpec(
+        name=name,
+        protocol=protocol,
+        family=draw(st.sampled_from(["ipv4", "ipv4", "ipv6"])),
+        dst_port=None if is_any else draw(st.sampled_from([None, 80, 443, "8000-8003"])),
+        dscp=draw(st.sampled_from([None, None, None, 46])),
+        vlan=draw(st.sampled_from([None, None, None, 5])),
+        queue=None if drops else draw(_QUEUE),
+        drop=drops,
+        location=draw(st.none() | st.integers(0, 20)),
+    )
+
+
+def rss_specs() -> st.SearchStrategy[RssSpec]:
+    return st.one_of(
+        st.builds(RssSpec, key=st.sampled_from([None, "symmetric"])),
+        st.builds(RssSpec, equal=st.sampled_from(["all", (0,), (1, 2)])),
+        st.builds(RssSpec, weights=st.sampled_from([(1,), (3, 1), (1, 1, 1, 1)])),
+        st.builds(RssSpec, table=st.sampled_from(["default", (0, 1), (0, 1, 2, 3)])),
+    )
+
+
+@st.composite
+def specs(draw: st.DrawFn, device: str, apart: bool = False) -> Spec:
+    """Specs that about half of all NICs can hold.
+
+    Args:
+        draw: Of hypothesis.
+        device: Name of the NIC.
+        apart: It counts RX and TX channels apart.
+    """
+    count = draw(st.integers(1, 10))
+    channels = Channels(rx=count, tx=count) if apart else Channels(combined=count)
+    rules = [draw(rule_specs(f"r{index}")) for index in range(draw(st.integers(0, 4)))]
+    reserve = (Reserve(queue=draw(_QUEUE), port=8443),)
+    return Spec(
+        device=device,
+        channels=draw(st.none() | st.just(channels)),
+        rss=draw(st.none() | rss_specs()),
+        rules=tuple(rules),
+        reserve=draw(st.sampled_from([(), (), reserve])),
+        other_rules=draw(st.sampled_from([None, "keep", "remove"])),
+    )

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens models by name: ``sim:PROFILE[+QUIRK...][@FILE]``."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from nicprog.backends.ethtool import EthtoolNic
+from nicprog.sim.file import load, save
+from nicprog.sim.nic import SimNic
+from nicprog.sim.transport import Fault, SimTransport
+
+_PREFIX: Final = "sim:"
+
+
+def is_sim(device: str) -> bool:
+    """True when the name is that of a model."""
+    return device.startswith(_PREFIX)
+
+
+def connect(nic: SimNic, faults: Sequence[Fault] = ()) -> EthtoolNic:
+    """A backend that programs ``nic``, with ``faults`` at some of its requests."""
+    return EthtoolNic(nic.device, f"sim-{id(nic):x}", SimTransport(nic, faults))
+
+
+def open_sim(device: str) -> EthtoolNic:
+    """Opens a model by its name.
+
+    Without a file it is as new and ends when it is closed. With one it is as the file has it, and
+    each change is written there at once; when there is no file, it begins as new.
+
+    Raises:
+        NicprogError: There is no such profile or quirk, or the file is damaged.
+        DeviceError: The file cannot be read or written.
+    """
+    kind, at, name = device.removeprefix(_PREFIX).partition("@")
+    profile, *quirks = kind.split("+")
+    nic = SimNic(profile, quirks, device)
+    if not at:
+        return EthtoolNic(device, f"sim-{uuid.uuid4()}", SimTransport(nic))
+    path = Path(name)
+    instance = load(path, nic) or str(uuid.uuid4())
+    return EthtoolNic(
+        device, f"sim-{instance}", SimTransport(nic, save=lambda: save(path, nic, instance))
+    )

@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model of one NIC: the checks of the kernel's ethtool core and of the driver, and what is set.
+
+Refusals are RequestErrors with the errno of the kernel. Their text is that of the kernel's netlink
+replies where it has one; an ioctl on a real NIC tells the errno only.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from nicprog._ethtool import lib
+from nicprog.backends import codec
+from nicprog.drivers import MICROSOFT_KEY, UNTOLD
+from nicprog.errors import NicprogError, RequestError
+from nicprog.ethtool import Channels, Coalesce, HashField, HashFunction, InputTransform, Rings
+from nicprog.ethtool.rules import FlowType
+from nicprog.model import Capabilities, FlowRule
+from nicprog.sim.profiles import PROFILES, QUIRKS, Profile
+
+ADDRESSES: Final = HashField.SRC | HashField.DST
+PORTS: Final = HashField.SRC_PORT | HashField.DST_PORT
+_HASHED: Final = {
+    **dict.fromkeys(
+        (FlowType.TCP4, FlowType.TCP6, FlowType.UDP4, FlowType.UDP6), ADDRESSES | PORTS
+    ),
+    **dict.fromkeys((FlowType.IP4, FlowType.IP6), ADDRESSES),
+}
+_UDP: Final = (FlowType.UDP4, FlowType.UDP6)
+_NO_TRANSFORM: Final = InputTransform(0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """How one group of packets is spread.
+
+    Attributes:
+        table: Queue of each entry.
+        is_set: The table was set, so that it does not follow the queues.
+    """
+
+    table: tuple[int, ...]
+    key: bytes
+    function: HashFunction = HashFunction.TOEPLITZ
+    transform: InputTransform = _NO_TRANSFORM
+    is_set: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Rule:
+    """What is known of a rule without reading all of it.
+
+    Attributes:
+        data: The ``struct ethtool_rxnfc`` that inserted it.
+        queue: None for a rule that drops.
+        context: RSS context that it hands packets to, or None.
+        known: The same as nicprog's planner has it, or None where it cannot say it.
+    """
+
+    data: bytes
+    queue: int | None
+    context: int | None
+    known: FlowRule | None = field(compare=False)
+
+
+class SimNic:
+    """One NIC of a profile, as new.
+
+    Attributes:
+        device: Its name, for messages.
+        profile: What it is like.
+        quirks: Names of those it has.
+        channels, rings, coalesce: As ethtool shows them.
+        contexts: By number; 0 is that of packets that no rule takes.
+        hashed: Hashed fields of each kind of packet.
+        rules: By location.
+        ntuple: The feature ``rx-ntuple-filter`` is on.
+        received: Packets and octets that each queue got.
+    """
+
+    def __init__(self, profile: str, quirks: Sequence[str] = (), device: str = "") -> None:
+        """Raises NicprogError when there is no such profile, or it cannot have such a quirk."""
+        self.device = device or f"sim:{profile}"
+        self.profile = _profile(self.device, profile)
+        self.quirks = _quirks(self.device, profile, quirks)
+        untold = UNTOLD.get(self.profile.driver, {})
+        self._can = Capabilities(
+            driver=self.profile.driver, bus="", queues_max=0, table_size=0, key_bytes=0, locations=0
+        )
+        self._can = replace(self._can, **(untold | {"locations": self.profile.locations}))
+        self.channels = Channels(
+            max_combined=self.profile.combined[1],
+            combined_count=self.profile.combined[0],
+            **dict.fromkeys(("max_rx", "max_tx"), self.profile.apart[1]),
+            **dict.fromkeys(("rx_count", "tx_count"), self.profile.apart[0]),
+        )
+        most = self.profile.rings_max
+        self.rings = Rings(rx_max_pending=most, tx_max_pending=most, rx_pending=512, tx_pending=512)
+        self.coalesce = Coalesce()
+        self.contexts = {0: Context(table=(), key=self._first_key())}
+        self.contexts[0].table = self._default_table(self._table_size(self.rx_queues))
+        self.hashed = dict(_HASHED)
+        if not self.profile.udp_ports:
+            self.hashed |= dict.fromkeys(_UDP, ADDRESSES)
+        self.rules: dict[int, Rule] = {}
+        self.ntuple = self.profile.locations > 0
+        self.xsk_bound = "xsk-blocks-rules" in self.quirks
+        self.received: dict[int, tuple[int, int]] = {}
+
+    @property
+    def rx_queues(self) -> int:
+        """Active RX queues, which rules may name."""
+        return self.channels.combined_count + self.channels.rx_count
+
+    @property
+    def rx_rings(self) -> int:
+        """RX queues that the table may name."""
+        return min(self.rx_queues, self._can.table_queues_max or self.rx_queues)
+
+    def set_channels(self, wanted: Channels) -> None:
+        """Checks as the kernel does, then as the driver; then a table that is not set follows."""
+        now = self.channels
+        counts = (wanted.combined_count, wanted.rx_count, wanted.tx_count, wanted.other_count)
+        most = (now.max_combined, now.max_rx, now.max_tx, now.max_other)
+        self.refuse_if(self._can.fixed_channels or not self.profile.has_channels, errno.EOPNOTSUPP)
+        if any(count > limit for count, limit in zip(counts, most, strict=True)):
+            raise self.refusal(errno.EINVAL, "requested channel count exceeds maximum")
+        if not wanted.combined_count and not (wanted.rx_count and wanted.tx_count):
+            text = "requested channel counts would result in no RX or TX channel being configured"
+            raise self.refusal(errno.EINVAL, text)
+        queues = wanted.combined_count + wanted.rx_count
+        self._check_still_there(queues)
+        self.refuse_if("irdma-holds-channels" in self.quirks, errno.EBUSY)
+        tables = {number: self._resized(one, queues) for number, one in self.contexts.items()}
+        self.channels = replace(
+            now, combined_count=counts[0], rx_count=counts[1], tx_count=counts[2]
+        )
+        for number, table in tables.items():
+            self.contexts[number].table = table
+        if not self.contexts[0].is_set and "table-stays-on-channel-change" not in self.quirks:
+            self.contexts[0].table = self._default_table(len(self.contexts[0].table))
+
+    def _check_still_there(self, queues: int) -> None:
+        used = [max(one.table, default=0) for one in self.contexts.values() if one.is_set]
+        if max(used, default=0) >= queues:
+            text = "requested channel counts are too low for existing indirection table"
+            raise self.refusal(errno.EINVAL, f"{text} ({max(used)})")
+        named = max((rule.queue or 0 for rule in self.rules.values()), default=0)
+        if named >= queues:
+            text = "requested channel counts are too low for existing ntuple filter settings"
+            raise self.refusal(errno.EINVAL, f"{text} ({named})")
+
+    def _resized(self, context: Context, queues: int) -> tuple[int, ...]:
+        """The table of another size: repeated, or folded when it repeats itself."""
+        old, new = context.table, self._table_size(queues)
+        if len(old) == new or not old:
+            return old
+        if new > len(old):
+            return old * (new // len(old))
+        if context.is_set and old != old[:new] * (len(old) // new):
+            text = "the indirection table does not fit into that of so many channels"
+            raise self.refusal(errno.EINVAL, text)
+        return old[:new]
+
+    def set_rings(self, wanted: Rings) -> None:
+        """Sizes up to their maxima."""
+        now = self.rings
+        for name in ("rx", "rx_mini", "rx_jumbo", "tx"):
+            if getattr(wanted, f"{name}_pending") > getattr(now, f"{name}_max_pending"):
+                raise self.refusal(errno.EINVAL, "requested ring size exceeds maximum")
+        self.rings = replace(now, rx_pending=wanted.rx_pending, tx_pending=wanted.tx_pending)
+
+    def set_coalesce(self, wanted: Coalesce) -> None:
+        """Parameters that the driver has; the others must be 0."""
+        for name in Coalesce.__dataclass_fields__:
+            if getattr(wanted, name) and name not in self.profile.coalesces:
+                raise self.refusal(errno.EOPNOTSUPP, f"{name} is not supported")
+        self.coalesce = wanted
+
+    def set_ntuple(self, on: bool) -> None:
+        """Turns rules on or off; off loses them."""
+        self.refuse_if(not self.profile.locations, errno.EOPNOTSUPP)
+        if on and not self.ntuple:
+            self.xsk_bound = False
+            if "ntuple-resets-table" in self.quirks:
+                self.reset_table()
+        if not on:
+            self.rules.clear()
+        self.ntuple = on
+
+    def has_rss(self) -> bool:
+        """There is a table or a key to read."""
+        return bool(self.contexts[0].table or self.contexts[0].key)
+
+    def context(self, number: int) -> Context:
+        """A context by its number; refused when there is none."""
+        self.refuse_if(not self.has_rss(), errno.EOPNOTSUPP)
+        self.refuse_if(number not in self.contexts, errno.ENOENT, "there is no such RSS context")
+        return self.contexts[number]
+
+    def set_rss(self, number: int, changes: dict[str, object]) -> None:
+        """Changes table, key, function, transform of a context: all of them or none."""
+        wanted = replace(self.context(number), **changes)  # type: ignore[arg-type]  # their own names
+        self._check_rss(number, wanted, changes)
+        self.contexts[number] = wanted
+
+    def new_context(self, changes: dict[str, object]) -> int:
+        """Makes a context that spreads as the first one does but for ``changes``."""
+        self.refuse_if(not self.profile.contexts, errno.EOPNOTSUPP)
+        free = [n for n in range(1, self.profile.contexts + 1) if n not in self.contexts]
+        self.refuse_if(not free, errno.ENOSPC, "no more RSS contexts")
+        wanted = replace(self.contexts[0], **({"is_set": True} | changes))  # type: ignore[arg-type]  # likewise
+        self._check_rss(free[0], wanted, changes)
+        self.contexts[free[0]] = wanted
+        return free[0]
+
+    def _check_rss(self, number: int, wanted: Context, changes: dict[str, object]) -> None:
+        for index, queue in enumerate(wanted.table if "table" in changes else ()):
+            if queue >= self.rx_rings:
+                text = f"entry {index}: queue out of range ({queue})"
+                raise self.refusal(errno.EINVAL, text)
+        own = {"key", "function", "transform"} & changes.keys()
+        self.refuse_if(bool(number and own) and not self.profile.context_keys, errno.EOPNOTSUPP)
+        self.refuse_if("key" in own and "firmware-keeps-key" in self.quirks, errno.EOPNOTSUPP)
+        self.refuse_if(bool(wanted.function & ~self.profile.functions), errno.EOPNOTSUPP)
+        self.refuse_if(bool(wanted.transform & ~self.profile.transforms), errno.EOPNOTSUPP)
+        if wanted.transform and not all(map(_is_symmetric, self.hashed.values())):
+            raise self.refusal(errno.EINVAL, "hash field config is not symmetric")
+
+    def reset_table(self) -> None:
+        """The default table of context 0, which follows the queues."""
+        first = self.context(0)
+        first.table, first.is_set = self._default_table(len(first.table)), False
+
+    def delete_context(self, number: int) -> None:
+        """Takes a context away that no rule names."""
+        self.context(number)
+        if any(rule.context == number for rule in self.rules.values()):
+            raise self.refusal(errno.EBUSY, "a flow rule names the RSS context")
+        del self.contexts[number]
+
+    def set_hashed(self, flow: FlowType, fields: HashField) -> None:
+        """Sets the fields that are hashed of one kind of packet."""
+        self.refuse_if(flow not in self.hashed, errno.EINVAL)
+        transforms = any(one.transform for one in self.contexts.values())
+        if transforms and not _is_symmetric(fields):
+            raise self.refusal(errno.EINVAL, "hash field config is not symmetric")
+        self.hashed[flow] = fields
+
+    def insert(self, data: bytes) -> int:
+        """Inserts the rule in a ``struct ethtool_rxnfc`` over the one that is there.
+
+        Returns:
+            Its location.
+        """
+        off = not self.profile.locations or not self.ntuple
+        self.refuse_if(off, errno.EOPNOTSUPP, "rx-ntuple-filter is off or not there")
+        self.refuse_if(self.xsk_bound, errno.EINVAL, "an AF_XDP socket is bound")
+        head = codec.rule_head(data)
+        self._check_target(head)
+        location = self._location(head.location)
+        if "loses-fields" in self.quirks:
+            data = codec.without_tos_and_tag(data)
+        data = data if head.location == location else codec.at(data, location)
+        known = self._known(data)
+        if known is not None:
+            self._check_driver_takes(known, location)
+        self._place(data, known)
+        return location
+
+    def restore_rule(self, data: bytes) -> None:
+        """Puts back a rule that was inserted before."""
+        self._place(data, self._known(data))
+
+    def _place(self, data: bytes, known: FlowRule | None) -> None:
+        head = codec.rule_head(data)
+        context = head.context if head.flow_type & lib.FLOW_RSS else None
+        self.rules[head.location] = Rule(data=data, queue=head.queue, context=context, known=known)
+
+    def _check_target(self, head: codec.RuleHead) -> None:
+        if head.flow_type & lib.FLOW_RSS:
+            self.refuse_if(head.context not in self.contexts, errno.EINVAL)
+            # cap_rss_rxnfc_adds, which only sfc has
+            self.refuse_if(bool(head.queue), errno.EINVAL, "a queue beside an RSS context")
+        elif head.queue is not None and head.queue >= self.rx_queues:
+            raise self.refusal(errno.EINVAL, f"queue {head.queue} is not active")
+
+    def _location(self, asked: int) -> int:
+        locations = self.profile.locations
+        if asked == lib.RX_CLS_LOC_ANY and self.profile.takes_any:
+            free = next((at for at in range(locations) if at not in self.rules), None)
+            if free is None:
+                raise self.refusal(errno.ENOSPC, "no free location")
+            return free
+        self.refuse_if(self._can.picks_locations, errno.EINVAL, "the location must be any")
+        self.refuse_if(asked >= locations, errno.EINVAL, f"location {asked} of {locations}")
+        return asked
+
+    def _known(self, data: bytes) -> FlowRule | None:
+        try:
+            return codec.decode_rule(data, self.device)
+        except NicprogError:
+            return None  # MAC addresses and the like
+
+    def _check_driver_takes(self, rule: FlowRule, location: int) -> None:
+        why = self._can.rule_limits.objection(rule)
+        if why:
+            code = errno.EOPNOTSUPP if rule.queue is None else errno.EINVAL
+            raise self.refusal(code, f"the rule {why}")
+        if self._can.masks_max is None and self._can.masks_max_per_flow is None:
+            return
+        others = [item.known for at, item in self.rules.items() if item.known and at != location]
+        if not self._can.has_room_for_masks((*others, rule)):
+            raise self.refusal(errno.EINVAL, "the rules there have another input set or mask")
+
+    def delete(self, location: int) -> None:
+        """Takes a rule away."""
+        self.refuse_if(location not in self.rules, errno.ENOENT, f"no rule at location {location}")
+        del self.rules[location]
+
+    def refuse_if(self, wrong: bool, code: int, text: str = "") -> None:
+        """Raises :meth:`refusal` when something is wrong."""
+        if wrong:
+            raise self.refusal(code, text)
+
+    def refusal(self, code: int, text: str = "") -> RequestError:
+        """An error as the kernel would give it."""
+        name = "EOPNOTSUPP" if code == errno.EOPNOTSUPP else errno.errorcode[code]
+        text = text or "the driver does not do this" if name == "EOPNOTSUPP" else text or "refused"
+        return RequestError(f"{self.device}: {text} ({name})", code)
+
+    def _table_size(self, queues: int) -> int:
+        if "instance-without-rss" in self.quirks or not self.profile.has_channels:
+            return 0
+        growth = self._can.table_growth
+        return growth.size(queues) if growth else self.profile.table_size
+
+    def _default_table(self, size: int) -> tuple[int, ...]:
+        return tuple(i % self.rx_rings for i in range(size))
+
+    def _first_key(self) -> bytes:
+        if "instance-without-rss" in self.quirks:
+            return b""
+        return (MICROSOFT_KEY * 2)[: self.profile.key_bytes]
+
+    def in_order(self) -> Iterator[Rule]:
+        """Rules, the one that wins first."""
+        return (rule for _, rule in sorted(self.rules.items()))
+
+
+def _is_symmetric(fields: HashField) -> bool:
+    return fields & ADDRESSES in (0, ADDRESSES) and fields & PORTS in (0, PORTS)
+
+
+def _profile(device: str, name: str) -> Profile:
+    if name not in PROFILES:
+        raise NicprogError(f"{device}: no model {name!r}; there are {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def _quirks(device: str, profile: str, asked: Sequence[str]) -> frozenset[str]:
+    possible = {name: quirk for name, quirk in QUIRKS.items() if profile in quirk.profiles}
+    for name in asked:
+        if name not in possible:
+            there = ", ".join(possible) or "none"
+            raise NicprogError(f"{device}: {profile} has no quirk {name!r}; there are {there}")
+    return frozenset(asked) | {name for name, quirk in possible.items() if quirk.always}

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the models of NICs are like, by driver: what ethtool tells, and quirks.
+
+What a driver refuses without telling is in :mod:`nicprog.drivers`, under the driver's own name. The
+facts are of Linux 7.2 (``ethtool_ops`` and rule code of each driver); numbers that depend on the
+card or the machine are those of a usual one, and say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from nicprog.ethtool import HashFunction, InputTransform
+
+_TOEPLITZ: Final = HashFunction.TOEPLITZ
+_NO_TRANSFORM: Final = InputTransform(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quirk:
+    """Something that a driver does, or does in some machines only, and does not tell.
+
+    Attributes:
+        name: As :data:`QUIRKS` and names of models (``sim:ice+irdma-holds-channels``) spell it.
+        profiles: Models that can have it.
+        always: Every such model has it; else those that are asked to.
+        text: What happens.
+        source: Who says so.
+    """
+
+    name: str
+    profiles: tuple[str, ...]
+    always: bool
+    text: str
+    source: str
+
+
+_EVERY_QUIRK: Final = (
+    Quirk(
+        name="table-stays-on-channel-change",
+        profiles=("igb",),
+        always=True,
+        text="a table that was never set does not follow the number of queues; set it again",
+        source="Firedancer, ethtool-channels.c",
+    ),
+    Quirk(
+        name="ntuple-resets-table",
+        profiles=("ixgbe",),
+        always=True,
+        text="turning rx-ntuple-filter on sets the default table; turn it on first",
+        source="Firedancer, ethtool-channels.c",
+    ),
+    Quirk(
+        name="untold-locations",
+        profiles=("mlx5",),
+        always=True,
+        text="ETHTOOL_GRXCLSRLCNT says nothing about the size of the table of rules",
+        source="Linux, mlx5/core/en_fs_ethtool.c, mlx5e_ethtool_get_rxnfc",
+    ),
+    Quirk(
+        name="loses-fields",
+        profiles=("gve",),
+        always=True,
+        text="rules with TOS or a VLAN are taken without them, and take more packets then",
+        source="Linux, google/gve/gve_flow_rule.c, gve_generate_flow_rule",
+    ),
+    Quirk(
+        name="irdma-holds-channels",
+        profiles=("ice",),
+        always=False,
+        text="while the module irdma is loaded the channels cannot be changed (EBUSY)",
+        source="Firedancer; intel/ethernet-linux-ice issue 45",
+    ),
+    Quirk(
+        name="xsk-blocks-rules",
+        profiles=("i40e",),
+        always=False,
+        text="with an AF_XDP socket bound, rules need rx-ntuple-filter off and on first",
+        source="intel/ethernet-linux-i40e issue 16",
+    ),
+    Quirk(
+        name="firmware-keeps-key",
+        profiles=("ena",),
+        always=False,
+        text="older generations of instances show the hash key and do not set it",
+        source="amzn/amzn-drivers issues 24, 80, 239",
+    ),
+    Quirk(
+        name="another-hash",
+        profiles=("ena",),
+        always=False,
+        text="the hash is not Toeplitz over the key that is read; nothing that is read shows it",
+        source="amzn/amzn-drivers issues 169, 248",
+    ),
+    Quirk(
+        name="instance-without-rss",
+        profiles=("gve",),
+        always=False,
+        text="some types of instances have neither table nor key",
+        source="GoogleCloudPlatform/compute-virtual-ethernet-linux issues 55, 69",
+    ),
+)
+QUIRKS: Final = {quirk.name: quirk for quirk in _EVERY_QUIRK}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One kind of NIC.
+
+    Attributes:
+        driver: What ETHTOOL_GDRVINFO says.
+        combined: Active combined channels at the start, and the most of them.
+        apart: Active RX channels, and as many TX ones, of a driver that counts them apart, and the
+            most of them.
+        has_channels: There is something to read.
+        table_size: Entries; 0 without a table, and where the size goes with the queues.
+        key_bytes: Length of the hash key; 0 when it is not shown.
+        functions: Hash functions.
+        transforms: Of what is hashed.
+        contexts: RSS contexts beside that of all other packets.
+        context_keys: Each has a key, hash function and transform of its own.
+        locations: Slots for rules; 0 without.
+        takes_any: It takes RX_CLS_LOC_ANY.
+        udp_ports: Ports of UDP are hashed at the start.
+        rings_max: Most descriptors of a ring.
+        coalesces: Parameters of coalescing that it has.
+    """
+
+    driver: str
+    combined: tuple[int, int] = (0, 0)
+    apart: tuple[int, int] = (0, 0)
+    has_channels: bool = True
+    table_size: int = 0
+    key_bytes: int = 40
+    functions: HashFunction = _TOEPLITZ
+    transforms: InputTransform = _NO_TRANSFORM
+    contexts: int = 0
+    context_keys: bool = False
+    locations: int = 0
+    takes_any: bool = False
+    udp_ports: bool = True
+    rings_max: int = 4096
+    coalesces: frozenset[str] = frozenset({"rx_coalesce_usecs", "tx_coalesce_usecs"})
+
+
+_FRAMES_TOO: Final = frozenset(
+    {
+        "rx_coalesce_usecs",
+        "tx_coalesce_usecs",
+        "rx_max_coalesced_frames",
+        "tx_max_coalesced_frames",
+        "use_adaptive_rx_coalesce",
+        "use_adaptive_tx_coalesce",
+    }
+)
+
+PROFILES: Final = {
+    # 15 contexts with key and fields of their own; as many channels as the machine has CPUs.
+    "mlx5": Profile(
+        driver="mlx5_core",
+        combined=(8, 128),
+        functions=_TOEPLITZ | HashFunction.XOR,
+        transforms=InputTransform.SYMMETRIC_OR_XOR,
+        contexts=15,
+        context_keys=True,
+        locations=1024,
+        rings_max=8192,
+        coalesces=_FRAMES_TOO,
+    ),
+    # A table of 512 to 2048 entries by the number of ports; a key of 52 octets.
+    "ice": Profile(
+        driver="ice",
+        combined=(8, 64),
+        table_size=2048,
+        key_bytes=52,
+        transforms=InputTransform.SYMMETRIC_XOR,
+        locations=1024,
+        rings_max=8160,
+    ),
+    "i40e": Profile(
+        driver="i40e",
+        combined=(8, 64),
+        table_size=512,
+        key_bytes=52,
+        locations=8192,
+        udp_ports=False,
+    ),
+    # 82599: 63 channels, of which the table of 128 entries reaches 16.
+    "ixgbe": Profile(
+        driver="ixgbe", combined=(8, 63), table_size=128, locations=2045, udp_ports=False
+    ),
+    # The key is not shown; 16 rules by EtherType and MAC address.
+    "igb": Profile(
+        driver="igb",
+        combined=(4, 8),
+        table_size=128,
+        key_bytes=0,
+        locations=16,
+        udp_ports=False,
+    ),
+    "bnxt": Profile(
+        driver="bnxt_en",
+        combined=(8, 74),
+        contexts=32,
+        context_keys=True,
+        locations=1024,
+        takes_any=True,
+        coalesces=_FRAMES_TOO,
+        rings_max=8191,
+    ),
+    # No rules in the kernel's driver.
+    "ena": Profile(driver="ena", combined=(8, 32), table_size=128, rings_max=16384),
+    # RX and TX apart; rules where the device offers them.
+    "gve": Profile(driver="gve", apart=(8, 16), table_size=128, locations=1024),
+    "virtio_net": Profile(
+        driver="virtio_net", combined=(8, 16), table_size=128, coalesces=_FRAMES_TOO
+    ),
+    # From memory of vmxnet3_ethtool.c: a table, no key, channels that are read only.
+    "vmxnet3": Profile(driver="vmxnet3", combined=(8, 8), table_size=32, key_bytes=0),
+    # From memory of e1000e/ethtool.c: no channels, no table, no rules.
+    "e1000e": Profile(driver="e1000e", has_channels=False, key_bytes=0),
+}
+"""Kinds of NICs by the names that follow ``sim:``."""

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries ethtool structures to a model in the same process, with faults when asked for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from nicprog._ethtool import ffi, lib
+from nicprog.backends import codec
+from nicprog.errors import DeviceError, RequestError
+from nicprog.ethtool import Channels, Coalesce, HashField, HashFunction, InputTransform, Rings
+from nicprog.ethtool.rules import FlowType
+from nicprog.sim.nic import SimNic
+
+_RXFH: Final = struct.Struct("=4IBB2sI")  # cmd, context, entries, key bytes, function, transform
+_STRINGS: Final = {lib.ETH_SS_FEATURES: ("rx-hashing", "rx-ntuple-filter")}
+_NTUPLE: Final = 1 << _STRINGS[lib.ETH_SS_FEATURES].index("rx-ntuple-filter")
+_READS: Final = frozenset(
+    {
+        lib.ETHTOOL_GDRVINFO, lib.ETHTOOL_GCHANNELS, lib.ETHTOOL_GRINGPARAM, lib.ETHTOOL_GCOALESCE,
+        lib.ETHTOOL_GSSET_INFO, lib.ETHTOOL_GSTRINGS, lib.ETHTOOL_GSTATS, lib.ETHTOOL_GFEATURES,
+        lib.ETHTOOL_GRXFH, lib.ETHTOOL_GRSSH, lib.ETHTOOL_GRXRINGS, lib.ETHTOOL_GRXCLSRLCNT,
+        lib.ETHTOOL_GRXCLSRULE, lib.ETHTOOL_GRXCLSRLALL,
+    }
+)  # fmt: skip
+
+
+class Died(BaseException):
+    """The process ends here: nothing that handles errors may catch it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What happens at one request.
+
+    Attributes:
+        at: Number of the request, counted from 1.
+        errno: What the NIC refuses with, or None: the process dies.
+        late: Only after the request took effect.
+    """
+
+    at: int
+    errno: int | None
+    late: bool = False
+
+
+class SimTransport:
+    """A :class:`nicprog.ethtool.Transport` to a :class:`SimNic`.
+
+    Attributes:
+        nic: The model.
+        requests: Requests so far.
+        faults: Those to come.
+    """
+
+    def __init__(
+        self, nic: SimNic, faults: Sequence[Fault] = (), save: Callable[[], None] | None = None
+    ) -> None:
+        """``save`` is called after changes."""
+        self.nic = nic
+        self.requests = 0
+        self.faults = {fault.at: fault for fault in faults}
+        self._save = save
+        self._is_open = True
+        self._do: Final[dict[int, Callable[[bytes], bytes]]] = {
+            lib.ETHTOOL_GDRVINFO: self._info,
+            lib.ETHTOOL_GCHANNELS: self._get_channels,
+            lib.ETHTOOL_SCHANNELS: self._set_channels,
+            lib.ETHTOOL_GRINGPARAM: self._get_rings,
+            lib.ETHTOOL_SRINGPARAM: self._set_rings,
+            lib.ETHTOOL_GCOALESCE: self._get_coalesce,
+            lib.ETHTOOL_SCOALESCE: self._set_coalesce,
+            lib.ETHTOOL_GSSET_INFO: self._count_strings,
+            lib.ETHTOOL_GSTRINGS: self._strings,
+            lib.ETHTOOL_GSTATS: self._statistics,
+            lib.ETHTOOL_GFEATURES: self._get_features,
+            lib.ETHTOOL_SFEATURES: self._set_features,
+            lib.ETHTOOL_GRXFH: self._get_hashed,
+            lib.ETHTOOL_SRXFH: self._set_hashed,
+            lib.ETHTOOL_GRSSH: self._get_rss,
+            lib.ETHTOOL_SRSSH: self._set_rss,
+            lib.ETHTOOL_GRXRINGS: self._get_rings_of_table,
+            lib.ETHTOOL_GRXCLSRLCNT: self._count_rules,
+            lib.ETHTOOL_GRXCLSRULE: self._get_rule,
+            lib.ETHTOOL_GRXCLSRLALL: self._list_rules,
+            lib.ETHTOOL_SRXCLSRLINS: self._insert,
+            lib.ETHTOOL_SRXCLSRLDEL: self._delete,
+        }
+
+    def ask(self, command: int, payload: bytes, room: int = 0) -> bytes:
+        """One request; an answer longer than ``payload`` and ``room`` is a fault of the caller."""
+        answer = self._ask(command, payload)
+        if self._save and command not in _READS:
+            self._save()
+        if len(answer) > len(payload) + room:
+            raise self.nic.refusal(errno.EFAULT, "the answer needs more room")
+        return answer
+
+    def ask_many(self, command: int, payloads: Sequence[bytes]) -> Iterator[bytes | RequestError]:
+        """One after the other, saved together."""
+        try:
+            for payload in payloads:
+                try:
+                    yield self._ask(command, payload)
+                except RequestError as error:
+                    yield error
+        finally:
+            if self._save and command not in _READS:
+                self._save()
+
+    def close(self) -> None:
+        """No more requests; the model stays."""
+        self._is_open = False
+
+    def _ask(self, command: int, payload: bytes) -> bytes:
+        if not self._is_open:
+            raise DeviceError(f"{self.nic.device}: was closed; open it again")
+        do = self._do.get(command)
+        if do is None:
+            raise self.nic.refusal(errno.EOPNOTSUPP)
+        if not self.faults:
+            self.requests += 1
+            return do(payload)
+        self.requests += 1
+        fault = self.faults.pop(self.requests, None)
+        if fault is not None and not fault.late:
+            raise self._end(fault)
+        answer = do(payload)
+        if fault is not None:
+            raise self._end(fault)
+        return answer
+
+    def _end(self, fault: Fault) -> BaseException:
+        if fault.errno is not None:
+            return self.nic.refusal(fault.errno, os.strerror(fault.errno))
+        self._is_open = False
+        return Died(f"at request {fault.at}")
+
+    def _info(self, payload: bytes) -> bytes:
+        info = ffi.new("struct ethtool_drvinfo *")
+        info.cmd = lib.ETHTOOL_GDRVINFO
+        info.driver, info.version = self.nic.profile.driver.encode(), b"sim"
+        info.bus_info = b"sim"
+        return bytes(ffi.buffer(info))
+
+    def _get_channels(self, payload: bytes) -> bytes:
+        self.nic.refuse_if(not self.nic.profile.has_channels, errno.EOPNOTSUPP)
+        kind = "struct ethtool_channels"
+        return bytes(ffi.buffer(self.nic.channels.to_struct(kind, lib.ETHTOOL_GCHANNELS)))
+
+    def _set_channels(self, payload: bytes) -> bytes:
+        self.nic.set_channels(Channels.from_struct(_read("struct ethtool_channels", payload)))
+        return payload
+
+    def _get_rings(self, payload: bytes) -> bytes:
+        kind = "struct ethtool_ringparam"
+        return bytes(ffi.buffer(self.nic.rings.to_struct(kind, lib.ETHTOOL_GRINGPARAM)))
+
+    def _set_rings(self, payload: bytes) -> bytes:
+        self.nic.set_rings(Rings.from_struct(_read("struct ethtool_ringparam", payload)))
+        return payload
+
+    def _get_coalesce(self, payload: bytes) -> bytes:
+        kind = "struct ethtool_coalesce"
+        return bytes(ffi.buffer(self.nic.coalesce.to_struct(kind, lib.ETHTOOL_GCOALESCE)))
+
+    def _set_coalesce(self, payload: bytes) -> bytes:
+        self.nic.set_coalesce(Coalesce.from_struct(_read("struct ethtool_coalesce", payload)))
+        return payload
+
+    def _names(self, string_set: int) -> Sequence[str]:
+        if string_set == lib.ETH_SS_STATS:
+            return [
+                f"rx_queue_{queue}_{what}"
+                for queue in range(self.nic.rx_queues)
+                for what in ("packets", "bytes")
+            ]
+        return _STRINGS.get(string_set, ())
+
+    def _count_strings(self, payload: bytes) -> bytes:
+        command, _, mask = struct.unpack("=IIQ", payload)
+        count = len(self._names(mask.bit_length() - 1))
+        return struct.pack("=IIQI", command, 0, mask if count else 0, count)
+
+    def _strings(self, payload: bytes) -> bytes:
+        command, string_set, _ = struct.unpack("=III", payload)
+        names = [
+            name.encode().ljust(lib.ETH_GSTRING_LEN, b"\0") for name in self._names(string_set)
+        ]
+        return struct.pack("=III", command, string_set, len(names)) + b"".join(names)
+
+    def _statistics(self, payload: bytes) -> bytes:
+        values = [
+            number
+            for queue in range(self.nic.rx_queues)
+            for number in self.nic.received.get(queue, (0, 0))
+        ]
+        return struct.pack(f"=II{len(values)}Q", lib.ETHTOOL_GSTATS, len(values), *values)
+
+    def _get_features(self, payload: bytes) -> bytes:
+        can = _NTUPLE if self.nic.profile.locations else 0
+        on = 1 | (_NTUPLE if self.nic.ntuple else 0)
+        return struct.pack("=6I", lib.ETHTOOL_GFEATURES, 1, can, on, on, 0)
+
+    def _set_features(self, payload: bytes) -> bytes:
+        _, _, valid, requested = struct.unpack("=4I", payload)
+        if valid & _NTUPLE:
+            self.nic.set_ntuple(bool(requested & _NTUPLE))
+        return payload
+
+    def _flow(self, request: bytes) -> FlowType:
+        (number,) = struct.unpack_from("=I", request, 4)
+        self.nic.refuse_if(bool(number & lib.FLOW_RSS), errno.EOPNOTSUPP)
+        try:
+            return FlowType(number)
+        except ValueError:
+            raise self.nic.refusal(errno.EINVAL) from None
+
+    def _get_hashed(self, payload: bytes) -> bytes:
+        fields = self.nic.hashed.get(self._flow(payload), HashField(0))
+        return payload[:8] + struct.pack("=Q", fields) + payload[16:]
+
+    def _set_hashed(self, payload: bytes) -> bytes:
+        (fields,) = struct.unpack_from("=Q", payload, 8)
+        self.nic.set_hashed(self._flow(payload), HashField(fields))
+        return payload
+
+    def _get_rss(self, payload: bytes) -> bytes:
+        command, number, entries, key_bytes = struct.unpack_from("=4I", payload)
+        held = self.nic.context(number)
+        for asked, size in ((entries, len(held.table)), (key_bytes, len(held.key))):
+            self.nic.refuse_if(asked not in (0, size), errno.EINVAL)
+        head = _RXFH.pack(
+            command, number, len(held.table), len(held.key), held.function, held.transform, b"", 0
+        )
+        table = struct.pack(f"={len(held.table)}I", *held.table) if entries else b""
+        return head + table + (held.key if key_bytes else b"")
+
+    def _set_rss(self, payload: bytes) -> bytes:
+        command, number, entries, key_bytes, function, transform, *reserved = _RXFH.unpack_from(
+            payload
+        )
+        first = self.nic.context(0)
+        no_change = entries == lib.ETH_RXFH_INDIR_NO_CHANGE
+        self.nic.refuse_if(reserved != [bytes(2), 0], errno.EINVAL)
+        sizes = {0, lib.ETH_RXFH_INDIR_NO_CHANGE, len(first.table)}
+        self.nic.refuse_if(
+            entries not in sizes or key_bytes not in (0, len(first.key)), errno.EINVAL
+        )
+        is_new = number == lib.ETH_RXFH_CONTEXT_ALLOC
+        self.nic.refuse_if(is_new and not entries, errno.EINVAL)
+        if not entries and number:
+            self.nic.delete_context(number)
+            return payload
+        changes: dict[str, object] = {}
+        key_at = _RXFH.size + (0 if no_change else 4 * entries)
+        if entries and not no_change:
+            table = struct.unpack_from(f"={entries}I", payload, _RXFH.size)
+            changes |= {"table": table, "is_set": True}
+        if key_bytes:
+            changes["key"] = payload[key_at : key_at + key_bytes]
+        if function:
+            changes["function"] = HashFunction(function)
+        held = first if is_new else self.nic.context(number)
+        if transform != held.transform:
+            changes["transform"] = InputTransform(transform)
+        if is_new:
+            return (
+                _RXFH.pack(command, self.nic.new_context(changes), *_RXFH.unpack_from(payload)[2:])
+                + payload[_RXFH.size :]
+            )
+        self.nic.set_rss(number, changes)
+        if not entries:
+            self.nic.reset_table()
+        return payload
+
+    def _get_rings_of_table(self, payload: bytes) -> bytes:
+        return payload[:8] + struct.pack("=Q", self.nic.rx_rings) + payload[16:]
+
+    def _count_rules(self, payload: bytes) -> bytes:
+        locations = self.nic.profile.locations
+        self.nic.refuse_if(not locations, errno.EOPNOTSUPP)
+        data = 0 if "untold-locations" in self.nic.quirks else locations
+        if self.nic.profile.takes_any:
+            data |= lib.RX_CLS_LOC_SPECIAL
+        count = struct.pack("=I", len(self.nic.rules))
+        return payload[:8] + struct.pack("=Q", data) + payload[16:184] + count + payload[188:]
+
+    def _get_rule(self, payload: bytes) -> bytes:
+        location = codec.rule_head(payload).location
+        rule = self.nic.rules.get(location)
+        if rule is None:
+            raise self.nic.refusal(errno.ENOENT, f"no rule at location {location}")
+        return payload[:4] + rule.data[4:]
+
+    def _list_rules(self, payload: bytes) -> bytes:
+        (room,) = struct.unpack_from("=I", payload, 184)
+        count = len(self.nic.rules)
+        self.nic.refuse_if(count > room, errno.EMSGSIZE)
+        head = payload[:8] + struct.pack("=Q", self.nic.profile.locations) + payload[16:184]
+        at = lib.NICPROG_RULE_LOCS_OFFSET
+        answer = head + struct.pack(f"=I{count}I", count, *sorted(self.nic.rules))
+        assert at == 188
+        return answer.ljust(len(payload), b"\0")
+
+    def _insert(self, payload: bytes) -> bytes:
+        location = self.nic.insert(payload)
+        return (
+            payload
+            if location == codec.rule_head(payload).location
+            else codec.at(payload, location)
+        )
+
+    def _delete(self, payload: bytes) -> bytes:
+        self.nic.delete(codec.rule_head(payload).location)
+        return payload
+
+
+def _read(kind: str, payload: bytes) -> object:
+    """A copy of the structure that a request holds."""
+    structure = ffi.new(f"{kind} *")
+    ffi.memmove(structure, payload, ffi.sizeof(kind))
+    return structure

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One test for each quirk in the database: that the model has it, and what nicprog makes of it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import nicprog
+from nicprog import sim
+from nicprog.errors import RequestError
+from nicprog.ethtool import Ethtool, FlowType, RxMatch, RxRule
+from nicprog.model import Masked
+from nicprog.sim.transport import SimTransport
+
+RULE = RxRule(
+    flow=FlowType.TCP4, match=RxMatch(dst_port=Masked(value=80, mask=0xFFFF)), location=0, queue=1
+)
+
+
+def calls(nic: sim.SimNic) -> Ethtool:
+    return Ethtool(nic.device, SimTransport(nic))
+
+
+def refused_with(code: int, call: Callable[[], object]) -> bool:
+    with pytest.raises(RequestError) as caught:
+        call()
+    return caught.value.errno == code
+
+
+def fails_and_is_undone(nic: sim.SimNic, text: str) -> str:
+    """What apply says of a spec that the planner allows."""
+    with sim.connect(nic) as backend:
+        before = backend.read()
+        spec = nicprog.parse(f'device = "{nic.device}"\n{text}')
+        plan = nicprog.plan(backend, spec)
+        with pytest.raises(nicprog.ApplyError) as caught:
+            nicprog.apply(backend, plan)
+        assert caught.value.undone
+        assert backend.read() == before
+    return str(caught.value)
+
+
+def table_stays_on_channel_change(quirk: sim.Quirk) -> None:
+    nic = sim.SimNic("igb")
+    for count in (8, 2):
+        calls(nic).set_channels(replace(nic.channels, combined_count=count))
+        assert calls(nic).rss().table == tuple(i % 4 for i in range(128))
+    calls(nic).reset_rss_table()
+    for count in (8, 4, 1):  # nicprog sets it again each time
+        with sim.connect(nic) as backend:
+            spec = nicprog.parse(f'device = "sim:igb"\n[channels]\ncombined = {count}\n')
+            nicprog.apply(backend, nicprog.plan(backend, spec))
+            assert backend.read().table.is_default(count)
+
+
+def ntuple_resets_table(quirk: sim.Quirk) -> None:
+    for name, table in (("ixgbe", (0, 1, 2, 3, 4, 5, 6, 7) * 16), ("ice", (1,) * 2048)):
+        nic = sim.SimNic(name)
+        calls(nic).set_rss(table=[1] * len(calls(nic).rss().table))
+        for on in (False, True):
+            calls(nic).set_features({"rx-ntuple-filter": on})
+        assert calls(nic).rss().table == table
+
+
+def untold_locations(quirk: sim.Quirk) -> None:
+    nic = sim.SimNic("mlx5")
+    assert calls(nic).rule_table().locations == 0
+    with sim.connect(nic) as backend:
+        assert backend.capabilities().locations == 1024
+
+
+def loses_fields(quirk: sim.Quirk) -> None:
+    nic = sim.SimNic("gve")
+    match = replace(
+        RULE.match, tos=Masked(value=0xB8, mask=0xFC), vlan_tci=Masked(value=5, mask=0xFFF)
+    )
+    calls(nic).insert_rule(replace(RULE, match=match))
+    assert calls(nic).rule(0) == RULE
+    spec = nicprog.parse(
+        'device = "sim:gve"\n[[rule]]\nname = "voice"\nprotocol = "udp"\ndscp = 46\nqueue = 1\n'
+    )
+    with (
+        sim.connect(sim.SimNic("gve")) as backend,
+        pytest.raises(nicprog.Refused, match="compares tos, which the driver does not look at"),
+    ):
+        nicprog.plan(backend, spec)
+
+
+def irdma_holds_channels(quirk: sim.Quirk) -> None:
+    nic = sim.SimNic("ice", [quirk.name])
+    change = replace(nic.channels, combined_count=4)
+    assert refused_with(errno.EBUSY, lambda: calls(nic).set_channels(change))
+    assert "(EBUSY); nothing was changed" in fails_and_is_undone(nic, "[channels]\ncombined = 9\n")
+
+
+def xsk_blocks_rules(quirk: sim.Quirk) -> None:
+    nic = sim.SimNic("i40e", [quirk.name])
+    assert refused_with(errno.EINVAL, lambda: calls(nic).insert_rule(RULE))
+    for on in (False, True):
+        calls(nic).set_features({"rx-ntuple-filter": on})
+    calls(nic).insert_rule(RULE)
+
+
+def firmware_keeps_key(quirk: sim.Quirk) -> None:
+    nic = sim.SimNic("ena", [quirk.name])
+    assert refused_with(errno.EOPNOTSUPP, lambda: calls(nic).set_rss(key=bytes(40)))
+    said = fails_and_is_undone(nic, '[channels]\ncombined = 9\n[rss]\nkey = "symmetric"\n')
+    assert "(EOPNOTSUPP); 1 step undone" in said
+
+
+def another_hash(quirk: sim.Quirk) -> None:
+    nics = sim.SimNic("ena"), sim.SimNic("ena", [quirk.name])
+    assert calls(nics[0]).rss() == calls(nics[1]).rss()
+    packets = [sim.Packet.of(f"10.0.0.{i}", "10.1.0.1", 1024, 80) for i in range(64)]
+    queues = [[sim.deliver(nic, packet) for packet in packets] for nic in nics]
+    assert queues[0] != queues[1]
+
+
+def instance_without_rss(quirk: sim.Quirk) -> None:
+    nic = sim.SimNic("gve", [quirk.name])
+    assert refused_with(errno.EOPNOTSUPP, lambda: calls(nic).rss())
+    spec = nicprog.parse('device = "sim:gve"\n[rss]\nequal = [0]\n')
+    with (
+        sim.connect(nic) as backend,
+        pytest.raises(nicprog.Refused, match="driver gve has no indirection table"),
+    ):
+        nicprog.plan(backend, spec)
+
+
+@pytest.mark.parametrize("name", sim.QUIRKS)
+def test_quirk(name: str, run_dir: Path) -> None:
+    globals()[name.replace("-", "_")](sim.QUIRKS[name])
+
+
+def test_udp_is_spread_by_addresses_alone_on_some() -> None:
+    packets = [sim.Packet.of("10.0.0.1", "10.1.0.1", port, 53, 17) for port in range(64)]
+    for name, count in (("ixgbe", 1), ("mlx5", 8)):
+        nic = sim.SimNic(name)
+        assert len({sim.deliver(nic, packet) for packet in packets}) == count
+
+
+@pytest.mark.parametrize(
+    ("profile", "rules", "why"),
+    [
+        ("ice", 'src = "10.0.0.0/8"', "compares part of src, the driver takes whole fields only"),
+        ("ice", 'src = "10.0.0.1"', "the rules for TCP4 compare different fields"),
+        ("ixgbe", 'src = "10.0.0.1"', "the rules have 2 different masks, the NIC can hold 1"),
+        ("ixgbe", 'family = "ipv6"\ndst_port = 80', "takes packets of kind TCP6"),
+        ("igb", 'src = "10.0.0.1"', "takes packets of kind TCP4"),
+        ("bnxt", "dst_port = 81", "driver bnxt_en chooses the locations of rules itself"),
+        ("mlx5", 'vlan_tci = "0x2000/0xe000"', "compares other bits of vlan_tci than the VLAN"),
+    ],
+)
+def test_the_planner_says_what_the_driver_would_not(profile: str, rules: str, why: str) -> None:
+    family = "" if "family" in rules else 'family = "ipv4"\n'
+    spec = nicprog.parse(
+        f'device = "sim:{profile}"\n'
+        '[[rule]]\nname = "a"\nprotocol = "tcp"\nfamily = "ipv4"\ndst_port = 80\nqueue = 1\n'
+        f'[[rule]]\nname = "b"\nprotocol = "tcp"\n{family}{rules}\nqueue = 2\n'
+    )
+    with nicprog.open(f"sim:{profile}") as nic, pytest.raises(nicprog.Refused) as caught:
+        nicprog.plan(nic, spec)
+    assert why in str(caught.value)
+
+
+def test_the_planner_goes_round_one_mask(run_dir: Path) -> None:
+    """The old rules have to go before rules with another mask come."""
+    with nicprog.open("sim:ixgbe") as nic:
+        for field in ("dst_port = 80", 'src = "10.0.0.1"', "dst_port = 81"):
+            text = f'[[rule]]\nname = "a"\nprotocol = "tcp"\nfamily = "ipv4"\n{field}\nqueue = 1\n'
+            spec = nicprog.parse(f'device = "sim:ixgbe"\n{text}')
+            nicprog.apply(nic, nicprog.plan(nic, spec))
+            assert nicprog.verify(nic, spec) == ()
+
+
+@pytest.mark.parametrize(
+    ("profile", "text", "why"),
+    [
+        ("mlx5", "combined = 100", "with 100 queues the table would have 512 entries"),
+        ("vmxnet3", "combined = 4", "driver vmxnet3 has a fixed number of channels"),
+        ("ixgbe", "combined = 40", "the table of driver ixgbe reaches queues 0 to 15 only"),
+    ],
+)
+def test_channels_that_the_planner_refuses(profile: str, text: str, why: str) -> None:
+    spec = nicprog.parse(f'device = "sim:{profile}"\n[channels]\n{text}\n')
+    with nicprog.open(f"sim:{profile}") as nic, pytest.raises(nicprog.Refused) as caught:
+        nicprog.plan(nic, spec)
+    assert why in str(caught.value)
