@@ -21,6 +21,7 @@ from nicprog.ethtool import Ethtool, FlowType, HashField
 from nicprog.ethtool.values import Feature, Rss
 from nicprog.netlink import EthtoolNetlink, Netdev
 from nicprog.netlink.ethtool import RSS_CREATE
+from nicprog.sim import is_sim, open_sim
 
 _HASHED: Final = ("tcp4", "udp4", "tcp6", "udp6")
 _IRQ: Final = "/proc/irq/{}/effective_affinity_list"
@@ -34,7 +35,8 @@ class Part:
 
     Attributes:
         name: Such as ``channels`` or ``rss``.
-        way: ``netlink``, ``ioctl`` or ``socket``: who told; None when nobody did.
+        way: Who told: ``netlink``, ``ioctl``, ``socket`` of a software NIC, or ``model``; None when
+            nobody did.
         value: What was told, of JSON's types; None when nobody did.
         refusals: Of the ways that were tried in vain, each with the reason.
     """
@@ -82,6 +84,9 @@ def probe(device: str) -> Report:
 
 def _open(device: str, stack: ExitStack) -> tuple[Ethtool, dict[str, Any]]:
     nic: EthtoolNic
+    if is_sim(device):
+        nic = stack.enter_context(open_sim(device))
+        return nic.calls, {"model": nic.calls}
     if has_socket(device) or not is_interface(device):
         nic = stack.enter_context(open_softnic(device))
         return nic.calls, {"socket": nic.calls}
@@ -112,8 +117,13 @@ def _part(name: str, readers: dict[str, Reader], ways: dict[str, Any]) -> Part:
 
 
 def _by_ethtool(read: Reader) -> dict[str, Reader]:
-    """Netlink, ioctl and socket, by a call of the same name."""
-    return {"netlink": read, "ioctl": read, "socket": read}
+    """Every way, by a call of the same name."""
+    return {"netlink": read} | _by_structures(read)
+
+
+def _by_structures(read: Reader) -> dict[str, Reader]:
+    """The ways that carry ethtool's structures."""
+    return {"ioctl": read, "socket": read, "model": read}
 
 
 def _counts(calls: Any) -> dict[str, int]:
@@ -205,18 +215,14 @@ _PARTS: Final[dict[str, dict[str, Reader]]] = {
     })},
     "rss": _by_ethtool(_rss),
     "rss contexts": {"netlink": _contexts},
-    "hashed fields": {
-        "netlink": _fields, "ioctl": _fields_one_by_one, "socket": _fields_one_by_one,
-    },
-    "rx rings": {"ioctl": lambda calls: calls.rx_rings(), "socket": lambda calls: calls.rx_rings()},
-    "flow rules": {"ioctl": _rules, "socket": _rules},
+    "hashed fields": {"netlink": _fields} | _by_structures(_fields_one_by_one),
+    "rx rings": _by_structures(lambda calls: calls.rx_rings()),
+    "flow rules": _by_structures(_rules),
     "rings": _by_ethtool(_rings),
     "coalescing": _by_ethtool(_coalesce),
     "features": _by_ethtool(_features),
-    "private flags": {"ioctl": lambda calls: calls.private_flags()},
-    "statistics": {
-        way: lambda calls: [name for name, _ in calls.statistics()] for way in ("ioctl", "socket")
-    },
+    "private flags": _by_structures(lambda calls: calls.private_flags()),
+    "statistics": _by_structures(lambda calls: [name for name, _ in calls.statistics()]),
 }  # fmt: skip
 
 
