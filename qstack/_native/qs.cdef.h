@@ -204,6 +204,8 @@ struct qs_conn_info {
     uint32_t readable_bytes;
     uint32_t writable_bytes;
     uint32_t unacked_bytes;
+    uint32_t rcvbuf_bytes;
+    uint32_t sndbuf_bytes;
     uint32_t mss_octets;
     uint32_t cwnd_octets, ssthresh_octets;
     qs_dur srtt, rttvar, rto;

@@ -13,6 +13,8 @@ from qstack._native import CData, ffi, lib
 from qstack.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qstack.errors import QStackError
 
     from .connection import Connection
@@ -47,6 +49,9 @@ class EngineOptions(TypedDict, total=False):
     chunks_max: int
     rcvbuf_bytes: int
     sndbuf_bytes: int
+    rcvbuf_initial_bytes: int
+    sndbuf_initial_bytes: int
+    growth_bytes: Sequence[int]
     rto_initial_ns: int
     rto_min_ns: int
     rto_max_ns: int
@@ -99,6 +104,8 @@ class ConnectionInfo:
         readable_bytes: Received in order and not read.
         writable_bytes: What a write would take.
         unacked_bytes: Written and not acknowledged.
+        rcvbuf_bytes: Size of the receive buffer now.
+        sndbuf_bytes: Size of the send buffer now.
         mss_octets: Payload of the largest segment to the peer.
         cwnd_octets: Congestion window.
         ssthresh_octets: Slow start threshold.
@@ -116,6 +123,8 @@ class ConnectionInfo:
     readable_bytes: int
     writable_bytes: int
     unacked_bytes: int
+    rcvbuf_bytes: int
+    sndbuf_bytes: int
     mss_octets: int
     cwnd_octets: int
     ssthresh_octets: int
@@ -164,7 +173,7 @@ def mac_bytes(text: str) -> bytes:
 
 
 def c_set(struct: CData, name: str, value: object) -> None:
-    """Set a number in a structure; durations end in ``_ns`` here and are structures in C.
+    """Set one number or several in a structure; durations end in ``_ns``, structures in C.
 
     Raises:
         ConfigError: The type of the field does not hold it.
@@ -174,7 +183,7 @@ def c_set(struct: CData, name: str, value: object) -> None:
             getattr(struct, name.removesuffix("_ns")).ns = value
         else:
             setattr(struct, name, value)
-    except (OverflowError, TypeError) as e:
+    except (OverflowError, TypeError, IndexError) as e:
         raise ConfigError(f"{name} {value!r}: {e}") from None
 
 
@@ -246,6 +255,8 @@ def info_of(raw: CData) -> ConnectionInfo:
         readable_bytes=raw.readable_bytes,
         writable_bytes=raw.writable_bytes,
         unacked_bytes=raw.unacked_bytes,
+        rcvbuf_bytes=raw.rcvbuf_bytes,
+        sndbuf_bytes=raw.sndbuf_bytes,
         mss_octets=raw.mss_octets,
         cwnd_octets=raw.cwnd_octets,
         ssthresh_octets=raw.ssthresh_octets,

@@ -16,6 +16,7 @@ from qstack.testing import (
     Connection,
     ConnectionOptions,
     Engine,
+    EngineOptions,
     Event,
     Listener,
     Sent,
@@ -284,6 +285,22 @@ def test_a_full_send_buffer_is_told_and_so_is_room(engine: Engine) -> None:
     assert (event.connection, event.writable, event.readable) == (c, True, False)
 
 
+def test_buffers_grow_within_what_their_class_has() -> None:
+    told = {"10.0.0.9": _PEER_MAC}
+    small: EngineOptions = {"rcvbuf_initial_bytes": 4096, "sndbuf_initial_bytes": 4096}
+    for budget, grown in ((1 << 20, 8192), (0, 4096)):
+        options: EngineOptions = {**small, "growth_bytes": [budget] * 8}
+        with Engine(neighbours=told, **options) as engine:
+            peer, c = _establish(engine, engine.listen(80))
+            assert (c.info().rcvbuf_bytes, c.info().sndbuf_bytes) == (4096, 4096)
+            assert c.write(bytes(5000)) == 4096
+            engine.advance(engine.now_ns + _MS)
+            peer.send("A", 1, 1001, window=65535)  # cwnd is 10 segments
+            assert c.info().sndbuf_bytes == grown
+            assert c.info().rcvbuf_bytes == 4096
+            assert (engine.counters()["buffers_not_grown"] > 0) is (budget == 0)
+
+
 # ---- errors ----
 
 
@@ -389,7 +406,10 @@ def test_what_is_out_of_range_is_refused(
 
 
 def test_options_are_refused_by_name_and_by_value() -> None:
-    for options in ({"rto_min_ns": 0}, {"conns_max": -1}, {"mtu": 100}, {"seed": b"short"}):
+    wrong_sizes = ({"rcvbuf_initial_bytes": 1 << 19}, {"sndbuf_initial_bytes": 1000})
+    wrong_growth = ({"growth_bytes": [1] * 9}, {"growth_bytes": 1})
+    wrong = ({"rto_min_ns": 0}, {"conns_max": -1}, {"mtu": 100}, {"seed": b"short"})
+    for options in (*wrong, *wrong_sizes, *wrong_growth):
         with pytest.raises(errors.ConfigError):
             Engine(**options)
     with pytest.raises(TypeError, match="'rto_ns'"):
