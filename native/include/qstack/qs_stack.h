@@ -40,19 +40,20 @@ typedef struct qs_stack_opts {
     const char *host_addr6; /**< likewise, IPv6 */
     const char *gateway4;   /**< next hop off-link, or NULL */
     const char *gateway6;
-    uint32_t mtu;                     /**< 0: the device's own (xsk), else 1500 */
-    uint32_t conns_max;               /**< for each queue */
-    uint32_t chunks_max;              /**< for each queue */
-    uint32_t rcvbuf_bytes;            /**< most for each connection: qs_engine_opts */
-    uint32_t sndbuf_bytes;            /**< likewise */
-    uint32_t rcvbuf_initial_bytes;    /**< what a connection begins with, [2048 and the MSS,
-                                         rcvbuf_bytes];    0: 64 KiB, or rcvbuf_bytes if that is less */
-    uint32_t sndbuf_initial_bytes;    /**< likewise */
-    uint64_t growth_bytes[QS_N_PRIO]; /**< by which all buffers of a class may grow together, for
-                                         each queue; QS_GROWTH_DEFAULT: a quarter of its chunks */
-    qs_dur poll_idle;                 /**< a worker without work polls this long before it sleeps */
-    uint32_t pair_side;               /**< pair: 0 makes the wire, 1 joins it */
-    bool no_offload; /**< checksums and segmentation in software, for tests and comparison */
+    uint32_t mtu;          /**< 0: the device's own (xsk), else 1500 */
+    uint32_t conns_max;    /**< for each queue */
+    uint32_t chunks_max;   /**< for each queue */
+    uint32_t rcvbuf_bytes; /**< most for each connection: qs_engine_opts */
+    uint32_t sndbuf_bytes; /**< likewise */
+    /** What a connection's buffers begin with, from 2,048 and an MSS to the sizes above. 0: 64 KiB,
+     *  or the size above if that is less. */
+    uint32_t rcvbuf_initial_bytes, sndbuf_initial_bytes;
+    /** Octets by which all buffers of a class may grow together, for each class and queue.
+     *  QS_GROWTH_DEFAULT: a quarter of the queue's chunks. */
+    uint64_t growth_bytes[QS_N_PRIO];
+    qs_dur poll_idle;   /**< a worker without work polls this long before it sleeps */
+    uint32_t pair_side; /**< pair: 0 makes the wire, 1 joins it */
+    bool no_offload;    /**< checksums and segmentation in software, for tests and comparison */
 } qs_stack_opts;
 
 /** Defaults: pair, 1 queue, 1 worker, not pinned, buffers of up to 4 MiB, 50 us of polling. */

@@ -144,6 +144,26 @@ static void what_the_handshake_agreed(void)
     rig_free(r);
 }
 
+/* The size that the buffer has grown to, and as much of it as the window field can say. */
+static void the_receive_buffer_as_it_is_now(void)
+{
+    qs_engine_opts o = rig_opts();
+    o.rcvbuf_initial_bytes = 16384;
+    o.growth_bytes[0] = 1u << 20;
+    struct rig *r = rig_new(&o, false);
+    rig_establish(r, "mss 1000 ws 0");
+    CHECK_EQ(info(r).tcpi_rcv_wscale, 3);
+    CHECK_EQ(info(r).tcpi_rcv_space, 16384);
+    CHECK_EQ(info(r).tcpi_rcv_ssthresh, 16384);
+    for (uint32_t i = 0; i < 40; i++) { /* more than half of it in a round trip of 10 ms */
+        rig_in(r, 20 + i, &(struct seg){".", 1 + 1000 * i, 1000, 1});
+        CHECK_EQ(rig_read(r, 1000), 1000);
+    }
+    CHECK_EQ(info(r).tcpi_rcv_space, 32768);
+    CHECK_EQ(info(r).tcpi_rcv_ssthresh, 32768);
+    rig_free(r);
+}
+
 static void what_is_out_and_what_waits(void)
 {
     struct rig *r = rig_new(NULL, false);
@@ -236,6 +256,7 @@ int main(void)
 {
     RUN(states_have_linux_numbers);
     RUN(what_the_handshake_agreed);
+    RUN(the_receive_buffer_as_it_is_now);
     RUN(what_is_out_and_what_waits);
     RUN(disorder_and_recovery);
     RUN(probes);
