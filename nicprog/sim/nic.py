@@ -267,7 +267,7 @@ class SimNic:
         data = data if head.location == location else codec.at(data, location)
         known = self._known(data)
         if known is not None:
-            self._check_driver_takes(known, location)
+            self._check_driver_takes(known)
         self._place(data, known)
         return location
 
@@ -305,15 +305,17 @@ class SimNic:
         except NicprogError:
             return None  # MAC addresses and the like
 
-    def _check_driver_takes(self, rule: FlowRule, location: int) -> None:
+    def _check_driver_takes(self, rule: FlowRule) -> None:
         why = self._can.rule_limits.objection(rule)
         if why:
             code = errno.EOPNOTSUPP if rule.queue is None else errno.EINVAL
             raise self.refusal(code, f"the rule {why}")
         if self._can.masks_max is None and self._can.masks_max_per_flow is None:
             return
-        others = [item.known for at, item in self.rules.items() if item.known and at != location]
-        if not self._can.has_room_for_masks((*others, rule)):
+        there = [item.known for item in self.rules.values() if item.known is not None]
+        if not self._can.has_room_for_masks(
+            (*there, rule)
+        ):  # also when it would replace the only one
             raise self.refusal(errno.EINVAL, "the rules there have another input set or mask")
 
     def delete(self, location: int) -> None:

@@ -7,6 +7,7 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -123,17 +124,14 @@ class SimTransport:
         do = self._do.get(command)
         if do is None:
             raise self.nic.refusal(errno.EOPNOTSUPP)
-        if not self.faults:
-            self.requests += 1
-            return do(payload)
         self.requests += 1
-        fault = self.faults.pop(self.requests, None)
-        if fault is not None and not fault.late:
-            raise self._end(fault)
-        answer = do(payload)
-        if fault is not None:
-            raise self._end(fault)
-        return answer
+        fault = self.faults.pop(self.requests, None) if self.faults else None
+        if fault is None:
+            return do(payload)
+        if fault.late:
+            with suppress(RequestError):
+                do(payload)
+        raise self._end(fault)
 
     def _end(self, fault: Fault) -> BaseException:
         if fault.errno is not None:

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A fault at every request of an apply: the NIC ends as it was or as it was to be.
+
+What brings it there is apply's own undo, or, where that cannot, the snapshot: by `rollback` after
+an error that says so, by `recover` after the death of the process. Processes die at requests here;
+that they die while a snapshot is written is not in these tests.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import nicprog
+from nicprog import sim
+from nicprog.errors import NicprogError
+from nicprog.sim.transport import SimTransport
+
+RULE = '[[rule]]\nname = "{0}"\nprotocol = "tcp"\nfamily = "ipv4"\ndst_port = {0}\nqueue = {1}\n'
+FEW, MANY = {"apart": "rx = 3\ntx = 3"}, {"apart": "rx = 6\ntx = 6"}
+FEW["combined"], MANY["combined"] = "combined = 3", "combined = 6"
+
+# Profile, then specs by their parts: what the NIC holds at first, and what is applied.
+CASES = [
+    ("mlx5", "few", "many rules"),
+    ("mlx5", "many rules", "few other-rules"),
+    ("mlx5", "many weights key", "few"),
+    ("ice", "few rules", "many other-rules weights"),
+    ("ixgbe", "few rules", "few other-mask"),
+    ("ixgbe", "many other-mask", "few rules key"),
+    ("igb", "few", "many weights"),
+    ("igb", "many weights", "few"),
+    ("igb", "few", "many"),
+    ("gve", "few rules", "many other-rules key"),
+    ("virtio_net", "many weights", "few key"),
+]
+PARTS = {
+    "rules": RULE.format(80, 1) + RULE.format(81, 2),
+    "other-rules": RULE.format(443, 0) + RULE.format(81, 1) + RULE.format(80, 2),
+    "other-mask": '[[rule]]\nname = "x"\nprotocol = "tcp"\nsrc = "10.0.0.1"\nqueue = 1\n',
+}
+RSS = {"weights": "weights = [3, 1]\n", "key": 'key = "symmetric"\n'}
+FAULTS = [(errno.EIO, False), (errno.EIO, True), (None, False), (None, True)]
+
+
+def spec(profile: str, words: str) -> nicprog.Spec:
+    kind = "apart" if profile == "gve" else "combined"
+    parts = words.split()
+    channels = {"few": FEW, "many": MANY}[parts[0]][kind]
+    rss = "".join(RSS[part] for part in parts if part in RSS)
+    rules = "".join(PARTS[part] for part in parts if part in PARTS)
+    end = 'other_rules = "remove"\n' if not rules and profile in ("mlx5", "ixgbe") else ""
+    head = f'device = "sim:{profile}"\n{end}[channels]\n{channels}\n'
+    return nicprog.parse(f"{head}[rss]\n{rss}{rules}")
+
+
+def prepared(profile: str, words: str, state_dir: Path) -> sim.SimNic:
+    model = sim.SimNic(profile)
+    with sim.connect(model) as nic:
+        nicprog.apply(nic, nicprog.plan(nic, spec(profile, words)), state_dir=state_dir)
+    for left in state_dir.iterdir():
+        left.unlink()
+    return model
+
+
+def read(model: sim.SimNic) -> nicprog.NicState:
+    with sim.connect(model) as nic:
+        return nic.read()
+
+
+def requests_of(model: sim.SimNic, wanted: nicprog.Spec, state_dir: Path) -> int:
+    with sim.connect(model) as nic:
+        nicprog.apply(nic, nicprog.plan(nic, wanted), state_dir=state_dir)
+        assert isinstance(nic._transport, SimTransport)
+        return nic._transport.requests
+
+
+def faults(requests: int) -> Iterator[sim.Fault]:
+    for at in range(1, requests + 1):
+        for code, late in FAULTS:
+            yield sim.Fault(at=at, errno=code, late=late)
+
+
+def apply_with(model: sim.SimNic, wanted: nicprog.Spec, fault: sim.Fault, state_dir: Path) -> str:
+    """Who has to restore the NIC: nobody, `rollback` or `recover`."""
+    with sim.connect(model, [fault]) as nic:
+        try:
+            nicprog.apply(nic, nicprog.plan(nic, wanted), state_dir=state_dir)
+        except nicprog.ApplyError as error:
+            return "nobody" if error.undone else "rollback"
+        except NicprogError:
+            return "nobody"  # before the first step
+        except sim.Died:
+            return "recover"
+    raise AssertionError(f"{fault} had no effect")
+
+
+@pytest.mark.parametrize(("profile", "old", "new"), CASES)
+def test_the_nic_is_as_before_or_as_wanted(
+    profile: str, old: str, new: str, run_dir: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    model, wanted = prepared(profile, old, folder), spec(profile, new)
+    before = read(model)
+    requests = requests_of(model, wanted, folder)
+    after = read(model)
+    assert before != after
+    for fault in faults(requests):
+        model = prepared(profile, old, folder)
+        assert read(model) == before
+        who = apply_with(model, wanted, fault, folder)
+        with sim.connect(model) as nic:
+            if who == "rollback":
+                assert fault.late or profile == "igb", "what was refused had no effect to undo"
+                nicprog.rollback(nic, state_dir=folder)
+            if who == "recover":
+                nicprog.recover(nic, state_dir=folder)
+                assert nic.read() in (before, after)
+            else:
+                assert nic.read() == before, fault
+            result = nicprog.apply(nic, nicprog.plan(nic, wanted), state_dir=folder)
+            assert nic.read() == after
+            if result.snapshot:
+                nicprog.rollback(nic, state_dir=folder)
+            assert nic.read() == before
+
+
+def test_a_fault_in_the_undo_leaves_the_snapshot(run_dir: Path, tmp_path: Path) -> None:
+    """The first fault makes apply undo, the second strikes there: then rollback restores."""
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    wanted = spec("mlx5", "few other-rules")
+    requests = requests_of(prepared("mlx5", "many rules", folder), wanted, folder)
+    left = 0
+    for at in range(1, requests):
+        for second in range(at + 1, at + 12):
+            model = prepared("mlx5", "many rules", folder)
+            before = read(model)
+            two = [sim.Fault(at=n, errno=errno.EIO) for n in (at, second)]
+            with sim.connect(model, two) as nic:
+                try:
+                    nicprog.apply(nic, nicprog.plan(nic, wanted), state_dir=folder)
+                except nicprog.ApplyError as error:
+                    undone = error.undone
+                except NicprogError:
+                    undone = True
+            with sim.connect(model) as nic:
+                if not undone:
+                    left += 1
+                    nicprog.rollback(nic, state_dir=folder)
+                assert nic.read() == before
+    assert left, "some faults struck the undo"
