@@ -452,8 +452,9 @@ void qs_ecn_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
 
 /* From now on by algorithm `algo`; the window stays. */
 void qs_tcp_cc_choose(struct qs_block *c, uint8_t algo);
-/* `acked` octets were acknowledged by `s`, not in recovery. */
-void qs_tcp_cc_ack(struct qs_block *c, const struct qs_segment *s, uint32_t acked);
+/* `acked` octets were acknowledged by `s`, selectively too, not in recovery. `advanced`: it moved
+ * SND.UNA. */
+void qs_tcp_cc_ack(struct qs_block *c, const struct qs_segment *s, uint32_t acked, bool advanced);
 /* Octets that were out when a loss or mark came to pass that is told of now: FlightSize of RFC 5681
  * section 3.1 and flight_size of RFC 9438 section 4.6. */
 uint32_t qs_tcp_cc_flight(const struct qs_block *c);

@@ -12,14 +12,14 @@ static uint32_t echoed_rtt(const struct qs_block *c, const struct qs_segment *s)
     return units < UINT32_MAX >> QS_TS_SHIFT ? units << QS_TS_SHIFT : QS_CC_NO_RTT;
 }
 
-void qs_tcp_cc_ack(struct qs_block *c, const struct qs_segment *s, uint32_t acked)
+void qs_tcp_cc_ack(struct qs_block *c, const struct qs_segment *s, uint32_t acked, bool advanced)
 {
     struct qs_cc_ack a = {
         .acked = acked,
         .flight = qs_seq_span(c->snd_una, c->snd_max),
         .mss = c->mss,
         .srtt_ns = c->srtt_ns,
-        .rtt_ns = echoed_rtt(c, s),
+        .rtt_ns = advanced ? echoed_rtt(c, s) : QS_CC_NO_RTT, /* else it is that of an older one */
         .una = c->snd_una,
         .max = c->snd_max,
         .marked = c->flags & QS_CF_ECN && s->flags & QS_ECE,

@@ -83,9 +83,13 @@ static bool spurious(const struct qs_block *c, const struct qs_segment *s,
     return c->loss_flags & QS_LF_TIMEOUT && d->sent_once;
 }
 
-/* What was marked lost and not sent again is in the network after all. */
+/* What was marked lost and not sent again is in the network after all. A fast recovery that was for
+ * nothing shows reordering, RFC 8985 section 6.2 step 3, which is looked for in segments that were
+ * sent once only: else each that is overtaken would be sent again, and so never be such a one. */
 static void undo(struct qs_engine *e, struct qs_block *c)
 {
+    if (in_fast_recovery(c))
+        c->loss_flags |= QS_LF_REORDERED;
     for (struct qs_sent *r; (r = qs_sent_first_lost(&e->sent, c));)
         qs_sent_mark(c, r, r->state & QS_SENT_TWICE);
     cc(c)->on_undo(&c->cc);
@@ -156,8 +160,12 @@ void qs_tcp_loss_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
         c->cc.cwnd = qs_min_u32(c->cc.cwnd, c->cc.ssthresh);
     }
     look(e, c, d.octets, acked > 0, s->arrived);
-    if (acked && !in_fast_recovery(c)) /* what had arrived long before lets nothing grow */
-        qs_tcp_cc_ack(c, s, d.octets);
+    if (in_fast_recovery(c))
+        return;
+    /* What had arrived long before lets nothing grow. Where segments overtake each other it is
+     * their arrival that counts, else most would never count. */
+    if (acked || (d.octets && c->loss_flags & QS_LF_REORDERED))
+        qs_tcp_cc_ack(c, s, d.octets, acked > 0);
 }
 
 void qs_tcp_loss_timeout(struct qs_engine *e, struct qs_block *c, qs_time now)

@@ -193,5 +193,5 @@ void qs_reno_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segmen
     }
     /* `recover` keeps up, lest it seem to lie ahead after 2^31 octets. */
     c->recover = qs_seq_max(c->recover, (qs_seq){c->snd_una.v - 1});
-    qs_tcp_cc_ack(c, s, acked);
+    qs_tcp_cc_ack(c, s, acked, true);
 }

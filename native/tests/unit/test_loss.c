@@ -469,6 +469,45 @@ static void a_hole_that_is_filled_in_the_same_burst(void)
     rig_free(r);
 }
 
+/* A recovery that was for nothing shows reordering, though the segment was sent twice by then: the
+ * next hole is given time. */
+static void an_undone_recovery_shows_reordering(void)
+{
+    struct rig *r = established(TS_SYN);
+    rig_write(r, 10 * MSS);
+    OUT(10, ".", 1, MSS, 1);
+    uint32_t original = last_ts(r);
+    rig_run(r, 19);
+    rig_flush(r);
+    in_with_echo(r, 20, 1, " sack 1001-5001", original);
+    OUT(20, "P.", 1, MSS, 1);
+    in_with_echo(r, 21, 10001, "", original);
+    CHECK_COUNT(LOSSES_UNDONE, 1);
+    rig_write(r, 10 * MSS);
+    rig_run(r, 21);
+    rig_flush(r);
+    in_with_echo(r, 31, 10001, " sack 11001-16001", original + 11);
+    QUIET(33.4);
+    OUT(33.5, "P.", 10001, MSS, 1);
+    rig_free(r);
+}
+
+/* The window grows by what arrives, in order or not, as soon as reordering is known; before that by
+ * what was acknowledged. */
+static void overtaking_segments_grow_the_window(void)
+{
+    struct rig *r = with_ten_out(SACK_SYN, 100 * MSS);
+    rig_in(r, 20, &(struct seg){".", 1, 0, 1, .opts = "sack 1001-3001"});
+    CHECK_EQ(rig_info(r).cwnd_octets, 10 * MSS);
+    rig_in(r, 21, &(struct seg){".", 1, 0, 3001});
+    CHECK_EQ(rig_info(r).cwnd_octets, 11 * MSS);
+    rig_in(r, 22, &(struct seg){".", 1, 0, 3001, .opts = "sack 4001-6001"});
+    CHECK_EQ(rig_info(r).cwnd_octets, 13 * MSS);
+    rig_in(r, 23, &(struct seg){".", 1, 0, 6001});
+    CHECK_EQ(rig_info(r).cwnd_octets, 14 * MSS);
+    rig_free(r);
+}
+
 /* RFC 5682 section 3.1: without timestamps octets that were sent once tell. */
 static void without_timestamps_octets_sent_once_tell(void)
 {
@@ -535,6 +574,8 @@ int main(void)
     RUN(a_timeout_that_was_right_is_not);
     RUN(a_spurious_fast_recovery_is_undone);
     RUN(a_hole_that_is_filled_in_the_same_burst);
+    RUN(an_undone_recovery_shows_reordering);
+    RUN(overtaking_segments_grow_the_window);
     RUN(without_timestamps_octets_sent_once_tell);
     RUN(a_window_that_shuts_forgets_the_marks);
     return TEST_RESULT();
