@@ -382,6 +382,8 @@ bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
  */
 void qs_tcp_loss_ack(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s,
                      uint32_t acked);
+/* `r` is sent again now. */
+void qs_tcp_loss_sent_again(struct qs_block *c, const struct qs_sent *r, qs_time now);
 /* The retransmission timer expired. */
 void qs_tcp_loss_timeout(struct qs_engine *e, struct qs_block *c, qs_time now);
 /* t_loss is over. */

@@ -46,6 +46,7 @@ void qs_tcp_cc_marked(struct qs_block *c)
 {
     const struct qs_cc_ops *ops = qs_cc_ops(c->cc_algo);
     uint32_t flight = qs_tcp_cc_flight(c);
+    c->loss_flags &= ~QS_LF_ONE_AGAIN; /* undoing would undo this reduction */
     if (ops->on_mark) {
         ops->on_mark(&c->cc, flight, c->mss);
         return;

@@ -71,6 +71,7 @@ struct qs_loss {
         uint32_t recover_fs; /* RecoverFS, in fast recovery */
         qs_seq tlp_end;      /* TLP.end_seq, with QS_LF_PROBE_OUT */
     };
+    qs_seq again; /* with QS_LF_ONE_AGAIN: where the one that was sent again begins */
 };
 
 /* Options of a connection as a listener keeps them: qs_conn_opts, checked. */
@@ -195,6 +196,7 @@ struct qs_block {
 #define QS_LF_PROBE_DUE (1u << 5)   /* a loss probe is to be sent */
 #define QS_LF_PROBE_OUT (1u << 6)   /* tlp_end is set: one is out */
 #define QS_LF_PROBE_AGAIN (1u << 7) /* TLP.is_retrans: of octets that were out already */
+#define QS_LF_ONE_AGAIN (1u << 8)   /* since the last loss, one segment was sent again */
 
 /* Time in units of 2^30 ns: about seconds, in 32 bits for 146 years. */
 static inline uint32_t qs_ts_age(qs_time t)

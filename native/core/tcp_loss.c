@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Loss recovery of a connection with SACK: when it begins and ends, whether it was for nothing, and
  * how much may be sent meanwhile. RFC 6675 section 5 with RACK in place of its counting (RFC 8985),
- * PRR (RFC 9937), Eifel (RFC 3522) and F-RTO (RFC 5682). */
+ * PRR (RFC 9937), Eifel (RFC 3522), DSACK (RFC 3708) and F-RTO (RFC 5682). */
 #include "engine.h"
 
 static const struct qs_cc_ops *cc(const struct qs_block *c)
@@ -18,7 +18,7 @@ static bool in_fast_recovery(const struct qs_block *c)
 
 static void expect_undo(struct qs_block *c)
 {
-    c->loss_flags |= QS_LF_UNDO;
+    c->loss_flags = (c->loss_flags | QS_LF_UNDO) & ~QS_LF_ONE_AGAIN;
     c->undo_ts = 0;
 }
 
@@ -51,6 +51,8 @@ static void leave(struct qs_block *c)
 {
     if (in_fast_recovery(c))
         c->cc.cwnd = c->cc.ssthresh; /* RFC 9937 section 6 */
+    else
+        c->loss_flags &= ~QS_LF_ONE_AGAIN;
     c->flags &= ~QS_CF_RECOVERY;
     c->loss_flags &= ~(QS_LF_TIMEOUT | QS_LF_UNDO);
     qs_rack_recovered(c);
@@ -70,6 +72,27 @@ void qs_tcp_go_back(struct qs_engine *e, struct qs_block *c)
 
 /* ---- for nothing ---- */
 
+void qs_tcp_loss_sent_again(struct qs_block *c, const struct qs_sent *r, qs_time now)
+{
+    bool first = c->loss_flags & QS_LF_UNDO && !c->undo_ts;
+    c->loss_flags &= ~QS_LF_ONE_AGAIN;
+    if (!first)
+        return;
+    uint32_t ts = qs_tcp_ts_now(c, now);
+    c->undo_ts = ts ? ts : 1;
+    c->loss.again = r->seq;
+    c->loss_flags |= QS_LF_ONE_AGAIN;
+}
+
+/* RFC 3708 section 2: all that was sent again came twice, which is told of when the recovery is
+ * over. All is one segment here: there is no room to remember more, and after this one holes are
+ * given time. With timestamps the first ACK has told already. */
+static bool sent_again_in_vain(const struct qs_block *c, const struct qs_delivery *d)
+{
+    return c->loss_flags & QS_LF_ONE_AGAIN && !(c->flags & QS_CF_TS) && d->dsack &&
+           qs_seq_eq(d->dsacked.start, c->loss.again);
+}
+
 /* RFC 3522 section 3.2 step 5; without timestamps RFC 5682 section 3.1 step 3, for timeouts. */
 static bool spurious(const struct qs_block *c, const struct qs_segment *s,
                      const struct qs_delivery *d, uint32_t acked)
@@ -88,13 +111,13 @@ static bool spurious(const struct qs_block *c, const struct qs_segment *s,
  * sent once only: else each that is overtaken would be sent again, and so never be such a one. */
 static void undo(struct qs_engine *e, struct qs_block *c)
 {
-    if (in_fast_recovery(c))
+    if (!(c->loss_flags & QS_LF_TIMEOUT))
         c->loss_flags |= QS_LF_REORDERED;
     for (struct qs_sent *r; (r = qs_sent_first_lost(&e->sent, c));)
         qs_sent_mark(c, r, r->state & QS_SENT_TWICE);
     cc(c)->on_undo(&c->cc);
     c->flags &= ~QS_CF_RECOVERY;
-    c->loss_flags &= ~(QS_LF_TIMEOUT | QS_LF_UNDO);
+    c->loss_flags &= ~(QS_LF_TIMEOUT | QS_LF_UNDO | QS_LF_ONE_AGAIN);
     qs_count(e, QS_COUNT_LOSSES_UNDONE);
 }
 
@@ -149,7 +172,7 @@ void qs_tcp_loss_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
 {
     struct qs_delivery d = qs_rack_take(e, c, s);
     qs_rack_take_dsack(c, &d);
-    if (spurious(c, s, &d, acked))
+    if (spurious(c, s, &d, acked) || sent_again_in_vain(c, &d))
         undo(e, c);
     if (acked) /* the first new ACK decides */
         c->loss_flags &= ~QS_LF_UNDO;

@@ -257,8 +257,7 @@ static bool send_record(struct qs_engine *e, struct qs_block *c, struct qs_frame
     qs_sent_again(c, r, now);
     if (offset == 0)
         qs_tcp_start_rexmt(e, c, now); /* it has the time of a segment that was sent first */
-    if (c->loss_flags & QS_LF_UNDO && !c->undo_ts)
-        c->undo_ts = qs_tcp_ts_now(c, now) ? qs_tcp_ts_now(c, now) : 1;
+    qs_tcp_loss_sent_again(c, r, now);
     qs_block_ready(e, c);
     return send(e, c, f, &p, now);
 }

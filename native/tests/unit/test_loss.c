@@ -492,6 +492,40 @@ static void an_undone_recovery_shows_reordering(void)
     rig_free(r);
 }
 
+/* RFC 3708 section 2: without timestamps a recovery is undone when the segment that was sent again
+ * came twice, also when it is over by then; not when it is another one, or one of two. */
+static void what_came_twice_undoes_a_recovery(void)
+{
+    static const struct {
+        const char *marked, *twice;
+        bool undone;
+    } row[] = {
+        {"sack 1001-5001", "sack 1-1001", true},
+        {"sack 1001-5001", "sack 2001-3001", false},
+        {"sack 1001-2001,3001-8001", "sack 1-1001", false},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        struct rig *r = with_ten_out(SACK_SYN, 10 * MSS);
+        rig_in(r, 20, &(struct seg){".", 1, 0, 1, .opts = row[i].marked});
+        rig_run(r, 20.5);
+        rig_flush(r);
+        CHECK_EQ(rig_info(r).ssthresh_octets, 5 * MSS);
+        rig_in(r, 21, &(struct seg){".", 1, 0, 10001});
+        CHECK(rig_info(r).cwnd_octets < 8 * MSS); /* the recovery is over */
+        rig_in(r, 30, &(struct seg){".", 1, 0, 10001, .opts = row[i].twice});
+        CHECK_COUNT(LOSSES_UNDONE, row[i].undone);
+        CHECK_EQ(rig_info(r).cwnd_octets == 10 * MSS, row[i].undone);
+        CHECK_EQ(rig_info(r).ssthresh_octets > 1u << 30, row[i].undone);
+        rig_write(r, 10 * MSS);
+        rig_run(r, 30);
+        rig_flush(r);
+        rig_in(r, 40, &(struct seg){".", 1, 0, 10001, .opts = "sack 11001-14001"});
+        rig_run(r, 41);
+        CHECK_EQ(rig_count(r, QS_COUNT_FAST_RETRANSMITS), row[i].undone ? 1 : 2);
+        rig_free(r);
+    }
+}
+
 /* The window grows by what arrives, in order or not, as soon as reordering is known; before that by
  * what was acknowledged. */
 static void overtaking_segments_grow_the_window(void)
@@ -575,6 +609,7 @@ int main(void)
     RUN(a_spurious_fast_recovery_is_undone);
     RUN(a_hole_that_is_filled_in_the_same_burst);
     RUN(an_undone_recovery_shows_reordering);
+    RUN(what_came_twice_undoes_a_recovery);
     RUN(overtaking_segments_grow_the_window);
     RUN(without_timestamps_octets_sent_once_tell);
     RUN(a_window_that_shuts_forgets_the_marks);
