@@ -71,7 +71,6 @@ struct qs_loss {
         uint32_t recover_fs; /* RecoverFS, in fast recovery */
         qs_seq tlp_end;      /* TLP.end_seq, with QS_LF_PROBE_OUT */
     };
-    qs_seq again; /* with QS_LF_ONE_AGAIN: where the one that was sent again begins */
 };
 
 /* Options of a connection as a listener keeps them: qs_conn_opts, checked. */
@@ -114,9 +113,12 @@ struct qs_block {
     uint32_t gen;              /* odd while the block is in use */
     uint32_t flags;
     qs_seq rcv_nxt;
-    qs_seq rcv_adv;         /* right edge of the window advertised to the peer */
-    qs_seq last_ack_sent;   /* RFC 7323 section 4.3 */
-    uint32_t ts_recent;     /* RFC 7323 section 4.3 */
+    qs_seq rcv_adv;       /* right edge of the window advertised to the peer */
+    qs_seq last_ack_sent; /* RFC 7323 section 4.3 */
+    union {
+        uint32_t ts_recent; /* RFC 7323 section 4.3 */
+        qs_seq sent_again;  /* without timestamps, with QS_LF_ONE_AGAIN: where that one begins */
+    };
     uint32_t ts_recent_age; /* when ts_recent was taken, qs_ts_age() */
     uint8_t snd_wscale, rcv_wscale;
     uint8_t dupacks;
@@ -196,7 +198,7 @@ struct qs_block {
 #define QS_LF_PROBE_DUE (1u << 5)   /* a loss probe is to be sent */
 #define QS_LF_PROBE_OUT (1u << 6)   /* tlp_end is set: one is out */
 #define QS_LF_PROBE_AGAIN (1u << 7) /* TLP.is_retrans: of octets that were out already */
-#define QS_LF_ONE_AGAIN (1u << 8)   /* since the last loss, one segment was sent again */
+#define QS_LF_ONE_AGAIN (1u << 8)   /* sent_again is set: since a loss one segment was */
 
 /* Time in units of 2^30 ns: about seconds, in 32 bits for 146 years. */
 static inline uint32_t qs_ts_age(qs_time t)

@@ -80,17 +80,19 @@ void qs_tcp_loss_sent_again(struct qs_block *c, const struct qs_sent *r, qs_time
         return;
     uint32_t ts = qs_tcp_ts_now(c, now);
     c->undo_ts = ts ? ts : 1;
-    c->loss.again = r->seq;
-    c->loss_flags |= QS_LF_ONE_AGAIN;
+    if (!(c->flags & QS_CF_TS)) {
+        c->sent_again = r->seq;
+        c->loss_flags |= QS_LF_ONE_AGAIN;
+    }
 }
 
 /* RFC 3708 section 2: all that was sent again came twice, which is told of when the recovery is
  * over. All is one segment here: there is no room to remember more, and after this one holes are
- * given time. With timestamps the first ACK has told already. */
+ * given time. With timestamps, when the flag is never set, the first ACK has told already. */
 static bool sent_again_in_vain(const struct qs_block *c, const struct qs_delivery *d)
 {
-    return c->loss_flags & QS_LF_ONE_AGAIN && !(c->flags & QS_CF_TS) && d->dsack &&
-           qs_seq_eq(d->dsacked.start, c->loss.again);
+    return c->loss_flags & QS_LF_ONE_AGAIN && d->dsack &&
+           qs_seq_eq(d->dsacked.start, c->sent_again);
 }
 
 /* RFC 3522 section 3.2 step 5; without timestamps RFC 5682 section 3.1 step 3, for timeouts. */
