@@ -426,6 +426,26 @@ bool qs_rack_detect(struct qs_engine *e, struct qs_block *c, qs_time now);
 /* The retransmission timer expired: marks what is lost. */
 void qs_rack_timeout(struct qs_engine *e, struct qs_block *c, qs_time now);
 
+/* tcp_pace.c: pacing, for connections with qs_block.pace_max. */
+
+#define QS_PACE_NO_RATE UINT64_MAX
+
+/* A ceiling in octets per second (0: none) as qs_block.pace_max, rounded down, and back. */
+uint16_t qs_pace_code(uint64_t octets_per_second);
+uint64_t qs_pace_ceiling(uint16_t code);
+/* Octets of payload per second at which the connection is paced, or would be; QS_PACE_NO_RATE
+ * before the round trip is measured, unless there is a ceiling. */
+uint64_t qs_pace_rate(const struct qs_block *c);
+/* Is there what has to have credit: new octets, or those that are lost? A probe goes at its own
+ * time. */
+bool qs_pace_waits(const struct qs_block *c);
+/* Must the next octets wait? Then the connection is ready again when they need not. */
+bool qs_pace_holds(struct qs_engine *e, struct qs_block *c, qs_time now);
+/* Most octets that the next frame may have, when nothing is held back. */
+uint32_t qs_pace_frame(const struct qs_block *c, qs_time now);
+/* `octets` leave, held back before or not. */
+void qs_pace_sent(struct qs_block *c, uint32_t octets, qs_time now);
+
 /* tcp_tlp.c: RFC 8985 section 7. */
 
 /* Sets or clears the timer of the probe, after new data or an ACK. */
@@ -543,6 +563,8 @@ bool qs_tcp_may_reuse(const struct qs_block *c, const struct qs_segment *s);
 
 /* @return false when one is out of range. */
 bool qs_tcp_conf_from(struct qs_tcp_conf *to, const struct qs_conn_opts *o);
+/* A time as qs_tcp_conf keeps it. */
+qs_dur qs_tcp_wait(uint16_t code);
 /* Gives them to a connection that is not established yet, after c->flags was set. */
 void qs_tcp_configure(struct qs_block *c, const struct qs_tcp_conf *conf);
 

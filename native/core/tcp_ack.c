@@ -133,7 +133,7 @@ bool qs_tcp_take_ack(struct qs_engine *e, struct qs_block *c, const struct qs_se
     if (qs_seq_eq(c->snd_una, s->ack)) {
         /* A peer that answers probes is alive, however long its window stays shut; one that nobody
          * waits for any more, or only for so long, gets no such patience. */
-        if (c->flags & QS_CF_PERSIST && !(c->flags & QS_CF_ORPHAN) && !c->user_timeout_ms)
+        if (c->flags & QS_CF_PERSIST && !(c->flags & QS_CF_ORPHAN) && !c->user_timeout)
             c->stalled.v = 0; /* until the next probe */
         if (c->flags & QS_CF_SACK) {
             if (s->n_sacks || c->loss_flags & QS_LF_PROBE_OUT)

@@ -7,6 +7,16 @@
 #define KEEPALIVE_COUNT_MAX 127u
 #define USER_TIMEOUT_MAX QS_S(86400)
 
+/* The longest cannot be passed in a lifetime of buffers, the smallest lets a segment of any size
+ * leave before pace_from wraps: tcp_pace.c. */
+#define PACING_RATE_MIN 1000u
+#define PACING_RATE_MAX 1000000000000u
+
+/* A wait in 16 bits: two choose the unit, the others count it. */
+#define WAIT_BITS 14
+#define WAIT_MOST ((1u << WAIT_BITS) - 1)
+static const qs_dur wait_units[] = {QS_MS(1), QS_S(1), QS_S(8)};
+
 void qs_conn_opts_init(struct qs_conn_opts *o)
 {
     *o = (struct qs_conn_opts){
@@ -17,10 +27,26 @@ void qs_conn_opts_init(struct qs_conn_opts *o)
     };
 }
 
-static uint32_t ms(qs_dur d)
+/* Rounded up; `d` is at most USER_TIMEOUT_MAX. */
+static uint16_t wait_code(qs_dur d)
 {
-    uint64_t unit = QS_MS(1).ns;
-    return (uint32_t)(d.ns / unit + (d.ns % unit ? 1 : 0));
+    uint32_t unit = 0;
+    while (d.ns > WAIT_MOST * wait_units[unit].ns)
+        unit++;
+    uint64_t n = (d.ns + wait_units[unit].ns - 1) / wait_units[unit].ns;
+    return (uint16_t)(unit << WAIT_BITS | n);
+}
+
+qs_dur qs_tcp_wait(uint16_t code)
+{
+    return (qs_dur){(code & WAIT_MOST) * wait_units[code >> WAIT_BITS].ns};
+}
+
+/* What is kept as a multiple of its unit may lie above the bound. */
+static qs_dur keepalive_wait(uint16_t code)
+{
+    qs_dur d = qs_tcp_wait(code);
+    return d.ns < KEEPALIVE_MAX.ns ? d : KEEPALIVE_MAX;
 }
 
 static bool is_wait(qs_dur d)
@@ -28,17 +54,26 @@ static bool is_wait(qs_dur d)
     return d.ns && d.ns <= KEEPALIVE_MAX.ns;
 }
 
+static bool is_pacing(const struct qs_conn_opts *o)
+{
+    if (!o->pacing_rate_max)
+        return true;
+    return o->pacing && o->pacing_rate_max >= PACING_RATE_MIN &&
+           o->pacing_rate_max <= PACING_RATE_MAX;
+}
+
 bool qs_tcp_conf_from(struct qs_tcp_conf *to, const struct qs_conn_opts *o)
 {
     int cc_algo = o->size == sizeof *o ? qs_cc_find(o->cc) : -1;
     if (cc_algo < 0 || !is_wait(o->keepalive_idle) || !is_wait(o->keepalive_interval) ||
         o->keepalive_count == 0 || o->keepalive_count > KEEPALIVE_COUNT_MAX ||
-        o->user_timeout.ns > USER_TIMEOUT_MAX.ns)
+        o->user_timeout.ns > USER_TIMEOUT_MAX.ns || !is_pacing(o))
         return false;
     *to = (struct qs_tcp_conf){
-        .keep_idle_ms = ms(o->keepalive_idle),
-        .keep_interval_ms = ms(o->keepalive_interval),
-        .user_timeout_ms = ms(o->user_timeout),
+        .keep_idle = wait_code(o->keepalive_idle),
+        .keep_interval = wait_code(o->keepalive_interval),
+        .user_timeout = wait_code(o->user_timeout),
+        .pace_max = o->pacing ? qs_pace_code(o->pacing_rate_max) : QS_PACE_OFF,
         .keep_count = (uint8_t)o->keepalive_count,
         .cc_algo = (uint8_t)cc_algo,
         .keepalive = o->keepalive,
@@ -49,9 +84,10 @@ bool qs_tcp_conf_from(struct qs_tcp_conf *to, const struct qs_conn_opts *o)
 
 void qs_tcp_configure(struct qs_block *c, const struct qs_tcp_conf *conf)
 {
-    c->keep_idle_ms = conf->keep_idle_ms;
-    c->keep_interval_ms = conf->keep_interval_ms;
-    c->user_timeout_ms = conf->user_timeout_ms;
+    c->keep_idle = conf->keep_idle;
+    c->keep_interval = conf->keep_interval;
+    c->user_timeout = conf->user_timeout;
+    c->pace_max = conf->pace_max;
     c->keep_count = conf->keep_count;
     c->cc_algo = conf->cc_algo;
     c->flags &= ~(QS_CF_KEEPALIVE | QS_CF_NAGLE);
@@ -74,8 +110,8 @@ qs_err qs_conn_set_opts(qs_engine *e, qs_conn handle, const struct qs_conn_opts 
         return 0;
     qs_tcp_keepalive_start(e, c, e->now);
     qs_tcp_cap_rexmt(e, c);
-    if (c->tx.len >
-        qs_seq_span(c->snd_una, c->snd_max)) /* Nagle's algorithm may have held it back */
+    /* Nagle's algorithm or pacing may have held it back. */
+    if (c->tx.len > qs_seq_span(c->snd_una, c->snd_max) || c->flags & QS_CF_PACED)
         qs_block_ready(e, c);
     return 0;
 }
@@ -90,11 +126,13 @@ qs_err qs_conn_get_opts(const qs_engine *e, qs_conn handle, struct qs_conn_opts 
     *out = (struct qs_conn_opts){
         .size = sizeof *out,
         .keepalive = c->flags & QS_CF_KEEPALIVE,
-        .keepalive_idle = QS_MS(c->keep_idle_ms),
-        .keepalive_interval = QS_MS(c->keep_interval_ms),
+        .keepalive_idle = keepalive_wait(c->keep_idle),
+        .keepalive_interval = keepalive_wait(c->keep_interval),
         .keepalive_count = c->keep_count,
-        .user_timeout = QS_MS(c->user_timeout_ms),
+        .user_timeout = qs_tcp_wait(c->user_timeout),
         .nagle = c->flags & QS_CF_NAGLE,
+        .pacing = c->pace_max != QS_PACE_OFF,
+        .pacing_rate_max = qs_pace_ceiling(c->pace_max),
         .cc = qs_cc_ops(c->cc_algo)->name,
     };
     return 0;

@@ -47,6 +47,7 @@
 #define QS_CF_NAGLE (1u << 27)      /* RFC 9293 section 3.7.4 */
 #define QS_CF_KEEPALIVE (1u << 28)  /* RFC 9293 section 3.8.4 */
 #define QS_CF_KEEP_PROBE (1u << 29) /* send a keep-alive probe */
+#define QS_CF_PACED (1u << 30)      /* pacing held octets back, and some still wait to be sent */
 
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };
@@ -75,8 +76,9 @@ struct qs_loss {
 
 /* Options of a connection as a listener keeps them: qs_conn_opts, checked. */
 struct qs_tcp_conf {
-    uint32_t keep_idle_ms, keep_interval_ms;
-    uint32_t user_timeout_ms; /* 0: the engine's */
+    uint16_t keep_idle, keep_interval; /* qs_tcp_wait() */
+    uint16_t user_timeout;             /* qs_tcp_wait(); 0: the engine's */
+    uint16_t pace_max;                 /* QS_PACE_OFF, or as qs_pace_ceiling() */
     uint8_t keep_count;
     uint8_t cc_algo; /* number of the congestion control, cc.h */
     bool keepalive, nagle;
@@ -178,10 +180,11 @@ struct qs_block {
     bool pmtu_low : 1;             /* mss is below pmtu.mss_max */
     bool pmtu_proven : 1;          /* a segment of mss octets was acknowledged */
     bool pmtu_again : 1; /* a probe is lost: pmtu.test_* is what of it is to be sent again */
-    uint32_t keep_idle_ms, keep_interval_ms, user_timeout_ms; /* qs_tcp_conf */
-    uint32_t loss_flags;                                      /* QS_LF_* */
-    qs_tick t_loss;   /* deadline of RACK, with QS_LF_PTO of the probe; without SACK of a hole */
-    qs_seq cwr_end;   /* with QS_CF_ECN_REDUCED */
+    uint16_t keep_idle, keep_interval, user_timeout, pace_max; /* qs_tcp_conf */
+    uint32_t pace_from;  /* since when credit to send has been gathering: tcp_pace.c */
+    uint32_t loss_flags; /* QS_LF_* */
+    qs_tick t_loss;      /* deadline of RACK, with QS_LF_PTO of the probe; without SACK of a hole */
+    qs_seq cwr_end;      /* with QS_CF_ECN_REDUCED */
     uint32_t undo_ts; /* with QS_LF_UNDO: our timestamp in the first retransmission; 0: none yet */
 
     /* line 6 */
@@ -199,6 +202,10 @@ struct qs_block {
 #define QS_LF_PROBE_OUT (1u << 6)   /* tlp_end is set: one is out */
 #define QS_LF_PROBE_AGAIN (1u << 7) /* TLP.is_retrans: of octets that were out already */
 #define QS_LF_ONE_AGAIN (1u << 8)   /* sent_again is set: since a loss one segment was */
+
+/* qs_block.pace_max */
+#define QS_PACE_OFF 0
+#define QS_PACE_NO_CEILING UINT16_MAX
 
 /* Time in units of 2^30 ns: about seconds, in 32 bits for 146 years. */
 static inline uint32_t qs_ts_age(qs_time t)

@@ -63,6 +63,9 @@ static void fill_sender(const struct qs_engine *e, const struct qs_block *c, str
     t->tcpi_snd_ssthresh = lost ? segments(c, c->cc.ssthresh) : QS_TCPI_SSTHRESH_NONE;
     t->tcpi_snd_cwnd = segments(c, c->cc.cwnd);
     t->tcpi_total_retrans = c->retransmits;
+    t->tcpi_pacing_rate = qs_pace_rate(c);
+    uint64_t ceiling = qs_pace_ceiling(c->pace_max);
+    t->tcpi_max_pacing_rate = ceiling ? ceiling : UINT64_MAX;
     t->tcpi_notsent_bytes = not_sent(c);
     t->tcpi_snd_wnd = c->snd_wnd;
     if (c->sent.v) {

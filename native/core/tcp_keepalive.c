@@ -16,7 +16,7 @@ static bool watched(const struct qs_block *c)
 
 static qs_tick deadline(const struct qs_block *c)
 {
-    return qs_tick_plus(c->keep_from, QS_MS(c->keep_sent ? c->keep_interval_ms : c->keep_idle_ms));
+    return qs_tick_plus(c->keep_from, qs_tcp_wait(c->keep_sent ? c->keep_interval : c->keep_idle));
 }
 
 static void arm(struct qs_engine *e, struct qs_block *c)

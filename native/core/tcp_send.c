@@ -47,6 +47,8 @@ static uint32_t frame_max(const struct qs_engine *e, const struct qs_block *c,
     uint32_t packet =
         qs_min_u32(qs_min_u32(e->opts.gso_max_bytes, f->room) - QS_ETH_BYTES, IP_PACKET_MAX);
     uint32_t most = packet - headers;
+    if (c->pace_max)
+        most = qs_min_u32(most, qs_pace_frame(c, e->now));
     return most < full ? full : most / full * full;
 }
 
@@ -185,6 +187,8 @@ static void note_sequence_sent(struct qs_engine *e, struct qs_block *c, const st
     }
     c->snd_max = qs_seq_max(c->snd_max, end);
     c->sent = qs_tick_at(now);
+    if (c->pace_max)
+        qs_pace_sent(c, p->len, now);
     if (p->flags & QS_FIN)
         c->flags |= QS_CF_FIN_SENT;
     if (!c->t_rexmt.v) /* RFC 6298 rule 5.1 */
@@ -482,7 +486,7 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
 }
 
 /* What is lost goes before what is new, RFC 6675 section 4 NextSeg(). */
-static bool send_octets(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
+static bool next_octets(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
 {
     if (c->loss.lost)
         return send_lost(e, c, f, now);
@@ -493,6 +497,17 @@ static bool send_octets(struct qs_engine *e, struct qs_block *c, struct qs_frame
         return false;
     c->loss_flags &= ~QS_LF_PROBE_DUE;
     return c->loss.n && send_last_again(e, c, f, now);
+}
+
+/* As congestion control and window allow, when pacing does. */
+static bool send_octets(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
+{
+    if (c->pace_max && qs_pace_holds(e, c, now))
+        return false;
+    bool sent = next_octets(e, c, f, now);
+    if (c->flags & QS_CF_PACED && !(sent && qs_pace_waits(c)))
+        c->flags &= ~QS_CF_PACED;
+    return sent;
 }
 
 /* Is our FIN acknowledged, and so nothing left to send but ACKs? */

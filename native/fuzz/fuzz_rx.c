@@ -291,8 +291,13 @@ static void op_opts(struct fuzz_world *w, struct fuzz_input *in)
         o.keepalive_count = take8(in);
     if (how & 32)
         o.user_timeout.ns = (uint64_t)take16(in) << take8(in) % 48;
-    if (how & 64)
-        o.cc = names[take8(in) % 4];
+    if (how & 64) {
+        uint8_t more = take8(in);
+        o.cc = names[more % 4];
+        o.pacing = more & 4;
+        if (more & 8)
+            o.pacing_rate_max = (uint64_t)take16(in) << take8(in) % 48;
+    }
     if (how & 128)
         o.size += take8(in);
     fuzz_set_opts(w, h, &o);

@@ -191,25 +191,39 @@ static bool opts_are_right(const struct qs_conn_opts *o)
     bool cc_known = o->cc == NULL;
     for (size_t i = 0; o->cc && i < sizeof known / sizeof known[0]; i++)
         cc_known |= strcmp(o->cc, known[i]) == 0;
-    return o->size == sizeof *o && cc_known && o->keepalive_idle.ns > 0 &&
-           o->keepalive_idle.ns <= most && o->keepalive_interval.ns > 0 &&
-           o->keepalive_interval.ns <= most && o->keepalive_count >= 1 &&
-           o->keepalive_count <= 127 && o->user_timeout.ns <= QS_S(86400).ns;
+    bool rate_known =
+        o->pacing && o->pacing_rate_max >= 1000 && o->pacing_rate_max <= 1000000000000;
+    return o->size == sizeof *o && cc_known && (o->pacing_rate_max == 0 || rate_known) &&
+           o->keepalive_idle.ns > 0 && o->keepalive_idle.ns <= most &&
+           o->keepalive_interval.ns > 0 && o->keepalive_interval.ns <= most &&
+           o->keepalive_count >= 1 && o->keepalive_count <= 127 &&
+           o->user_timeout.ns <= QS_S(86400).ns;
 }
 
-static uint64_t up_to_ms(qs_dur d)
+/* A time as it is kept: qs_conn_opts. */
+static uint64_t kept(qs_dur d, qs_dur most)
 {
     uint64_t unit = QS_MS(1).ns;
-    return (d.ns + unit - 1) / unit * unit;
+    if (d.ns > QS_MS(16383).ns)
+        unit = d.ns > QS_S(16383).ns ? QS_S(8).ns : QS_S(1).ns;
+    uint64_t up = (d.ns + unit - 1) / unit * unit;
+    return up < most.ns ? up : most.ns;
+}
+
+/* Not above what was asked for, and at most a part in 1,024 below. */
+static bool is_ceiling(uint64_t is, uint64_t want)
+{
+    return is <= want && want - is <= want / 1024;
 }
 
 static bool opts_are_same(const struct qs_conn_opts *is, const struct qs_conn_opts *want)
 {
     return is->keepalive == want->keepalive && is->nagle == want->nagle &&
            is->keepalive_count == want->keepalive_count &&
-           is->keepalive_idle.ns == up_to_ms(want->keepalive_idle) &&
-           is->keepalive_interval.ns == up_to_ms(want->keepalive_interval) &&
-           is->user_timeout.ns == up_to_ms(want->user_timeout) &&
+           is->keepalive_idle.ns == kept(want->keepalive_idle, QS_S(32767)) &&
+           is->keepalive_interval.ns == kept(want->keepalive_interval, QS_S(32767)) &&
+           is->user_timeout.ns == kept(want->user_timeout, QS_S(86400)) &&
+           is->pacing == want->pacing && is_ceiling(is->pacing_rate_max, want->pacing_rate_max) &&
            strcmp(is->cc, want->cc ? want->cc : "cubic") == 0;
 }
 

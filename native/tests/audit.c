@@ -405,7 +405,9 @@ static void check_records(struct walk *w, const struct qs_block *c)
 /* Whoever waits for the network is woken by something. */
 static void check_wakes(struct walk *w, const struct qs_block *c)
 {
-    bool woken = c->in_ready != QS_READY_NOT || c->t_rexmt.v;
+    bool paced = c->flags & QS_CF_PACED;
+    bool woken = c->in_ready != QS_READY_NOT || c->t_rexmt.v || paced;
+    HOLD(!paced || c->in_ready != QS_READY_NOT || c->timer.tick);
     bool owes = !qs_tcp_synchronized(c) || flight(c) || c->tx.len ||
                 (c->flags & QS_CF_FIN_QUEUED && !fin_acked(c));
     HOLD(!owes || woken);

@@ -38,8 +38,9 @@ enum qs_tcp_state {
 };
 
 /** Options of a connection: given to a listener for those that it accepts, to an active open, or to
- * a connection that lives. Start from qs_conn_opts_init(). Durations are kept in whole
- * milliseconds, rounded up. */
+ * a connection that lives. Start from qs_conn_opts_init(). Durations are kept in
+ * milliseconds up to 16,383 ms, in seconds up to 16,383 s, and beyond in multiples of 8 s; rounded
+ * up. */
 struct qs_conn_opts {
     size_t size; /**< sizeof(*this); set by qs_conn_opts_init() */
     /** Keep-alive probes, RFC 9293 section 3.8.4; off by default. They are sent in ESTABLISHED,
@@ -60,6 +61,14 @@ struct qs_conn_opts {
      *  out. Off by default, as with TCP_NODELAY: servers write an answer at once, and its last
      *  segment would wait for the peer's delayed ACK. */
     bool nagle;
+    /** Pacing: octets leave over the round trip, not as soon as the window opens. The rate is
+     *  cwnd / SRTT, twice that while cwnd is below half of ssthresh and 1.2 times else, in quanta
+     * of what 65.5 us pass, at least two segments. Off by default. ACKs and what a timer sends are
+     *  not held back. */
+    bool pacing;
+    /** With `pacing`: octets of payload a second that are never exceeded, as SO_MAX_PACING_RATE;
+     *  [1,000, 10^12], 0: no ceiling. Kept to 11 significant bits, rounded down. */
+    uint64_t pacing_rate_max;
     const char *cc; /**< congestion control: "cubic", "newreno", "dctcp", or NULL for "cubic";
                          borrowed */
 };

@@ -67,8 +67,9 @@ struct qs_tcp_info {
 
     uint32_t tcpi_total_retrans; /**< segments sent again */
 
-    uint64_t tcpi_pacing_rate;     /**< 0 */
-    uint64_t tcpi_max_pacing_rate; /**< 0 */
+    uint64_t tcpi_pacing_rate;     /**< octets per second at which it is paced, or would be; all
+                                        bits set: no round trip was measured */
+    uint64_t tcpi_max_pacing_rate; /**< qs_conn_opts.pacing_rate_max; all bits set: no ceiling */
     uint64_t tcpi_bytes_acked;     /**< 0 */
     uint64_t tcpi_bytes_received;  /**< 0 */
     uint32_t tcpi_segs_out;        /**< 0 */

@@ -19,6 +19,8 @@ static void check_same(const struct qs_conn_opts *a, const struct qs_conn_opts *
     CHECK_EQ(a->keepalive_count, b->keepalive_count);
     CHECK_EQ(a->user_timeout.ns, b->user_timeout.ns);
     CHECK_EQ(a->nagle, b->nagle);
+    CHECK_EQ(a->pacing, b->pacing);
+    CHECK_EQ(a->pacing_rate_max, b->pacing_rate_max);
     CHECK(strcmp(a->cc ? a->cc : "cubic", b->cc ? b->cc : "cubic") == 0);
 }
 
@@ -35,6 +37,8 @@ static void defaults(void)
     CHECK_EQ(want.keepalive_count, 9);
     CHECK_EQ(want.user_timeout.ns, 0);
     CHECK_EQ(want.nagle, false);
+    CHECK_EQ(want.pacing, false);
+    CHECK_EQ(want.pacing_rate_max, 0);
     CHECK(want.cc == NULL);
     rig_free(r);
 }
@@ -54,6 +58,8 @@ static void what_is_set_is_read(void)
         o.keepalive_count = 127;
         o.user_timeout = QS_S(86400);
         o.nagle = true;
+        o.pacing = true;
+        o.pacing_rate_max = 2047 << 10;
         o.cc = "newreno";
         CHECK_EQ(qs_conn_set_opts(r->e, r->conn, &o), 0);
         got = get(r);
@@ -66,6 +72,39 @@ static void what_is_set_is_read(void)
         CHECK_EQ(get(r).user_timeout.ns, QS_MS(1).ns);
         rig_free(r);
     }
+}
+
+/* Times are kept the coarser the longer they are, never shorter; ceilings never higher. */
+static void what_is_kept_of_it(void)
+{
+    static const struct {
+        qs_dur is, kept;
+    } wait[] = {
+        {QS_MS(16383), QS_MS(16383)}, {QS_US(16383001), QS_S(17)}, {QS_MS(30500), QS_S(31)},
+        {QS_S(16383), QS_S(16383)},   {QS_S(16385), QS_S(16392)},  {QS_S(86399), QS_S(86400)},
+    };
+    static const uint64_t ceiling[][2] = {
+        {1000, 1000},
+        {2047, 2047},
+        {2049, 2048},
+        {123456789, 123404288},
+        {1000000000000, 999653638144},
+    };
+    struct rig *r = rig_new(NULL, false);
+    rig_establish(r, NULL);
+    struct qs_conn_opts o = get(r);
+    for (size_t i = 0; i < sizeof wait / sizeof wait[0]; i++) {
+        o.user_timeout = wait[i].is;
+        CHECK_EQ(qs_conn_set_opts(r->e, r->conn, &o), 0);
+        CHECK_EQ(get(r).user_timeout.ns, wait[i].kept.ns);
+    }
+    o.pacing = true;
+    for (size_t i = 0; i < sizeof ceiling / sizeof ceiling[0]; i++) {
+        o.pacing_rate_max = ceiling[i][0];
+        CHECK_EQ(qs_conn_set_opts(r->e, r->conn, &o), 0);
+        CHECK_EQ(get(r).pacing_rate_max, ceiling[i][1]);
+    }
+    rig_free(r);
 }
 
 /* On a living connection, a listener, an open: refused, and nothing is changed. */
@@ -111,6 +150,9 @@ static void what_is_out_of_range_is_refused(void)
     REFUSE(o.user_timeout.ns = QS_S(86400).ns + 1);
     REFUSE(o.user_timeout.ns = UINT64_MAX);
     REFUSE(o.cc = "vegas");
+    REFUSE(o.pacing_rate_max = 1000000); /* without pacing */
+    REFUSE((o.pacing = true, o.pacing_rate_max = 999));
+    REFUSE((o.pacing = true, o.pacing_rate_max = 1000000000001));
 #undef REFUSE
     rig_free(r);
 }
@@ -151,6 +193,7 @@ int main(void)
 {
     RUN(defaults);
     RUN(what_is_set_is_read);
+    RUN(what_is_kept_of_it);
     RUN(what_is_out_of_range_is_refused);
     RUN(stale_handles);
     RUN(after_the_end);

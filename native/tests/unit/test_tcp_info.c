@@ -240,7 +240,8 @@ static void the_rest_is_zero(void)
     rig_write(r, 5000);
     rig_run(r, 1000);
     struct qs_tcp_info t = info(r);
-    size_t from = offsetof(struct qs_tcp_info, tcpi_pacing_rate);
+    size_t from =
+        offsetof(struct qs_tcp_info, tcpi_max_pacing_rate) + sizeof t.tcpi_max_pacing_rate;
     size_t to = offsetof(struct qs_tcp_info, tcpi_notsent_bytes);
     CHECK_MEM((const uint8_t *)&t + from, (const uint8_t *)&zero + from, to - from);
     from = offsetof(struct qs_tcp_info, tcpi_min_rtt);
