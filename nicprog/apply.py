@@ -15,7 +15,7 @@ from nicprog.actions import DeleteRule, InsertRule
 from nicprog.backends import Backend
 from nicprog.errors import ApplyError, NicprogError, RequestError, StalePlan
 from nicprog.model import NicState
-from nicprog.plan import Plan, Step
+from nicprog.plan import Plan, Step, diff
 from nicprog.signals import Pending, held
 from nicprog.snapshot import Store, locked, now_s
 from nicprog.text import rule_text
@@ -256,9 +256,15 @@ def _prove(nic: Backend, wanted: NicState) -> None:
 def _undo(nic: Backend, done: Sequence[Step], before: NicState) -> str | None:
     """Undoes ``done`` and proves it; returns why that failed, or None."""
     try:
-        for step in reversed(done):
-            nic.run(step.undo)
-        _prove(nic, before)
+        try:
+            for step in reversed(done):
+                nic.run(step.undo)
+            _prove(nic, before)
+        except NicprogError:
+            # A refused step had an effect, or a step more than it says: what is left is a plan.
+            for step in diff(nic.read(), before, nic.capabilities()):
+                nic.run(step.do)
+            _prove(nic, before)
     except NicprogError as error:
         return str(error)
     return None
