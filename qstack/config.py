@@ -24,6 +24,8 @@ CONGESTION = ("cubic", "newreno", "dctcp")
 """Congestion controls: CUBIC (RFC 9438, the default), NewReno (RFC 5681), DCTCP (RFC 8257)."""
 KEEPALIVE_NS_MAX = 32_767 * 10**9
 USER_TIMEOUT_NS_MAX = 86_400 * 10**9
+PACING_RATE_MIN = 1000
+PACING_RATE_MAX = 10**12
 DRIVERS = ("tap", "xsk", "pair")
 _IFNAME_BYTES_MAX = 15
 _HEADER_BYTES = 40
@@ -212,6 +214,9 @@ class ListenConfig:
         user_timeout: Bytes not acknowledged for so long, such as "30s", end a connection; None:
             5 minutes, and a peer that keeps its window shut is waited for.
         nodelay: Small segments leave at once; False: Nagle's algorithm.
+        pacing: Bytes leave over the round trip, not as soon as the window opens.
+        pacing_rate_max: With pacing, bytes of payload a second that a connection never exceeds, at
+            least 1,000; None: no ceiling.
     """
 
     port: int
@@ -220,6 +225,8 @@ class ListenConfig:
     keepalive: str | None = None
     user_timeout: str | None = None
     nodelay: bool = True
+    pacing: bool = False
+    pacing_rate_max: int | None = None
 
     def __post_init__(self) -> None:
         if not _is_int(self.port) or not 1 <= self.port <= 65_535:
@@ -235,9 +242,22 @@ class ListenConfig:
             )
         self._duration_ns("keepalive", KEEPALIVE_NS_MAX)
         self._duration_ns("user_timeout", USER_TIMEOUT_NS_MAX)
-        if not isinstance(self.nodelay, bool):
+        for name in ("nodelay", "pacing"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ConfigError(f"port {self.port}: {name} must be true or false, got {value!r}")
+        self._check_pacing_rate()
+
+    def _check_pacing_rate(self) -> None:
+        rate = self.pacing_rate_max
+        if rate is None:
+            return
+        if not self.pacing:
+            raise ConfigError(f"port {self.port}: pacing_rate_max needs pacing = true")
+        if not _is_int(rate) or not PACING_RATE_MIN <= rate <= PACING_RATE_MAX:
             raise ConfigError(
-                f"port {self.port}: nodelay must be true or false, got {self.nodelay!r}"
+                f"port {self.port}: pacing_rate_max must be {PACING_RATE_MIN}..{PACING_RATE_MAX} "
+                f"bytes a second, got {rate!r}"
             )
 
     def _duration_ns(self, name: str, most: int) -> int:

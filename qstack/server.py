@@ -150,6 +150,8 @@ class Server:
         keepalive: str | None = None,
         user_timeout: str | None = None,
         nodelay: bool = True,
+        pacing: bool = False,
+        pacing_rate_max: int | None = None,
     ) -> Callable[[H], H]:
         """Register the decorated function or object as the handler of a port.
 
@@ -162,6 +164,10 @@ class Server:
             user_timeout: Bytes not acknowledged for so long, such as "30s", end a connection;
                 None (default): 5 minutes.
             nodelay: Small segments leave at once (default); False: Nagle's algorithm.
+            pacing: Bytes leave over the round trip, not as soon as the window opens. Loses less
+                where a queue on the path is short.
+            pacing_rate_max: With pacing, bytes of payload a second that a connection never
+                exceeds; None (default): no ceiling.
 
         Raises:
             ConfigError: Out of range, an unknown congestion control, or the port has a listener.
@@ -176,6 +182,8 @@ class Server:
             keepalive=keepalive,
             user_timeout=user_timeout,
             nodelay=nodelay,
+            pacing=pacing,
+            pacing_rate_max=pacing_rate_max,
         )
         check_ports((*(listener.config for listener in self._listeners), config))
 

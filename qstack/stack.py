@@ -165,6 +165,8 @@ class Stack:
             listen.keepalive_ns,
             listen.user_timeout_ns,
             listen.nodelay,
+            listen.pacing,
+            listen.pacing_rate_max or 0,
             self._app_index,
             diag,
         )

@@ -175,6 +175,11 @@ static void transmit(struct sim *s, int from, const struct qs_frame *f)
     if (x->bit_per_second) {
         if (s->wire_free_ns[from] > start)
             start = s->wire_free_ns[from];
+        uint64_t waiting = (start - s->now_ns) * x->bit_per_second / 8000000000u;
+        if (x->queue_bytes && waiting + f->len > x->queue_bytes) {
+            s->stats.lost++;
+            return;
+        }
         start += (uint64_t)f->len * 8 * 1000000000u / x->bit_per_second;
         s->wire_free_ns[from] = start;
     }

@@ -13,6 +13,7 @@ struct sim_faults {
     uint64_t delay_ns;       /* one way */
     uint64_t reorder_ns;     /* extra delay of a reordered frame */
     uint64_t bit_per_second; /* 0: no limit */
+    uint32_t queue_bytes;    /* that wait for the link at most, more is lost; 0: no limit */
     /* The receiver's device hands up at once what arrives in such a time, as one where a segment
      * goes on where the last one ended: coalescing and GRO. Not together with corrupt_ppm. */
     uint64_t merge_ns;

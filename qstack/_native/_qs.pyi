@@ -86,6 +86,8 @@ class _Lib:
         keepalive_ns: int,
         user_timeout_ns: int,
         nodelay: bool,
+        pacing: bool,
+        pacing_rate_max: int,
         app: int,
         diag: CData,
     ) -> int: ...

@@ -8,7 +8,8 @@
 
 static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio,
                        const char *cc, uint64_t keepalive_ns, uint64_t user_timeout_ns,
-                       bool nodelay, uint32_t app, struct qs_diag *diag)
+                       bool nodelay, bool pacing, uint64_t pacing_rate_max, uint32_t app,
+                       struct qs_diag *diag)
 {
     struct qs_stack_listen l;
 
@@ -22,6 +23,8 @@ static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t 
         l.l.conn.keepalive_idle.ns = keepalive_ns;
     l.l.conn.user_timeout.ns = user_timeout_ns;
     l.l.conn.nagle = !nodelay;
+    l.l.conn.pacing = pacing;
+    l.l.conn.pacing_rate_max = pacing_rate_max;
     l.app = app;
     return qs_stack_listen(s, &l, diag);
 }

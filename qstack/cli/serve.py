@@ -183,6 +183,8 @@ def serve(
             keepalive=listen.keepalive,
             user_timeout=listen.user_timeout,
             nodelay=listen.nodelay,
+            pacing=listen.pacing,
+            pacing_rate_max=listen.pacing_rate_max,
         )
         listener(handler(open_sink=site.open_sink)(site))
     _serve_until_signal(server, ports, as_json, namespace)

@@ -198,6 +198,8 @@ class ConnectionOptions:
         keepalive_count: Unanswered probes that end the connection.
         user_timeout_ns: Octets unacknowledged for so long end it; 0: the engine's.
         nagle: Nagle's algorithm.
+        pacing: Octets leave over the round trip.
+        pacing_rate_max: Octets of payload a second, with pacing; 0: no ceiling.
         cc: Congestion control: "cubic", "newreno" or "dctcp".
     """
 
@@ -207,6 +209,8 @@ class ConnectionOptions:
     keepalive_count: int = 9
     user_timeout_ns: int = 0
     nagle: bool = False
+    pacing: bool = False
+    pacing_rate_max: int = 0
     cc: str = "cubic"
 
     def fill(self, raw: CData) -> CData:
@@ -220,7 +224,7 @@ class ConnectionOptions:
         """
         for name in ("keepalive", "keepalive_idle_ns", "keepalive_interval_ns", "keepalive_count"):
             c_set(raw, name, getattr(self, name))
-        for name in ("user_timeout_ns", "nagle"):
+        for name in ("user_timeout_ns", "nagle", "pacing", "pacing_rate_max"):
             c_set(raw, name, getattr(self, name))
         cc = ffi.new("char[]", self.cc.encode())
         raw.cc = cc
@@ -236,6 +240,8 @@ def options_of(raw: CData) -> ConnectionOptions:
         keepalive_count=raw.keepalive_count,
         user_timeout_ns=raw.user_timeout.ns,
         nagle=raw.nagle,
+        pacing=raw.pacing,
+        pacing_rate_max=raw.pacing_rate_max,
         cc=ffi.string(raw.cc).decode("ascii"),
     )
 

@@ -150,6 +150,16 @@ def test_serve_config(tmp_path: Path) -> None:
         ('[[listen]]\nport = 80\nkeepalive = "32767.1s"\n', "keepalive must be .*'32767.1s'"),
         ('[[listen]]\nport = 80\nuser_timeout = "86401s"\n', "user_timeout must be .*86400s"),
         ("[[listen]]\nport = 80\nnodelay = 1\n", "nodelay must be true or false, got 1"),
+        ("[[listen]]\nport = 80\npacing = 1\n", "pacing must be true or false, got 1"),
+        ("[[listen]]\nport = 80\npacing_rate_max = 5000\n", "pacing_rate_max needs pacing = true"),
+        (
+            "[[listen]]\nport = 80\npacing = true\npacing_rate_max = 999\n",
+            "pacing_rate_max must be 1000..1000000000000 bytes a second, got 999",
+        ),
+        (
+            "[[listen]]\nport = 80\npacing = true\npacing_rate_max = 5000.5\n",
+            "pacing_rate_max must be .*, got 5000.5",
+        ),
         ("[[listen]]\nport = 99999\n", "port must be"),
         ("[[listen]]\nport = 80\n[[listen]]\nport = 80\n", "port 80 is named twice"),
         ("listen = 3\n", r"\[\[listen\]\]"),

@@ -143,6 +143,10 @@ def test_options_of_listener_open_and_connection(engine: Engine) -> None:
     assert engine.connect("10.0.0.9", 81).options == ConnectionOptions()
     c.options = ConnectionOptions(keepalive=True, keepalive_idle_ns=10**9, nagle=True)
     assert c.options.nagle
+    assert not c.options.pacing
+    c.options = ConnectionOptions(pacing=True, pacing_rate_max=10**6, keepalive_idle_ns=10**9)
+    assert c.options.pacing
+    assert 999_000 < c.options.pacing_rate_max <= 10**6
     assert c.options.keepalive_idle_ns == 10**9
     with pytest.raises(errors.ConfigError, match="'vegas'"):
         c.options = ConnectionOptions(cc="vegas")

@@ -320,6 +320,81 @@ static void what_is_not_held_back(void)
     rig_free(r);
 }
 
+/* ---- on a path ---- */
+
+#define ANSWER (64u << 10)
+#define N_ANSWERS 50u
+
+struct answers {
+    qs_conn conn;
+    bool open;
+    uint32_t received;
+};
+
+static void on_event(struct sim *s, int side, const struct qs_event *ev, void *ctx)
+{
+    static uint8_t buf[16384];
+    struct answers *a = ctx;
+    int64_t n;
+    REQUIRE(!(ev->flags & QS_EVENT_CLOSED));
+    if (ev->flags & QS_EVENT_OPEN && side == 0)
+        a->open = true;
+    while (ev->flags & QS_EVENT_READABLE &&
+           (n = qs_conn_read(sim_engine(s, side), ev->conn, buf, sizeof buf)) > 0)
+        a->received += (uint32_t)n;
+}
+
+static struct sim *path(struct answers *a, const char *cc, bool pacing)
+{
+    struct sim_opts so = {.seed = 1, .chunks_max = 4096, .rcvbuf_bytes = 1u << 20};
+    so.sndbuf_bytes = so.rcvbuf_bytes;
+    so.faults = (struct sim_faults){
+        .delay_ns = 10000000, .bit_per_second = 100000000, .queue_bytes = 30000};
+    struct sim *s = sim_new(&so);
+    struct qs_listen_opts l;
+    struct qs_open_opts o;
+    sim_on_event(s, on_event, a);
+    qs_listen_opts_init(&l);
+    l.port = RIG_PORT;
+    REQUIRE(qs_engine_listen(sim_engine(s, 1), &l) >= 0);
+    qs_open_opts_init(&o);
+    o.remote = sim_addr(s, 1);
+    o.remote_port = RIG_PORT;
+    o.conn.cc = cc;
+    o.conn.pacing = pacing;
+    REQUIRE(qs_conn_open(sim_engine(s, 0), &o, sim_now(s), &a->conn) == 0);
+    REQUIRE(sim_run(s, (qs_time){sim_now(s).ns + QS_S(1).ns}, &a->open));
+    return s;
+}
+
+/* 50 times 64 KiB, every 100 ms, over 100 Mbit/s and 20 ms with a queue of 30 kB: more than the
+ * queue takes at once. @return frames that were lost. */
+static uint64_t lost_of_answers(const char *cc, bool pacing)
+{
+    static const uint8_t answer[ANSWER];
+    static const bool never;
+    struct answers a = {.open = false};
+    struct sim *s = path(&a, cc, pacing);
+    for (uint32_t i = 0; i < N_ANSWERS; i++) {
+        CHECK_EQ(qs_conn_write(sim_engine(s, 0), a.conn, answer, ANSWER), ANSWER);
+        (void)sim_run(s, (qs_time){sim_now(s).ns + QS_MS(100).ns}, &never);
+    }
+    CHECK_EQ(a.received, N_ANSWERS * ANSWER); /* the rate is the application's, either way */
+    uint64_t lost = sim_link(s).lost;
+    sim_free(s);
+    printf("     %s, pacing %s: %" PRIu64 " frames lost\n", cc, pacing ? "on" : "off", lost);
+    return lost;
+}
+
+static void a_short_queue_loses_less(void)
+{
+    static const char *const cc[] = {"newreno", "cubic"};
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t paced = lost_of_answers(cc[i], true);
+        CHECK(paced < lost_of_answers(cc[i], false) / 4);
+    }
+}
+
 int main(void)
 {
     RUN(off_by_default);
@@ -335,5 +410,6 @@ int main(void)
     RUN(what_was_late_is_bounded);
     RUN(what_is_lost_is_spread);
     RUN(what_is_not_held_back);
+    RUN(a_short_queue_loses_less);
     return TEST_RESULT();
 }
