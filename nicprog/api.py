@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from nicprog.apply import Difference, differences
 from nicprog.backends import Backend
+from nicprog.backends.ethtool import EthtoolNic
 from nicprog.backends.kernel import is_interface, open_kernel
 from nicprog.backends.softnic import has_socket, open_softnic
 from nicprog.errors import Refused, SpecError
@@ -15,7 +16,7 @@ from nicprog.sim import is_sim, open_sim
 from nicprog.spec import Spec
 
 
-def open(device: str) -> Backend:
+def open(device: str) -> EthtoolNic:
     """Opens a NIC by name; close it, or use it in a ``with`` statement.
 
     That is the software NIC of this name, also where an interface has the same (it is made for that

@@ -9,13 +9,16 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import nicprog
 from nicprog import show
-from nicprog.errors import NicprogError
+from nicprog.errors import NicprogError, UsageError
+from nicprog.packet import Packet
 from nicprog.text import state_to_json, state_to_toml
+from nicprog.where import Server, Steering, server_of
 
 Outcome = tuple[int, dict[str, Any], Callable[[], None]]
 """Exit status, JSON document, and what prints the text instead."""
@@ -70,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
             "DEVICE",
             "show what the NIC can do, and by which way that was found out",
         ),
+        ("where", _where, "DEVICE", "tell which queue a flow lands on, and why"),
         ("dump", _dump, "DEVICE", "show all that the NIC holds"),
         ("counters", _counters, "DEVICE", "show packets and bytes of each queue and rule"),
         ("list", _list, None, "list the live software NICs"),
@@ -92,9 +96,24 @@ def _parser() -> argparse.ArgumentParser:
                 "--confirm", metavar="TIME", type=_seconds, help="restore what was before unless "
                 "'nicprog confirm DEVICE' comes within TIME, such as 60s or 5m"
             )  # fmt: skip
+        if name == "where":
+            _add_flow(verb)
         if name == "dump":
             verb.add_argument("--toml", action="store_true", help="print a spec that apply takes")
     return parser
+
+
+def _add_flow(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("protocol", metavar="PROTOCOL", help="tcp, udp or a number")
+    verb.add_argument("src", metavar="SOURCE", help="ADDRESS:PORT or [ADDRESS]:PORT")
+    verb.add_argument("dst", metavar="DESTINATION", help="likewise; where the NIC is")
+    verb.add_argument("--tos", type=int, default=0, metavar="N", help="TOS or traffic class")
+    verb.add_argument(
+        "--queue", type=int, metavar="N", help="instead, list source ports that land on this queue"
+    )
+    verb.add_argument(
+        "--count", type=int, default=10, metavar="N", help="how many of them (default: 10)"
+    )
 
 
 def _seconds(text: str) -> float:
@@ -182,6 +201,33 @@ def _probe(options: argparse.Namespace) -> Outcome:
         },
     }
     return 0, document, lambda: show.report(report)
+
+
+def _where(options: argparse.Namespace) -> Outcome:
+    try:
+        packet = Packet.of_text(options.protocol, options.src, options.dst, options.tos)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    with nicprog.open(options.device) as nic:
+        steering = Steering(nic)
+        if options.queue is not None:
+            ports = list(islice(steering.source_ports(packet, options.queue), options.count))
+            document = {"device": options.device, "queue": options.queue, "source_ports": ports}
+            return 0 if ports else 1, document, lambda: show.source_ports(document)
+        place = steering.place(packet)
+    server = server_of(options.device, place.queue) if place.queue is not None else Server()
+    document = {
+        "device": options.device,
+        "queue": place.queue,
+        "rule": place.rule.location if place.rule else None,
+        "hash": f"0x{place.hash:08x}" if place.hash is not None else None,
+        "entry": place.entry,
+        "fields_assumed": steering.assumed,
+        "napi": server.napi,
+        "irq": server.irq,
+        "cpus": server.cpus,
+    }
+    return 0, document, lambda: show.place(document, place)
 
 
 def _dump(options: argparse.Namespace) -> Outcome:

@@ -37,6 +37,13 @@ class SpecError(NicprogError):
     kind = "bad_spec"
 
 
+class UsageError(NicprogError):
+    """An argument of a command is wrong."""
+
+    exit_status = 2
+    kind = "usage"
+
+
 class DeviceError(NicprogError):
     """The device is not there, not ours to program, not allowed, or its owner is gone."""
 

@@ -190,13 +190,14 @@ def _queues(calls: Netdev) -> list[dict[str, Any]]:
     result = []
     for queue in calls.queues():
         irq = irqs.get(queue.napi) if queue.napi is not None else None
-        result.append(asdict(queue) | {"irq": irq, "cpus": _cpus(irq)})
+        result.append(asdict(queue) | {"irq": irq, "cpus": cpus_of(irq)})
     if not result:
         raise NicprogError("no queue is configured; bring the interface up")
     return result
 
 
-def _cpus(irq: int | None) -> str | None:
+def cpus_of(irq: int | None) -> str | None:
+    """CPUs that take an interrupt, such as ``0-3``; None when the kernel does not tell."""
     try:
         return Path(_IRQ.format(irq)).read_text(encoding="ascii").strip() if irq else None
     except OSError:

@@ -17,6 +17,7 @@ from nicprog.model import Capabilities, Channels, NicState
 from nicprog.plan import Plan
 from nicprog.probe import Report, summary
 from nicprog.text import rule_text
+from nicprog.where import Place
 
 
 def plan(item: Plan) -> None:
@@ -86,6 +87,27 @@ def report(item: Report) -> None:
     rows = [(part.name, part.way or "-", summary(part)) for part in item.parts]
     _line(f"{item.device}: {driver}" + (f", {item.bus}" if item.bus else ""))
     _table("", ("part", "way", "what"), rows)
+
+
+def place(told: dict[str, Any], item: Place) -> None:
+    """Where a flow lands, in a line for each reason."""
+    _line(f"{told['device']}: " + ("dropped" if item.queue is None else f"queue {item.queue}"))
+    if item.rule:
+        _line(f"by the rule at location {item.rule.location}: {rule_text(item.rule)}")
+    elif item.hash is not None:
+        assumed = "; the driver does not say which fields are hashed" * told["fields_assumed"]
+        _line(f"by hash {told['hash']}, entry {item.entry} of the table{assumed}")
+    else:
+        _line("since it is the only one")
+    for name in ("napi", "irq", "cpus"):
+        if told[name] is not None:
+            _line(f"{name}: {told[name]}")
+
+
+def source_ports(told: dict[str, Any]) -> None:
+    """Source ports that land on a queue."""
+    ports = ", ".join(map(str, told["source_ports"])) or "none"
+    _line(f"{told['device']}: queue {told['queue']}: source ports {ports}")
 
 
 def state(device: str, can: Capabilities, item: NicState) -> None:

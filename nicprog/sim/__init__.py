@@ -12,10 +12,11 @@
 the models prove, and what they do not, is in docs/design/011-model-of-nics.md.
 """
 
+from nicprog.packet import Packet, toeplitz
 from nicprog.sim.backend import connect, is_sim, open_sim
 from nicprog.sim.nic import Context, SimNic
 from nicprog.sim.profiles import PROFILES, QUIRKS, Profile, Quirk
-from nicprog.sim.steering import Packet, deliver, toeplitz
+from nicprog.sim.steering import deliver
 from nicprog.sim.transport import Died, Fault
 
 __all__ = [

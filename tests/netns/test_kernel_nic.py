@@ -150,6 +150,13 @@ def test_probe_never_fails_on_an_interface(run: Run, device: str) -> None:
     assert "no queue is configured" in str(parts["queues"]["refusals"])  # it is down
 
 
+def test_where_knows_no_queue_without_a_table(run: Run, tmp_path: Path) -> None:
+    flow = ("where", "v0", "tcp", "10.0.0.1:1", "10.0.0.2:80")
+    assert "shows no table" in run(*flow, status=1)["error"]["message"]
+    run("apply", spec(tmp_path, "[channels]\nrx = 1\ntx = 1"))
+    assert run(*flow)["queue"] == 0
+
+
 def test_probe_of_an_interface_that_is_not_there(run: Run) -> None:
     error = run("probe", "zz", status=1)["error"]
     assert error["message"].startswith("zz: no such interface and no such software NIC")

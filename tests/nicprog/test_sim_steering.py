@@ -15,8 +15,8 @@ from nicprog.drivers import MICROSOFT_KEY
 from nicprog.ethtool import Ethtool, FlowType, HashField, InputTransform, RxMatch, RxRule
 from nicprog.ethtool.rules import RxAction
 from nicprog.model import Masked
+from nicprog.packet import Packet, hash_input, toeplitz
 from nicprog.sim.nic import ADDRESSES, PORTS
-from nicprog.sim.steering import Packet, hash_input, toeplitz
 from nicprog.sim.transport import SimTransport
 
 # Source, its port, destination, its port; hash of addresses, and with ports: Microsoft's suite for

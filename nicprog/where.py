@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which queue a flow lands on, and why; and which source ports land on a queue.
+
+Computed from what the NIC holds: rules by location, then hash and table. A NIC that does not say
+which fields it hashes is taken to hash addresses and ports of TCP and UDP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from nicprog.backends.ethtool import EthtoolNic
+from nicprog.errors import NicprogError, RequestError
+from nicprog.ethtool import HashField, HashFunction, InputTransform
+from nicprog.model import FLOWS, FlowRule, Masked, Match, NicState
+from nicprog.netlink import Netdev
+from nicprog.packet import Packet, flow_type, hash_input, toeplitz
+from nicprog.probe import cpus_of
+
+_ADDRESSES: Final = HashField.SRC | HashField.DST
+_FOUR: Final = _ADDRESSES | HashField.SRC_PORT | HashField.DST_PORT
+_PROTOCOLS: Final = {6: "tcp", 17: "udp"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a packet goes.
+
+    Attributes:
+        queue: RX queue, or None when a rule drops it.
+        rule: The rule that decides, or None when the hash does.
+        hash: 32 bits, or None when a rule decides or the NIC has no table.
+        entry: Index in the table, likewise.
+    """
+
+    queue: int | None
+    rule: FlowRule | None = None
+    hash: int | None = None
+    entry: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Who takes packets out of a queue, as far as the kernel tells.
+
+    Attributes:
+        napi: NAPI instance.
+        irq: Its interrupt.
+        cpus: CPUs that take the interrupt, such as ``0-3``.
+    """
+
+    napi: int | None = None
+    irq: int | None = None
+    cpus: str | None = None
+
+
+class Steering:
+    """How a NIC steers now: read once, asked for any number of packets."""
+
+    def __init__(self, nic: EthtoolNic) -> None:
+        """Reads table, key, rules and hashed fields.
+
+        Raises:
+            NicprogError: They cannot be read, or the hash is not Toeplitz.
+        """
+        self._state: NicState = nic.read()
+        self._nic = nic
+        self._transform = InputTransform(0)
+        self._fields: dict[Any, HashField] = {}
+        self.assumed = False
+        if self._state.table.entries and self._state.key:
+            rss = nic.calls.rss()
+            if rss.function not in (HashFunction(0), HashFunction.TOEPLITZ):
+                raise NicprogError(
+                    f"{nic.device}: hashes by {rss.function.name}, which cannot be computed here"
+                )
+            self._transform = rss.transform
+
+    def place(self, packet: Packet) -> Place:
+        """Where ``packet`` goes."""
+        exact = _exact(packet)
+        for rule in self._state.rules:
+            if rule.match.covers(exact):
+                return Place(queue=rule.queue, rule=rule)
+        table = self._state.table.entries
+        if not table:
+            if self._state.channels.rx_queues > 1:
+                raise NicprogError(
+                    f"{self._nic.device}: its driver shows no table, so the queue is not known"
+                )
+            return Place(queue=0)
+        if not self._state.key:
+            raise NicprogError(f"{self._nic.device}: its driver shows no hash key")
+        found = toeplitz(self._state.key, hash_input(packet, self.fields(packet), self._transform))
+        entry = found % len(table)
+        return Place(queue=table[entry], hash=found, entry=entry)
+
+    def fields(self, packet: Packet) -> HashField:
+        """Fields of packets of this kind that are hashed."""
+        flow = flow_type(packet)
+        if flow not in self._fields:
+            try:
+                self._fields[flow] = self._nic.calls.hash_fields(flow)
+            except RequestError:  # it does not tell
+                self.assumed = True
+                self._fields[flow] = _FOUR if packet.protocol in _PROTOCOLS else _ADDRESSES
+        return self._fields[flow]
+
+    def source_ports(self, packet: Packet, queue: int) -> Iterator[int]:
+        """Source ports from 1 on with which ``packet`` goes to ``queue``."""
+        for port in range(1, 1 << 16):
+            if self.place(replace(packet, l4=port << 16 | packet.l4 & 0xFFFF)).queue == queue:
+                yield port
+
+
+def server_of(device: str, queue: int) -> Server:
+    """Who serves an RX queue of an interface; empty where the kernel does not tell."""
+    try:
+        with Netdev(device) as dev:
+            napis = {one.number: one for one in dev.napis()}
+            for one in dev.queues():
+                if (one.kind, one.number) == ("rx", queue) and one.napi is not None:
+                    irq = napis[one.napi].irq if one.napi in napis else None
+                    return Server(napi=one.napi, irq=irq, cpus=cpus_of(irq))
+    except NicprogError:
+        pass
+    return Server()
+
+
+def _exact(packet: Packet) -> Match:
+    """The match that takes this packet alone; without a VLAN, since it has none."""
+    bits = 32 if packet.version == 4 else 128
+
+    def all_of(value: int, width: int) -> Masked:
+        return Masked(value=value, mask=(1 << width) - 1)
+
+    protocol = _PROTOCOLS.get(packet.protocol, "any")
+    return Match(
+        flow=FLOWS[protocol, packet.version],
+        src=all_of(packet.src, bits),
+        dst=all_of(packet.dst, bits),
+        src_port=all_of(packet.l4 >> 16, 16),
+        dst_port=all_of(packet.l4 & 0xFFFF, 16),
+        tos=all_of(packet.tos, 8),
+        l4_proto=all_of(packet.protocol, 8) if protocol == "any" else Masked(),
+    )
