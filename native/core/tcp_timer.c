@@ -172,6 +172,9 @@ void qs_tcp_timer(struct qs_engine *e, struct qs_block *c, qs_time now)
         c->flags = (c->flags & ~QS_CF_ACK_DELAYED) | QS_CF_ACK_NOW;
         qs_block_ready(e, c);
     }
+    /* RFC 8985 section 7.2: a probe that is due with the timeout goes before it, and moves it. */
+    if (c->t_loss.v && qs_tick_due(c->t_loss, now) && c->loss_flags & QS_LF_PTO)
+        qs_tcp_loss_timer(e, c, now);
     uint32_t gen = c->gen;
     if (c->t_rexmt.v && qs_tick_due(c->t_rexmt, now))
         rexmt_expired(e, c, now);

@@ -32,9 +32,10 @@ void qs_tlp_arm(struct qs_engine *e, struct qs_block *c, qs_time now)
     if (c->t_loss.v || !wanted(c))
         return;
     qs_tick due = qs_tick_after(now, pto(c));
-    if (!c->t_rexmt.v || (int32_t)(due.v - c->t_rexmt.v) >= 0)
-        return; /* the retransmission timer does it */
-    c->t_loss = due;
+    bool late = (int32_t)(due.v - c->t_rexmt.v) >= 0;
+    if (!c->t_rexmt.v || (late && c->loss.pipe <= c->mss))
+        return; /* of a single segment the timeout is as good */
+    c->t_loss = late ? c->t_rexmt : due;
     c->loss_flags |= QS_LF_PTO;
     qs_block_arm(e, c);
 }

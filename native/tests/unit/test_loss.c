@@ -322,6 +322,33 @@ static void a_single_segment_is_not_probed(void)
     rig_free(r);
 }
 
+/* Section 7.2: on a long path two round trips are later than the timeout, which the probe then goes
+ * before: a window of which all ACKs were lost is no reason to begin with one segment. */
+static void a_long_path_is_probed_when_the_timeout_is_due(void)
+{
+    struct rig *r = established(SACK_SYN);
+    double ms = 10;
+    uint32_t seq = 1;
+    for (int i = 0; i < 40; i++, ms += 119, seq += MSS) { /* until RTT and RTO are steady */
+        rig_write(r, MSS);
+        OUT(ms, "P.", seq, MSS, 1);
+        IN(ms + 119, ".", 1, 0, seq + MSS);
+    }
+    CHECK_EQ(rig_info(r).rto.ns, QS_MS(200).ns);
+    uint32_t cwnd = rig_info(r).cwnd_octets;
+    rig_write(r, 3 * MSS);
+    expect_run(r, ms, seq, 2 * MSS);
+    OUT(ms, "P.", seq + 2 * MSS, MSS, 1);
+    QUIET(ms + 199);
+    OUT(ms + 200, "P.", seq + 2 * MSS, MSS, 1);
+    CHECK_COUNT(LOSS_PROBES, 1);
+    IN(ms + 319, ".", 1, 0, seq + 3 * MSS);
+    QUIET(ms + 1000);
+    CHECK_COUNT(RTO_EXPIRIES, 0);
+    CHECK(rig_info(r).cwnd_octets >= cwnd);
+    rig_free(r);
+}
+
 /* Section 7.3: new octets rather than old ones, though cwnd is full. */
 static void the_probe_is_new_data_if_there_is_any(void)
 {
@@ -600,6 +627,7 @@ int main(void)
     RUN(a_peer_that_reneges);
     RUN(the_tail_is_probed_before_the_timeout);
     RUN(a_single_segment_is_not_probed);
+    RUN(a_long_path_is_probed_when_the_timeout_is_due);
     RUN(the_probe_is_new_data_if_there_is_any);
     RUN(the_answer_to_a_probe_starts_recovery);
     RUN(a_probe_that_repaired_a_loss_halves_the_window);
