@@ -174,6 +174,13 @@ def rule_head(data: bytes) -> RuleHead:
     return RuleHead(flow_type, queue, location, context)
 
 
+def shape(data: bytes) -> bytes:
+    """The same rule at location 0 with all values 0: which fields it compares, not with what."""
+    _, flow_type, _, _, mask, mask_ext, cookie, _ = _RULE.unpack(data)
+    cookie = cookie if cookie == _DROP else 0
+    return _RULE.pack(_INSERT, flow_type, b"", b"", mask, mask_ext, cookie, 0)
+
+
 def at(data: bytes, location: int) -> bytes:
     """The same ``struct ethtool_rxnfc`` with another location."""
     return data[:_LOCATION_AT] + _LOCATION.pack(location) + data[_LOCATION_AT + 4 :]

@@ -57,7 +57,8 @@ class Rule:
         data: The ``struct ethtool_rxnfc`` that inserted it.
         queue: None for a rule that drops.
         context: RSS context that it hands packets to, or None.
-        known: The same as nicprog's planner has it, or None where it cannot say it.
+        known: A rule that compares the same fields, as nicprog's planner has it, None where it
+            cannot say that; the same object for all that do.
     """
 
     data: bytes
@@ -106,6 +107,7 @@ class SimNic:
         if not self.profile.udp_ports:
             self.hashed |= dict.fromkeys(_UDP, ADDRESSES)
         self.rules: dict[int, Rule] = {}
+        self._shapes: dict[bytes, FlowRule | None] = {}
         self.ntuple = self.profile.locations > 0
         self.xsk_bound = "xsk-blocks-rules" in self.quirks
         self.received: dict[int, tuple[int, int]] = {}
@@ -300,10 +302,13 @@ class SimNic:
         return asked
 
     def _known(self, data: bytes) -> FlowRule | None:
-        try:
-            return codec.decode_rule(data, self.device)
-        except NicprogError:
-            return None  # MAC addresses and the like
+        shape = codec.shape(data)
+        if shape not in self._shapes:
+            try:
+                self._shapes[shape] = codec.decode_rule(shape, self.device)
+            except NicprogError:
+                self._shapes[shape] = None  # MAC addresses and the like
+        return self._shapes[shape]
 
     def _check_driver_takes(self, rule: FlowRule) -> None:
         why = self._can.rule_limits.objection(rule)
@@ -312,10 +317,10 @@ class SimNic:
             raise self.refusal(code, f"the rule {why}")
         if self._can.masks_max is None and self._can.masks_max_per_flow is None:
             return
-        there = [item.known for item in self.rules.values() if item.known is not None]
-        if not self._can.has_room_for_masks(
-            (*there, rule)
-        ):  # also when it would replace the only one
+        # With the rule that it would replace: drivers compare before they replace.
+        there = {id(item.known): item.known for item in self.rules.values()}
+        others = [item for item in there.values() if item is not None]
+        if not self._can.has_room_for_masks((*others, rule)):
             raise self.refusal(errno.EINVAL, "the rules there have another input set or mask")
 
     def delete(self, location: int) -> None:
