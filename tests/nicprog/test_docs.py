@@ -29,8 +29,16 @@ def test_the_program(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert [rule.queue for rule in state.rules] == [3, 3]
 
 
-def test_the_calls(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_model(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exec(example("nicprog.md", "python", 1), {})
+    queue, failed = capsys.readouterr().out.splitlines()
+    assert queue == "7"
+    assert failed.startswith("sim:mlx5: step 3 of 3 (delete the rule at location 0) failed: ")
+    assert "2 steps undone, the NIC is as before" in failed
+
+
+def test_the_calls(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(example("nicprog.md", "python", 2), {})
     first, second = capsys.readouterr().out.splitlines()
     text = (ROOT / "docs" / "reference" / "nicprog.md").read_text()
     assert f"prints `{first}` and `{second}`" in text
