@@ -9,9 +9,17 @@
 #define RTT_UNKNOWN QS_MS(100)
 #define RTT_LEAST QS_MS(1)
 
-static uint32_t doubled(uint32_t size, uint32_t most)
+static void sizes_from(uint32_t *sizes, uint32_t initial, uint32_t most)
 {
-    return qs_min_u32(2 * size, most);
+    sizes[0] = initial;
+    for (uint32_t i = 1; i <= QS_DOUBLINGS_MAX; i++)
+        sizes[i] = qs_min_u32(2 * sizes[i - 1], most);
+}
+
+void qs_buffers_init(struct qs_engine *e)
+{
+    sizes_from(e->rcvbuf_sizes, e->opts.rcvbuf_initial_bytes, e->opts.rcvbuf_bytes);
+    sizes_from(e->sndbuf_sizes, e->opts.sndbuf_initial_bytes, e->opts.sndbuf_bytes);
 }
 
 /* Takes `octets` from what the connection's class may grow by. @return false when it has not got
@@ -46,7 +54,7 @@ static uint64_t round_trip(const struct qs_block *c)
  * wrap. */
 void qs_rcvbuf_read(struct qs_engine *e, struct qs_block *c, uint32_t octets)
 {
-    uint32_t size = qs_rcvbuf(e, c), most = e->opts.rcvbuf_bytes;
+    uint32_t size = qs_rcvbuf(e, c);
     /* Nothing is gained beyond what the window field can say, or when nothing more comes. */
     if (size >= (uint32_t)UINT16_MAX << c->rcv_wscale || c->flags & QS_CF_FIN_ARRIVED)
         return;
@@ -59,7 +67,8 @@ void qs_rcvbuf_read(struct qs_engine *e, struct qs_block *c, uint32_t octets)
     c->half_read = now;
     uint64_t rtt = round_trip(c);
     /* A quarter more: what fills the buffer in each round trip is a little late at times. */
-    if (!last || now - last > (rtt + rtt / 4) * halves || !take(e, c, doubled(size, most) - size))
+    if (!last || now - last > (rtt + rtt / 4) * halves ||
+        !take(e, c, e->rcvbuf_sizes[c->rcv_doublings + 1] - size))
         return;
     c->rcv_doublings++;
     if (halves == 1 && end >> shift & 1u) /* between multiples of the new half */
@@ -68,10 +77,10 @@ void qs_rcvbuf_read(struct qs_engine *e, struct qs_block *c, uint32_t octets)
 
 void qs_sndbuf_grow(struct qs_engine *e, struct qs_block *c)
 {
-    uint32_t size = qs_sndbuf(e, c), most = e->opts.sndbuf_bytes;
+    uint32_t size = qs_sndbuf(e, c);
     if (c->flags & QS_CF_FIN_QUEUED) /* nothing more is written */
         return;
-    if (size < most && take(e, c, doubled(size, most) - size))
+    if (size < e->opts.sndbuf_bytes && take(e, c, e->sndbuf_sizes[c->snd_doublings + 1] - size))
         c->snd_doublings++;
 }
 

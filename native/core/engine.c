@@ -136,6 +136,7 @@ qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_m
         e->opts.rcvbuf_initial_bytes = o->rcvbuf_bytes;
     if (!o->sndbuf_initial_bytes)
         e->opts.sndbuf_initial_bytes = o->sndbuf_bytes;
+    qs_buffers_init(e);
     e->mem = *mem;
     e->blocks = mem->alloc(mem->ctx, l.blocks);
     e->table.entries = mem->alloc(mem->ctx, l.table);

@@ -18,7 +18,8 @@
 #define QS_REPLIES_MAX 64u
 #define QS_HALF_OPEN_ROWS 2u
 #define QS_HALF_OPEN_CELLS 256u
-#define QS_DUPACKS 3 /* that mean a loss, RFC 5681 section 3.2 */
+#define QS_DOUBLINGS_MAX 19u /* of a buffer, from 2^11 to 2^30 octets */
+#define QS_DUPACKS 3         /* that mean a loss, RFC 5681 section 3.2 */
 
 /* List of blocks, first in first out. */
 struct qs_list {
@@ -127,6 +128,7 @@ struct qs_engine {
     qs_time now; /* last time that was passed in */
     bool opened; /* an active open was made: with trust_hash its block has a keyed hash */
 
+    uint32_t rcvbuf_sizes[QS_DOUBLINGS_MAX + 1], sndbuf_sizes[QS_DOUBLINGS_MAX + 1]; /* buffers.c */
     uint64_t grown[QS_N_PRIO]; /* octets by which buffers of each class are above initial size */
 
     uint64_t counters[QS_N_COUNTERS];
@@ -276,15 +278,18 @@ static inline uint32_t qs_tcp_ts_now(const struct qs_block *c, qs_time now)
 /* buffers.c: sizes of a connection's buffers. They do not shrink before there is nothing to come or
  * to send. */
 
+/* Sizes after any number of doublings, from the options: read for each segment, so not computed. */
+void qs_buffers_init(struct qs_engine *e);
+
 /* Octets of the buffers now. */
 static inline uint32_t qs_rcvbuf(const struct qs_engine *e, const struct qs_block *c)
 {
-    return qs_min_u32(e->opts.rcvbuf_initial_bytes << c->rcv_doublings, e->opts.rcvbuf_bytes);
+    return e->rcvbuf_sizes[c->rcv_doublings];
 }
 
 static inline uint32_t qs_sndbuf(const struct qs_engine *e, const struct qs_block *c)
 {
-    return qs_min_u32(e->opts.sndbuf_initial_bytes << c->snd_doublings, e->opts.sndbuf_bytes);
+    return e->sndbuf_sizes[c->snd_doublings];
 }
 
 /* Octets by which they have grown. */
