@@ -283,6 +283,23 @@ static void what_is_lost_is_spread(void)
     rig_free(r);
 }
 
+/* Nothing new waits, only what is lost: without pacing it goes at once. */
+static void switched_off_while_lost_octets_wait(void)
+{
+    struct rig *r = established("mss 1000 sok");
+    rig_write(r, 10 * MSS);
+    rig_run(r, 19);
+    rig_flush(r);
+    pace(r, true, 1000);
+    rig_in(r, 20, &(struct seg){".", 1, 0, 1, .opts = "sack 5001-10001"});
+    rig_run(r, 20);
+    CHECK(r->n_queue < 5);
+    pace(r, false, 0);
+    rig_run(r, 20.01);
+    CHECK_EQ(r->n_queue, 5);
+    rig_free(r);
+}
+
 /* ACKs, a loss probe, a window probe, the FIN alone: none of them waits. */
 static void what_is_not_held_back(void)
 {
@@ -395,6 +412,39 @@ static void a_short_queue_loses_less(void)
     }
 }
 
+/* 8 MiB over the same path. Without pacing slow start meets the queue early; with it, it goes on
+ * until the path is full, and loses more at once. @return milliseconds. */
+static uint64_t long_transfer(const char *cc, bool pacing)
+{
+    static const uint8_t octets[ANSWER];
+    static const bool never;
+    struct answers a = {.open = false};
+    struct sim *s = path(&a, cc, pacing);
+    uint64_t start = sim_now(s).ns;
+    for (uint32_t left = 128 * ANSWER; a.received < 128 * ANSWER;) {
+        int64_t n =
+            left ? qs_conn_write(sim_engine(s, 0), a.conn, octets, left < ANSWER ? left : ANSWER)
+                 : 0;
+        left -= n > 0 ? (uint32_t)n : 0;
+        (void)sim_run(s, (qs_time){sim_now(s).ns + QS_MS(1).ns}, &never);
+        REQUIRE(sim_now(s).ns - start < QS_S(60).ns);
+    }
+    uint64_t ms = (sim_now(s).ns - start) / QS_MS(1).ns;
+    printf("     %s, pacing %s: %" PRIu64 " ms, %" PRIu64 " frames lost\n", cc,
+           pacing ? "on" : "off", ms, sim_link(s).lost);
+    sim_free(s);
+    return ms;
+}
+
+static void a_long_transfer_is_not_slower(void)
+{
+    static const char *const cc[] = {"newreno", "cubic"};
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t paced = long_transfer(cc[i], true);
+        CHECK(paced <= long_transfer(cc[i], false));
+    }
+}
+
 int main(void)
 {
     RUN(off_by_default);
@@ -409,7 +459,9 @@ int main(void)
     RUN(large_frames_are_quanta);
     RUN(what_was_late_is_bounded);
     RUN(what_is_lost_is_spread);
+    RUN(switched_off_while_lost_octets_wait);
     RUN(what_is_not_held_back);
     RUN(a_short_queue_loses_less);
+    RUN(a_long_transfer_is_not_slower);
     return TEST_RESULT();
 }
