@@ -437,6 +437,13 @@ static uint32_t nagle(const struct qs_block *c, uint32_t len, uint32_t full)
     return out && !again && !(c->flags & QS_CF_FIN_QUEUED) ? len - tail : len;
 }
 
+/* Is cwnd what limits, with `out` octets out? Pacing alone leaves no less than half of it unused,
+ * and then it may grow, RFC 9002 section 7.8; a ceiling leaves as much as it likes. */
+static bool fills_cwnd(const struct qs_block *c, uint32_t out)
+{
+    return c->pace_max == QS_PACE_OFF || out >= c->cc.cwnd / 2;
+}
+
 /* New data, or after a timeout what follows SND.NXT again; FIN with the last octet. */
 static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
 {
@@ -462,7 +469,7 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
         len = 0;
     if (c->flags & QS_CF_NAGLE && len == unsent)
         len = nagle(c, len, full);
-    if (unsent > usable && c->cc.cwnd <= c->snd_wnd)
+    if (unsent > usable && c->cc.cwnd <= c->snd_wnd && fills_cwnd(c, sent + len))
         qs_tcp_cc_full(c, qs_seq_add(c->snd_nxt, len));
     bool fin = fin_due && len == unsent && usable > len;
     if (len == 0 && !fin) {

@@ -146,6 +146,26 @@ static void a_ceiling_holds(void)
     rig_free(r);
 }
 
+/* A window of which little is used proves nothing, however much there is to send. */
+static void a_ceiling_lets_cwnd_not_run_away(void)
+{
+    struct rig *r = established(NULL);
+    uint32_t before = rig_info(r).cwnd_octets, sent = 0;
+    pace(r, true, 100000);
+    for (uint32_t ms = 20; ms <= 2000; ms += 10) {
+        if (r->written - sent < 40 * MSS)
+            rig_write(r, 40 * MSS);
+        rig_run(r, ms);
+        for (uint32_t i = 0; i < r->n_queue; i++)
+            sent += octets_of(r, i);
+        rig_flush(r);
+        rig_in(r, ms, &(struct seg){".", 1, 0, 1 + sent});
+    }
+    CHECK(sent > 190 * MSS);
+    CHECK_EQ(rig_info(r).cwnd_octets, before);
+    rig_free(r);
+}
+
 /* For minutes, over the wraps of sequence numbers and of the clock that credit is counted from. */
 static void the_rate_holds_for_long(void)
 {
@@ -452,6 +472,7 @@ int main(void)
     RUN(a_listener_has_the_option);
     RUN(the_rate_follows_window_and_round_trip);
     RUN(a_ceiling_holds);
+    RUN(a_ceiling_lets_cwnd_not_run_away);
     RUN(the_rate_holds_for_long);
     RUN(the_deadline_is_that_of_the_next_segment);
     RUN(time_without_octets_gathers_a_quantum);
