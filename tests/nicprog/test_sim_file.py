@@ -68,7 +68,8 @@ def test_a_death_in_the_middle_is_ended_by_the_next(name: str) -> None:
         before = nic.read()
         spec = nicprog.parse(f'device = "{name}"\n{SPEC}')
         plan = nicprog.plan(nic, spec)
-        transport = nic._transport  # type: ignore[attr-defined]  # of an ethtool backend
+        transport = nic._transport
+        assert isinstance(transport, SimTransport)
         transport.faults = {transport.requests + 9: sim.Fault(at=0, errno=None, late=True)}
         with pytest.raises(sim.Died):
             nicprog.apply(nic, plan)
