@@ -6,7 +6,7 @@ Netlink is asked first, where the kernel has it; then the ioctl, or the socket o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from enum import IntFlag
@@ -225,34 +225,3 @@ _PARTS: Final[dict[str, dict[str, Reader]]] = {
     "private flags": _by_structures(lambda calls: calls.private_flags()),
     "statistics": _by_structures(lambda calls: [name for name, _ in calls.statistics()]),
 }  # fmt: skip
-
-
-def summary(part: Part) -> str:
-    """One line about a part: what it is, or why nobody told."""
-    value = part.value
-    if part.way is None:
-        return _reason(part.refusals[-1][1]) if part.refusals else "nothing to ask by"
-    if isinstance(value, dict):
-        return ", ".join(_pairs(value)) or "none"
-    if isinstance(value, list):
-        shown = ", ".join(map(_item, value[:6]))
-        return f"{len(value)}: {shown}" + (", ..." if len(value) > 6 else "")
-    return str(value)
-
-
-def _reason(refusal: str) -> str:
-    """Of ``DEVICE: cannot DO: WHY; what to do`` the reason alone."""
-    return (refusal.partition(": cannot ")[2].partition(": ")[2] or refusal).partition(";")[0]
-
-
-def _pairs(value: dict[str, Any]) -> Iterator[str]:
-    for name, one in value.items():
-        if one not in (0, "off, fixed", [], None):
-            yield f"{name} {' '.join(map(str, one)) if isinstance(one, list) else one}"
-
-
-def _item(one: Any) -> str:
-    if not isinstance(one, dict):
-        return str(one)
-    served = "".join(f", {key} {one[key]}" for key in ("napi", "irq", "cpus") if one[key])
-    return f"{one['kind']} {one['number']}{served}"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +15,7 @@ from nicprog.apply import Difference, Result
 from nicprog.backends import Counters
 from nicprog.model import Capabilities, Channels, NicState
 from nicprog.plan import Plan
-from nicprog.probe import Report, summary
+from nicprog.probe import Part, Report
 from nicprog.text import rule_text
 from nicprog.where import Place
 
@@ -84,9 +84,40 @@ def differences(device: str, found: Sequence[Difference]) -> None:
 def report(item: Report) -> None:
     """What a NIC can do."""
     driver = f"driver {item.driver}" if item.driver else "its driver does not say its name"
-    rows = [(part.name, part.way or "-", summary(part)) for part in item.parts]
+    rows = [(part.name, part.way or "-", _summary(part)) for part in item.parts]
     _line(f"{item.device}: {driver}" + (f", {item.bus}" if item.bus else ""))
     _table("", ("part", "way", "what"), rows)
+
+
+def _summary(part: Part) -> str:
+    """One line about a part: what it is, or why nobody told."""
+    value = part.value
+    if part.way is None:
+        return _reason(part.refusals[-1][1]) if part.refusals else "nothing to ask by"
+    if isinstance(value, dict):
+        return ", ".join(_pairs(value)) or "none"
+    if isinstance(value, list):
+        shown = ", ".join(map(_item, value[:6]))
+        return f"{len(value)}: {shown}" + (", ..." if len(value) > 6 else "")
+    return str(value)
+
+
+def _reason(refusal: str) -> str:
+    """Of ``DEVICE: cannot DO: WHY; what to do`` the reason alone."""
+    return (refusal.partition(": cannot ")[2].partition(": ")[2] or refusal).partition(";")[0]
+
+
+def _pairs(value: dict[str, Any]) -> Iterator[str]:
+    for name, one in value.items():
+        if one not in (0, "off, fixed", [], None):
+            yield f"{name} {' '.join(map(str, one)) if isinstance(one, list) else one}"
+
+
+def _item(one: Any) -> str:
+    if not isinstance(one, dict):
+        return str(one)
+    served = "".join(f", {key} {one[key]}" for key in ("napi", "irq", "cpus") if one[key])
+    return f"{one['kind']} {one['number']}{served}"
 
 
 def place(told: dict[str, Any], item: Place) -> None:

@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from pyroute2.netlink import NETLINK_ADD_MEMBERSHIP, NETLINK_GENERIC, SOL_NETLINK
 
@@ -16,7 +16,7 @@ from nicprog.errors import DeviceError
 from nicprog.ethtool.rules import HashField
 from nicprog.ethtool.values import Channels, Feature, HashFunction, InputTransform, Rings, Rss
 from nicprog.netlink import layouts
-from nicprog.netlink.family import Family, Values, decoded
+from nicprog.netlink.family import Calls, Closing, Family, Values, decoded, number, unsigned
 
 FEATURES_GET: Final = 11
 FEATURES_SET: Final = 12
@@ -62,7 +62,7 @@ _RINGS: Final = {
 }  # fmt: skip
 
 
-class EthtoolNetlink:
+class EthtoolNetlink(Calls):
     """Calls about one interface of the caller's network namespace.
 
     Only what is given is changed. A refusal is :class:`nicprog.errors.RequestError` with the text
@@ -78,23 +78,6 @@ class EthtoolNetlink:
         """
         self.device = device
         self._family = Family("ethtool", _ANSWERS)
-
-    def close(self) -> None:
-        """Ends the connection."""
-        self._family.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def has(self, command: int) -> bool:
-        """Whether the kernel has this command of the family, such as :data:`RSS_SET`.
-
-        The driver may refuse it all the same.
-        """
-        return command in self._family.commands()
 
     def channels(self) -> Channels:
         """Active queues and the most of them."""
@@ -162,7 +145,7 @@ class EthtoolNetlink:
         values = {"context": context} if context else {}
         told = self._ask(RSS_GET, layouts.RSS, values, "read the hashed fields")[0]
         fields = told.get("flow-hash", {})
-        return {flow: HashField(int.from_bytes(bits, "little")) for flow, bits in fields.items()}
+        return {flow: HashField(number(bits)) for flow, bits in fields.items()}
 
     def rss_contexts(self) -> dict[int, Rss]:
         """All contexts by number, 0 among them; kernels before 6.12 refuse."""
@@ -186,7 +169,7 @@ class EthtoolNetlink:
         """
         values = _rss_values(table, key, function, transform)
         if fields is not None:
-            values["flow-hash"] = {flow: _uint(int(bits)) for flow, bits in fields.items()}
+            values["flow-hash"] = {flow: unsigned(int(bits)) for flow, bits in fields.items()}
         if context:
             values["context"] = context
         self._ask(RSS_SET, layouts.RSS, values, "set the RSS table, key or context")
@@ -238,7 +221,7 @@ class Notification:
     values: Values
 
 
-class Monitor:
+class Monitor(Closing):
     """Notifications about all interfaces of the network namespace of the thread that makes it."""
 
     def __init__(self) -> None:
@@ -278,12 +261,6 @@ class Monitor:
         """Leaves the group."""
         self._socket.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
     def _parse(self, data: bytes) -> Any:
         at = 0
         while at + 20 <= len(data):
@@ -308,10 +285,6 @@ def _names(bitset: Values) -> set[str]:
     """Names of the bits that are set; without a mask those that are there."""
     bits = bitset.get("bits", {}).get("bit", [])
     return {bit["name"] for bit in bits if "nomask" in bitset or "value" in bit}
-
-
-def _uint(value: int) -> bytes:
-    return value.to_bytes(4, "little")
 
 
 def _rss(told: Values) -> Rss:

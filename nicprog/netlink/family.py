@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self
 
@@ -75,7 +76,21 @@ class _Socket(GenericNetlinkSocket):  # type: ignore[misc]
     async_class = _AsyncSocket
 
 
-class Family:
+class Closing:
+    """Something that is closed at the end of a ``with`` statement."""
+
+    def close(self) -> None:
+        """Ends it; may be called again."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Family(Closing):
     """A socket to one family in the network namespace of the thread that makes it.
 
     Not for a thread that runs an event loop of asyncio: pyroute2 runs its own meanwhile.
@@ -182,12 +197,6 @@ class Family:
         """Ends the connection."""
         self._socket.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
 
 _POLICY_NAMES: Final = {
     "NL_POLICY_TYPE_ATTR_TYPE": "type",
@@ -201,6 +210,33 @@ def _pairs(answer: Any, attribute: str | None, word: str) -> Iterable[tuple[int,
     nest = answer if attribute is None else answer.get_attr(attribute)
     for name, value, *_ in nest["attrs"] if nest is not None else ():
         yield int(name.removeprefix(f"{word}(").removesuffix(")")), value
+
+
+class Calls(Closing):
+    """Calls about one interface, by one family."""
+
+    _family: Family
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._family.close()
+
+    def has(self, command: int) -> bool:
+        """Whether the kernel has this command of the family, such as RSS_SET or NAPI_SET.
+
+        The driver may refuse it all the same.
+        """
+        return command in self._family.commands()
+
+
+def unsigned(value: int) -> bytes:
+    """A number of the netlink type uint: four octets, or eight when it needs them."""
+    return value.to_bytes(4 if value < 1 << 32 else 8, sys.byteorder)
+
+
+def number(data: bytes) -> int:
+    """Reads such a number."""
+    return int.from_bytes(data, sys.byteorder)
 
 
 def decoded(nest: Any) -> Values:

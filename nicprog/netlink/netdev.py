@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 from nicprog.errors import DeviceError
 from nicprog.netlink import layouts
-from nicprog.netlink.family import Family, Values
+from nicprog.netlink.family import Calls, Family, Values, number, unsigned
 
 QUEUE_GET: Final = 10
 NAPI_GET: Final = 11
@@ -63,7 +63,7 @@ class Napi:
     irq_suspend_timeout_ns: int
 
 
-class Netdev:
+class Netdev(Calls):
     """Calls about one interface of the caller's network namespace.
 
     Refusals are as in :class:`nicprog.netlink.EthtoolNetlink`.
@@ -81,20 +81,6 @@ class Netdev:
         except OSError:
             raise DeviceError(f"{device}: no such interface in this network namespace") from None
         self._family = Family("netdev", _ANSWERS)
-
-    def close(self) -> None:
-        """Ends the connection."""
-        self._family.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def has(self, command: int) -> bool:
-        """Whether the kernel has this command of the family, such as :data:`NAPI_SET`."""
-        return command in self._family.commands()
 
     def queues(self) -> tuple[Queue, ...]:
         """The queues of an interface that is up; none when it is down. From Linux 6.8 on."""
@@ -132,9 +118,9 @@ class Netdev:
         if defer_hard_irqs is not None:
             values["defer-hard-irqs"] = defer_hard_irqs
         if gro_flush_timeout_ns is not None:
-            values["gro-flush-timeout"] = _unsigned(gro_flush_timeout_ns)
+            values["gro-flush-timeout"] = unsigned(gro_flush_timeout_ns)
         if irq_suspend_timeout_ns is not None:
-            values["irq-suspend-timeout"] = _unsigned(irq_suspend_timeout_ns)
+            values["irq-suspend-timeout"] = unsigned(irq_suspend_timeout_ns)
         if threaded is not None:
             values["threaded"] = int(threaded)
         about = f"{self.device}: cannot set NAPI instance {number}"
@@ -148,7 +134,7 @@ class Netdev:
     def queue_statistics(self) -> dict[tuple[str, int], dict[str, int]]:
         """Counters of each queue, by kind and number, where the driver counts (Linux 6.9)."""
         what = "read the statistics of the queues"
-        answers = self._list(QSTATS_GET, layouts.QSTATS, what, {"scope": _unsigned(_SCOPE_QUEUE)})
+        answers = self._list(QSTATS_GET, layouts.QSTATS, what, {"scope": unsigned(_SCOPE_QUEUE)})
         return {(_KINDS[told["queue-type"]], told["queue-id"]): _counters(told) for told in answers}
 
     def _list(
@@ -159,29 +145,20 @@ class Netdev:
         return self._family.ask(command, layout, values, about=about, many=True)
 
 
-def _unsigned(value: int) -> bytes:
-    """A number of the netlink type uint: four octets, or eight when it needs them."""
-    return value.to_bytes(4 if value < 1 << 32 else 8, "little")
-
-
-def _number(data: bytes | None) -> int:
-    return int.from_bytes(data or b"", "little")
-
-
 def _napi(told: Values) -> Napi:
     return Napi(
         number=told["id"],
         irq=told.get("irq"),
         thread=told.get("pid"),
         defer_hard_irqs=told.get("defer-hard-irqs", 0),
-        gro_flush_timeout_ns=_number(told.get("gro-flush-timeout")),
-        irq_suspend_timeout_ns=_number(told.get("irq-suspend-timeout")),
+        gro_flush_timeout_ns=number(told.get("gro-flush-timeout", b"")),
+        irq_suspend_timeout_ns=number(told.get("irq-suspend-timeout", b"")),
     )
 
 
 def _counters(told: Values) -> dict[str, int]:
     return {
-        name: _number(value)
+        name: number(value)
         for name, value in told.items()
         if isinstance(value, bytes) and name != "scope"
     }
