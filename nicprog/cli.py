@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
         verb.set_defaults(command=command)
         if operand == "SPEC":
             verb.add_argument("spec", metavar="SPEC", help="TOML file, for example nic.toml")
+            verb.add_argument(
+                "--nic",
+                metavar="DEVICE",
+                type=_device,
+                help="program this NIC instead of the one that SPEC names",
+            )
         elif operand == "DEVICE":
             verb.add_argument("device", metavar="DEVICE", help="name of a NIC, see 'nicprog list'")
         verb.add_argument("--json", action="store_true", help="print one JSON document")
@@ -116,6 +123,12 @@ def _add_flow(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def _device(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a NIC is not empty")
+    return text
+
+
 def _seconds(text: str) -> float:
     """A time as people write it: ``90``, ``90s``, ``5m``, ``1h``."""
     match = re.fullmatch(r"(\d+)([smh]?)", text)
@@ -124,8 +137,14 @@ def _seconds(text: str) -> float:
     return float(int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]])
 
 
-def _plan(options: argparse.Namespace) -> Outcome:
+def _spec(options: argparse.Namespace) -> nicprog.Spec:
+    """The spec, for the NIC that it names or that ``--nic`` does."""
     spec = nicprog.load(options.spec)
+    return spec if options.nic is None else replace(spec, device=options.nic)
+
+
+def _plan(options: argparse.Namespace) -> Outcome:
+    spec = _spec(options)
     with nicprog.open(spec.device) as nic:
         plan = nicprog.plan(nic, spec)
     return 0, _plan_json(plan), lambda: show.plan(plan)
@@ -134,7 +153,7 @@ def _plan(options: argparse.Namespace) -> Outcome:
 def _apply(options: argparse.Namespace) -> Outcome:
     if options.dry_run:
         return _plan(options)
-    spec = nicprog.load(options.spec)
+    spec = _spec(options)
     with nicprog.open(spec.device) as nic:
         recovered = nicprog.recover(nic, state_dir=options.state_dir)
         if recovered:
@@ -154,7 +173,7 @@ def _apply(options: argparse.Namespace) -> Outcome:
 
 
 def _verify(options: argparse.Namespace) -> Outcome:
-    spec = nicprog.load(options.spec)
+    spec = _spec(options)
     with nicprog.open(spec.device) as nic:
         found = nicprog.verify(nic, spec)
     document = {

@@ -77,6 +77,37 @@ def spec(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_spec_is_for_the_nic_of_the_option(
+    owner: Owner, nic: nicprog.Backend, tmp_path: Path
+) -> None:
+    spec = tmp_path / "nic.toml"
+    spec.write_text(SPEC.replace("qp0", "eth-of-another-machine"))
+    assert "no such interface" in refused("plan", spec, status=1)
+    assert "the name of a NIC is not empty" in run("plan", spec, "--nic", "", status=2)[1]
+    assert run_json("plan", spec, "--nic", "qp0")["device"] == "qp0"
+    assert not run_json("verify", spec, "--nic", "qp0", status=1)["ok"]
+    assert run_json("apply", spec, "--nic", "qp0", "--dry-run")["changes"] > 0
+    assert nic.read().rules == ()
+    assert run_json("apply", spec, "--nic", "qp0")["verified"]
+    assert nic.read().rules != ()
+    assert run_json("verify", spec, "--nic", "qp0")["ok"]
+    spec.write_text(SPEC.replace("queue = 1", "queue = 77"))
+    assert "nic.toml:10:" in refused("plan", spec, "--nic", "qp0", status=1)
+    run("rollback", "qp0")
+    assert nic.read().rules == ()
+
+
+def test_a_spec_is_tried_on_a_model_in_a_file(run_dir: Path, tmp_path: Path) -> None:
+    spec, model = tmp_path / "nic.toml", f"sim:mlx5@{tmp_path / 'nic.json'}"
+    spec.write_text(SPEC.replace("qp0", "eth-of-another-machine"))
+    before = run_json("dump", model)
+    assert run_json("apply", spec, "--nic", model)["verified"]
+    assert run_json("verify", spec, "--nic", model)["ok"]
+    assert run_json("dump", model)["channels"]["combined"] == 4
+    run("rollback", model)
+    assert run_json("dump", model) == before
+
+
 def test_plan_apply_verify_rollback(owner: Owner, nic: nicprog.Backend, spec: Path) -> None:
     before = nic.read()
     plan = run_json("plan", spec)
