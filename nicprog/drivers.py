@@ -33,7 +33,12 @@ UNTOLD: Final[dict[str, dict[str, Any]]] = {
     # fields, without TOS and protocol, is from memory of the code, as for i40e.
     "ice": {"masks_max_per_flow": 1, "rule_limits": _INTEL},
     # i40e_ethtool.c: the same, and to change it the old rules of the type have to go first.
-    "i40e": {"masks_max_per_flow": 1, "rule_limits": _INTEL},
+    # i40e_reconfig_rss_queues: fewer queues discard table and key that were set; from memory.
+    "i40e": {
+        "masks_max_per_flow": 1,
+        "rule_limits": _INTEL,
+        "fewer_channels_lose_rss": True,
+    },
     # ixgbe_ethtool.c: one mask for the whole port, IPv4 only; the table reaches 16 queues on 82599.
     "ixgbe": {
         "masks_max": 1,

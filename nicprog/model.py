@@ -351,6 +351,7 @@ class Capabilities:
         table_growth: How the table's size goes with the queues, or None when it does not.
         table_queues_max: Queues that the table reaches, or None when it reaches all.
         masks_max_per_flow: As ``masks_max``, among the rules for one kind of packets.
+        fewer_channels_lose_rss: Table and key become the default ones when RX channels go.
         picks_locations: The driver chooses the location of a rule and takes no other.
         rule_limits: Which rules the driver takes.
     """
@@ -369,6 +370,7 @@ class Capabilities:
     table_growth: TableGrowth | None = None
     table_queues_max: int | None = None
     masks_max_per_flow: int | None = None
+    fewer_channels_lose_rss: bool = False
     picks_locations: bool = False
     rule_limits: RuleLimits = RuleLimits()
 

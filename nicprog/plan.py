@@ -79,7 +79,7 @@ def diff(now: NicState, wanted: NicState, can: Capabilities) -> tuple[Step, ...]
     inside = [*_key(now, wanted), *_table(now, wanted), *_rules(now, wanted, can)]
     # Queues must exist before anything points at them, and nothing may point at them when they go.
     if wanted.channels.rx_queues < now.channels.rx_queues:
-        return (*inside, *channels, *_default_again(now, wanted))
+        return (*inside, *channels, *_default_again(now, wanted), *_lost(wanted, can))
     return (*channels, *inside)
 
 
@@ -216,6 +216,27 @@ def _default_again(now: NicState, wanted: NicState) -> Iterator[Step]:
             undo=SetTable(entries=wanted.table.entries),
             reason="the table is the default one and follows the number of queues from here on",
             disruption=Disruption.NONE,
+        )
+
+
+def _lost(wanted: NicState, can: Capabilities) -> Iterator[Step]:
+    """What some drivers make the default with fewer channels, once more."""
+    if not can.fewer_channels_lose_rss:
+        return
+    reason = f"driver {can.driver} forgets it when channels go"
+    if wanted.key:
+        yield Step(
+            do=SetKey(key=wanted.key),
+            undo=SetKey(key=wanted.key),
+            reason=reason,
+            disruption=Disruption.REORDERS,
+        )
+    if wanted.table.entries and not wanted.table.is_default(wanted.channels.rx_queues):
+        yield Step(
+            do=SetTable(entries=wanted.table.entries),
+            undo=SetTable(entries=wanted.table.entries),
+            reason=reason,
+            disruption=Disruption.REORDERS,
         )
 
 

@@ -144,6 +144,10 @@ class SimNic:
             self.contexts[number].table = table
         if not self.contexts[0].is_set and "table-stays-on-channel-change" not in self.quirks:
             self.contexts[0].table = self._default_table(len(self.contexts[0].table))
+        fewer = queues < now.combined_count + now.rx_count
+        if fewer and "fewer-channels-lose-rss" in self.quirks:
+            self.contexts[0].key = self._first_key()
+            self.reset_table()
 
     def _check_still_there(self, queues: int) -> None:
         used = [max(one.table, default=0) for one in self.contexts.values() if one.is_set]

@@ -45,6 +45,13 @@ _EVERY_QUIRK: Final = (
         source="Firedancer, ethtool-channels.c",
     ),
     Quirk(
+        name="fewer-channels-lose-rss",
+        profiles=("i40e",),
+        always=True,
+        text="fewer channels make table and key the default ones; set them again",
+        source="Linux, i40e_main.c, i40e_reconfig_rss_queues (from memory)",
+    ),
+    Quirk(
         name="ntuple-resets-table",
         profiles=("ixgbe",),
         always=True,

@@ -29,6 +29,8 @@ CASES = [
     ("mlx5", "many rules", "few other-rules"),
     ("mlx5", "many weights key", "few"),
     ("ice", "few rules", "many other-rules weights"),
+    ("i40e", "many weights key", "few rules"),
+    ("i40e", "few weights key", "many rules"),
     ("ixgbe", "few rules", "few other-mask"),
     ("ixgbe", "many other-mask", "few rules key"),
     ("igb", "few", "many weights"),

@@ -58,6 +58,27 @@ def table_stays_on_channel_change(quirk: sim.Quirk) -> None:
             assert backend.read().table.is_default(count)
 
 
+def fewer_channels_lose_rss(quirk: sim.Quirk) -> None:
+    key, table = bytes(range(52)), [0, 0, 0, 1] * 128
+    for name, keeps in (("i40e", False), ("ice", True)):
+        nic = sim.SimNic(name)
+        first = calls(nic).rss()
+        calls(nic).set_rss(table=[0, 0, 0, 1] * (len(first.table) // 4), key=key)
+        calls(nic).set_channels(replace(nic.channels, combined_count=12))
+        assert calls(nic).rss().key == key
+        calls(nic).set_channels(replace(nic.channels, combined_count=8))
+        assert (calls(nic).rss().key == key) == keeps
+        assert (calls(nic).rss().table == first.table) != keeps
+    calls(nic := sim.SimNic("i40e")).set_rss(table=table, key=key)
+    with sim.connect(nic) as backend:  # nicprog sets both again
+        before = backend.read()
+        spec = nicprog.parse('device = "sim:i40e"\n[channels]\ncombined = 4\n')
+        nicprog.apply(backend, nicprog.plan(backend, spec))
+        assert (backend.read().key, list(backend.read().table.entries)) == (key, table)
+        nicprog.rollback(backend)
+        assert backend.read() == before
+
+
 def ntuple_resets_table(quirk: sim.Quirk) -> None:
     for name, table in (("ixgbe", (0, 1, 2, 3, 4, 5, 6, 7) * 16), ("ice", (1,) * 2048)):
         nic = sim.SimNic(name)
