@@ -289,7 +289,7 @@ static void dispatch(struct qs_engine *e, const struct arrival *a)
         qs_tcp_unconnected(e, &a->segment, a->local_idx, a->hash);
     else if (c->state == QS_TCP_SYN_SENT)
         qs_tcp_syn_sent(e, c, &a->segment);
-    else
+    else if (!qs_tcp_cookie_instead(e, c, &a->segment, a->local_idx, a->hash))
         qs_tcp_segment_arrives(e, c, &a->segment);
 }
 

@@ -360,9 +360,15 @@ void qs_half_open_end(struct qs_engine *e, struct qs_block *c);
 
 /* Answers a SYN and keeps nothing. */
 void qs_tcp_send_cookie(struct qs_engine *e, uint16_t listener, const struct qs_segment *s);
-/* A segment with ACK for no connection. @return true when it answers a cookie, and is done with. */
+/* A segment with ACK for no connection. @return true when it answers a cookie, or comes from who
+ * will, and is done with. */
 bool qs_tcp_take_cookie(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
                         uint8_t local_idx, uint32_t hash);
+/* A segment for `c`. A SYN that came twice may have got a cookie first and, when there was room
+ * again, a half-open connection; the peer knows of the cookie. @return true when it answers that
+ * one, and is done with; `c` is gone then, unless the answer has to come again. */
+bool qs_tcp_cookie_instead(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s,
+                           uint8_t local_idx, uint32_t hash);
 
 /* tcp_synsent.c: RFC 9293 section 3.10.7.3. May free the block. */
 void qs_tcp_syn_sent(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s);

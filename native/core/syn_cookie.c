@@ -5,8 +5,8 @@
 
 #include "addr.h"
 
-#define MAC_BITS 28
-#define MAC_MASK ((1u << MAC_BITS) - 1)
+#define SUM_BITS 28
+#define SUM_MASK ((1u << SUM_BITS) - 1)
 #define OPTIONS_BITS 6
 #define OPTIONS_MASK ((1u << OPTIONS_BITS) - 1)
 #define WSCALE_MASK 15u
@@ -49,13 +49,13 @@ static uint32_t options_of(const struct qs_cookie_syn *syn)
 static uint32_t mac(const struct qs_sipkey *key, const struct qs_cookie_tuple *t, uint64_t period,
                     uint32_t number, uint32_t options)
 {
-    uint64_t w[7];
+    uint64_t w[6];
     memcpy(w, t->remote, 16);
     memcpy(w + 2, t->local, 16);
-    w[4] = (uint64_t)t->peer_isn.v << 32 | (uint64_t)t->remote_port << 16 | t->local_port;
+    w[4] = (uint64_t)options << 40 | (uint64_t)number << 32 | (uint64_t)t->remote_port << 16 |
+           t->local_port;
     w[5] = period;
-    w[6] = (uint64_t)options << 8 | number;
-    return (uint32_t)qs_siphash24(key, w, 7) & MAC_MASK;
+    return (uint32_t)qs_siphash24(key, w, 6);
 }
 
 qs_seq qs_cookie_make(const struct qs_sipkey *key, const struct qs_cookie_tuple *t,
@@ -64,8 +64,9 @@ qs_seq qs_cookie_make(const struct qs_sipkey *key, const struct qs_cookie_tuple 
     uint64_t period = period_of(now);
     uint32_t number = mss_number(t, syn->mss);
     uint32_t m = mac(key, t, period, number, syn->has_ts ? HAS_TS | options_of(syn) : 0);
+    uint32_t sum = (m + t->peer_isn.v) & SUM_MASK;
     uint32_t open = number << 1 | (uint32_t)(period & 1);
-    return (qs_seq){(open ^ (m & 15)) << MAC_BITS | m};
+    return (qs_seq){(open ^ (sum & 15)) << SUM_BITS | sum};
 }
 
 uint32_t qs_cookie_ts(uint32_t clock, const struct qs_cookie_syn *syn)
@@ -74,15 +75,15 @@ uint32_t qs_cookie_ts(uint32_t clock, const struct qs_cookie_syn *syn)
     return (int32_t)(ts - clock) > 0 ? ts - (1u << OPTIONS_BITS) : ts;
 }
 
-bool qs_cookie_check(const struct qs_sipkey *key, const struct qs_cookie_tuple *t, qs_seq isn,
-                     const uint32_t *ts_ecr, qs_time now, struct qs_cookie_syn *syn)
+uint32_t qs_cookie_distance(const struct qs_sipkey *key, const struct qs_cookie_tuple *t,
+                            qs_seq isn, const uint32_t *ts_ecr, qs_time now,
+                            struct qs_cookie_syn *syn)
 {
-    uint32_t open = isn.v >> MAC_BITS ^ (isn.v & 15), number = open >> 1;
+    uint32_t open = isn.v >> SUM_BITS ^ (isn.v & 15), number = open >> 1;
     uint32_t options = ts_ecr ? *ts_ecr & OPTIONS_MASK : 0;
     uint64_t period = period_of(now);
     period -= (period ^ open) & 1; /* this one or the one before: the cookie says which */
-    if (mac(key, t, period, number, ts_ecr ? HAS_TS | options : 0) != (isn.v & MAC_MASK))
-        return false;
+    uint32_t m = mac(key, t, period, number, ts_ecr ? HAS_TS | options : 0);
     bool scaled = ts_ecr && (options & WSCALE_MASK) != WSCALE_NONE;
     *syn = (struct qs_cookie_syn){
         .mss = mss_table(t)[number],
@@ -91,5 +92,5 @@ bool qs_cookie_check(const struct qs_sipkey *key, const struct qs_cookie_tuple *
         .sack_ok = options & SACK_BIT,
         .ecn = options & ECN_BIT,
     };
-    return true;
+    return (m + t->peer_isn.v - isn.v) & SUM_MASK;
 }

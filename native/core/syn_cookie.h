@@ -3,11 +3,14 @@
  * nothing is kept for a SYN. Functions of their arguments only; tcp_cookie.c uses them.
  *
  *     ISN: bits 28-31  number of the MSS and lowest bit of the time, hidden by bits 0-3
- *          bits 0-27   SipHash of everything: tuple, peer's ISN, MSS, options, time
+ *          bits 0-27   SipHash of tuple, MSS, options and time, plus the peer's ISN
  *     TSval: bits 0-5  window scale, SACK and ECN of the peer, as Linux does
  *
  * The time counts 64 s; the present one and the one before are good, so a cookie lives 64 to
- * 128 s. Without timestamps the options are lost, and the MSS is rounded down to one of eight. */
+ * 128 s. Without timestamps the options are lost, and the MSS is rounded down to one of eight.
+ *
+ * The peer's ISN is added, not hashed, so that a segment tells how far behind the SYN it lies: one
+ * that overtook the peer's first is told from a stranger's. */
 #ifndef QS_CORE_SYN_COOKIE_H
 #define QS_CORE_SYN_COOKIE_H
 
@@ -40,9 +43,11 @@ qs_seq qs_cookie_make(const struct qs_sipkey *key, const struct qs_cookie_tuple 
 /* TSval of that SYN-ACK: `clock` or up to 63 units less, so that a later one is never smaller. */
 uint32_t qs_cookie_ts(uint32_t clock, const struct qs_cookie_syn *syn);
 
-/* Was `isn` made for this tuple, at most two periods ago? `ts_ecr` NULL: the ACK has no timestamp.
- * Fills in `syn` then. */
-bool qs_cookie_check(const struct qs_sipkey *key, const struct qs_cookie_tuple *t, qs_seq isn,
-                     const uint32_t *ts_ecr, qs_time now, struct qs_cookie_syn *syn);
+/* How far is `t->peer_isn` from the ISN of the SYN that `isn` answered, this period or the one
+ * before? 0: it is the one; a stranger's is anywhere within 2^28. `ts_ecr` NULL: the ACK has no
+ * timestamp. Fills in `syn`, which holds if the result is 0. */
+uint32_t qs_cookie_distance(const struct qs_sipkey *key, const struct qs_cookie_tuple *t,
+                            qs_seq isn, const uint32_t *ts_ecr, qs_time now,
+                            struct qs_cookie_syn *syn);
 
 #endif

@@ -28,6 +28,11 @@ static struct qs_cookie_syn syn_of(const struct qs_segment *s, const struct qs_l
     };
 }
 
+static uint32_t window_of_syn_ack(const struct qs_engine *e)
+{
+    return qs_min_u32(e->opts.rcvbuf_initial_bytes, UINT16_MAX);
+}
+
 void qs_tcp_send_cookie(struct qs_engine *e, uint16_t listener, const struct qs_segment *s)
 {
     qs_addr next_hop;
@@ -42,7 +47,7 @@ void qs_tcp_send_cookie(struct qs_engine *e, uint16_t listener, const struct qs_
         .ack = qs_seq_add(s->seq, 1),
         .src_port = s->dst_port,
         .dst_port = s->src_port,
-        .wnd = (uint16_t)qs_min_u32(e->opts.rcvbuf_initial_bytes, UINT16_MAX),
+        .wnd = (uint16_t)window_of_syn_ack(e),
         .flags = QS_SYN | QS_ACK | (syn.ecn ? QS_ECE : 0),
         .mss = qs_tcp_own_mss_to(e, t.remote),
         .wscale = (int8_t)(syn.wscale < 0 ? -1 : qs_tcp_own_wscale(e)),
@@ -88,20 +93,42 @@ static void remember(struct qs_engine *e, struct qs_block *c, const struct qs_se
     qs_tcp_set_state(c, QS_TCP_SYN_RECEIVED);
 }
 
+enum fit {
+    STRANGER,
+    AHEAD, /* of the peer's first segments, which were lost: it says them again */
+    ANSWER,
+};
+
+static enum fit fit_of(const struct qs_engine *e, const struct qs_segment *s,
+                       struct qs_cookie_syn *syn)
+{
+    if ((s->flags & (QS_SYN | QS_RST | QS_ACK)) != QS_ACK || !cookies_are_out(e, s->arrived))
+        return STRANGER;
+    struct qs_cookie_tuple t = tuple_of(s, qs_seq_add(s->seq, (uint32_t)-1));
+    uint32_t distance = qs_cookie_distance(&e->cookie_key, &t, qs_seq_add(s->ack, (uint32_t)-1),
+                                           s->has_ts ? &s->ts_ecr : NULL, s->arrived, syn);
+    if (distance == 0)
+        return ANSWER;
+    return distance <= window_of_syn_ack(e) ? AHEAD : STRANGER;
+}
+
 bool qs_tcp_take_cookie(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
                         uint8_t local_idx, uint32_t hash)
 {
+    struct qs_cookie_syn syn;
     if (s->flags & QS_SYN || !cookies_are_out(e, s->arrived))
         return false;
-    struct qs_cookie_tuple t = tuple_of(s, qs_seq_add(s->seq, (uint32_t)-1));
-    struct qs_cookie_syn syn;
-    if (!qs_cookie_check(&e->cookie_key, &t, qs_seq_add(s->ack, (uint32_t)-1),
-                         s->has_ts ? &s->ts_ecr : NULL, s->arrived, &syn)) {
+    enum fit fit = fit_of(e, s, &syn);
+    if (fit == STRANGER) {
         qs_count(e, QS_COUNT_SYN_COOKIES_REJECTED);
         return false;
     }
-    /* From here on it is a peer that was told of its connection: without room it is to try again,
-     * so there is no RST. */
+    /* From here on it is a peer that was told of its connection: what is not taken is to come
+     * again, so there is no RST. */
+    if (fit == AHEAD) {
+        qs_count(e, QS_COUNT_DROP_COOKIE_AHEAD);
+        return true;
+    }
     if (qs_tcp_backlog_full(e, listener)) {
         qs_count(e, QS_COUNT_DROP_BACKLOG);
         return true;
@@ -113,4 +140,19 @@ bool qs_tcp_take_cookie(struct qs_engine *e, uint16_t listener, const struct qs_
     qs_count(e, QS_COUNT_SYN_COOKIES_ACCEPTED);
     qs_tcp_segment_arrives(e, c, s);
     return true;
+}
+
+bool qs_tcp_cookie_instead(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s,
+                           uint8_t local_idx, uint32_t hash)
+{
+    struct qs_cookie_syn syn;
+    if (!(c->flags & QS_CF_HALF_OPEN) || qs_seq_eq(s->ack, c->snd_max))
+        return false;
+    enum fit fit = fit_of(e, s, &syn);
+    if (fit == STRANGER)
+        return false;
+    uint16_t listener = c->listener;
+    if (fit == ANSWER)
+        qs_block_free(e, c);
+    return qs_tcp_take_cookie(e, listener, s, local_idx, hash);
 }

@@ -70,6 +70,7 @@ extern "C" {
     X(DROP_FLAGS, drop_flags, "a combination of TCP flags that means nothing here")                \
     X(DROP_NO_LISTENER, drop_no_listener, "no connection and no listener; answered with RST")      \
     X(DROP_NO_ROUTE, drop_no_route, "no route back to the sender of a SYN")                        \
+    X(DROP_COOKIE_AHEAD, drop_cookie_ahead, "ahead of the answer to a SYN cookie, which was lost") \
     X(DROP_BACKLOG, drop_backlog, "the listener's backlog is full")                                \
     X(DROP_NO_CONN, drop_no_conn, "no free connection block")                                      \
     X(DROP_OUT_OF_WINDOW, drop_out_of_window, "no octet inside the receive window")                \

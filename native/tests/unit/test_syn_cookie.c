@@ -361,9 +361,8 @@ static void forgeries(bool v6)
     REQUIRE(qs_engine_listen(r->e, &l) == 1);
     cookie(r, 1, "mss 1460", 0);
     refused(r, 2, &(struct seg){".", 0, 0, 1});
-    refused(r, 2, &(struct seg){".", 2, 0, 1});
-    refused(r, 2, &(struct seg){"P.", 11, 10, 1}); /* what comes after a lost segment */
-    for (uint32_t bit = 0; bit < 32; bit++) {
+    refused(r, 2, &(struct seg){".", 1 + 65536, 0, 1}); /* behind the window */
+    for (uint32_t bit = 16; bit < 32; bit++) {          /* for the lower ones see below */
         uint32_t forged = ((r->iss) ^ 1u << bit) - r->iss + 1;
         refused(r, 2, &(struct seg){".", 1, 0, forged});
     }
@@ -382,6 +381,43 @@ static void forged_acks_are_reset(void)
 {
     forgeries(false);
     forgeries(true);
+}
+
+/* Of the answer and the first octets nothing arrived; what does is only later. A RST would end a
+ * connection that the peer has. */
+static void what_overtakes_the_answer_is_to_come_again(void)
+{
+    struct rig *r = with_cookies(false);
+    struct wire_tcp t = cookie(r, 1, "mss 1460 ts 1:0 ws 7", 0);
+    IN(2, "P.", 11, 10, 1, .opts = answer_ts(&t, 2));
+    IN(2, "F.", 21, 0, 1, .opts = answer_ts(&t, 2));
+    IN(2, ".", 65536, 0, 1, .opts = answer_ts(&t, 2)); /* all that the window allows */
+    QUIET(3);
+    CHECK_COUNT(DROP_COOKIE_AHEAD, 3);
+    CHECK_COUNT(CONNS, 1);
+    IN(4, "P.", 1, 10, 1, .opts = answer_ts(&t, 3));
+    CHECK_EQ(rig_event(r), QS_EVENT_OPEN | QS_EVENT_READABLE);
+    IN(5, "FP.", 11, 10, 1, .opts = answer_ts(&t, 4));
+    OUT(5, ".", 1, 0, 22);
+    CHECK_COUNT(RESETS_SENT, 0);
+    CHECK_COUNT(SYN_COOKIES_REJECTED, 0);
+    rig_free(r);
+}
+
+/* One in some thousand guesses looks as if it were ahead. It gets nothing, and opens nothing. */
+static void a_guess_opens_nothing(void)
+{
+    struct rig *r = with_cookies(false);
+    cookie(r, 1, "mss 1460", 0);
+    for (uint32_t bit = 0; bit < 16; bit++) {
+        rig_in(r, 2, &(struct seg){".", 1, 0, (r->iss ^ 1u << bit) - r->iss + 1});
+        rig_flush(r);
+    }
+    CHECK_EQ(rig_count(r, QS_COUNT_SYN_COOKIES_REJECTED) + rig_count(r, QS_COUNT_DROP_COOKIE_AHEAD),
+             16);
+    CHECK_COUNT(CONNS, 1);
+    CHECK_EQ(rig_event(r), 0);
+    rig_free(r);
 }
 
 /* The options in the timestamp are hashed as well: nobody agrees with himself on others. */
@@ -485,7 +521,7 @@ static void without_cookies_a_plain_reset(void)
     cookie(r, start + 1, "mss 1460", 0);
     rig_run(r, start + 127990);
     rig_flush(r);
-    refused(r, start + 127995, &(struct seg){".", 2, 0, 1});
+    refused(r, start + 127995, &(struct seg){".", 0, 0, 1});
     CHECK_COUNT(SYN_COOKIES_REJECTED, 1);
     IN(start + 128002, ".", 2, 0, 1);
     OUT(start + 128002, "R", 1, 0, 0);
@@ -556,6 +592,34 @@ static void the_syn_again_of_one_that_is_kept(void)
     CHECK_EQ(rig_info(r).mss_octets, 1000);
     CHECK_COUNT(SYN_COOKIES_ACCEPTED, 0);
     rig_free(r);
+}
+
+/* A cookie for the SYN, and when a place was free again a half-open connection for its copy: the
+ * peer has the connection of whichever answer came first. */
+static void a_cookie_and_a_half_open_connection(void)
+{
+    for (uint32_t second = 0; second < 2; second++) {
+        struct rig *r = with_cookies(false);
+        struct wire_tcp first = cookie(r, 1, "mss 1400 ts 1:0 ws 7", 0);
+        from_stranger(r, 2, 0, 1, "R");
+        struct wire_tcp other = handshake(r, 3, "mss 1400 ts 1:0 ws 7", 0);
+        CHECK_COUNT(SYN_COOKIES_SENT, 1);
+        CHECK(first.seq != other.seq);
+        struct wire_tcp *taken = second ? &other : &first;
+        r->iss = taken->seq;
+        rig_in(r, 4, &(struct seg){"P.", 11, 10, 1, answer_ts(taken, 2)}); /* ahead of ten octets */
+        rig_in(r, 5, &(struct seg){"P.", 1, 10, 1, answer_ts(taken, 2)});
+        rig_flush(r);
+        CHECK_EQ(rig_event(r) & QS_EVENT_OPEN, QS_EVENT_OPEN);
+        CHECK_EQ(rig_info(r).mss_octets, second ? 1400 - 12 : 1360 - 12);
+        CHECK_COUNT(CONNS, 1);
+        CHECK_COUNT(RESETS_SENT, 0);
+        CHECK_COUNT(SYN_COOKIES_ACCEPTED, 1 - second);
+        CHECK_COUNT(DROP_COOKIE_AHEAD, 1 - second);
+        handshake(r, 6, "", 2000); /* the place is free again */
+        CHECK_COUNT(SYN_COOKIES_SENT, 1);
+        rig_free(r);
+    }
 }
 
 /* ---- limits ---- */
@@ -726,7 +790,7 @@ static void options_go_there_and_back(void)
             uint32_t ts = qs_cookie_ts(clock, &syn);
             qs_seq isn = qs_cookie_make(&key, &t, &syn, (qs_time){5});
             CHECK(clock - ts < 64);
-            REQUIRE(qs_cookie_check(&key, &t, isn, &ts, (qs_time){6}, &got));
+            REQUIRE(qs_cookie_distance(&key, &t, isn, &ts, (qs_time){6}, &got) == 0);
             CHECK(got.wscale == syn.wscale && got.sack_ok == syn.sack_ok && got.ecn == syn.ecn);
             CHECK(got.has_ts && got.mss == 1440);
         }
@@ -761,6 +825,8 @@ int main(void)
     RUN(the_window_of_the_cookie_holds);
     RUN(listeners_settings_reach_it);
     RUN(forged_acks_are_reset);
+    RUN(what_overtakes_the_answer_is_to_come_again);
+    RUN(a_guess_opens_nothing);
     RUN(forged_options_are_reset);
     RUN(a_cookie_is_for_one_address);
     RUN(another_secret_another_cookie);
@@ -770,6 +836,7 @@ int main(void)
     RUN(other_flags_are_no_answer);
     RUN(the_syn_again);
     RUN(the_syn_again_of_one_that_is_kept);
+    RUN(a_cookie_and_a_half_open_connection);
     RUN(places_come_back);
     RUN(prefixes_are_counted);
     RUN(the_prefix_limit_is_an_option);
