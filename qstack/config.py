@@ -26,6 +26,8 @@ KEEPALIVE_NS_MAX = 32_767 * 10**9
 USER_TIMEOUT_NS_MAX = 86_400 * 10**9
 PACING_RATE_MIN = 1000
 PACING_RATE_MAX = 10**12
+MSS_MIN, MSS_MAX = 88, 65_535
+BUFFER_BYTES_MIN, BUFFER_BYTES_MAX = 2048, 1 << 30
 DRIVERS = ("tap", "xsk", "pair")
 _IFNAME_BYTES_MAX = 15
 _HEADER_BYTES = 40
@@ -138,8 +140,8 @@ class StackConfig:
         self._check_range("workers", 1, self.queues)
         self._check_range("connections_max", 1, (1 << 24) - 1)
         self._check_range("chunks_max", 16, (1 << 24) - 1)
-        self._check_range("receive_buffer_bytes", 2048, 1 << 30)
-        self._check_range("send_buffer_bytes", 2048, 1 << 30)
+        self._check_range("receive_buffer_bytes", BUFFER_BYTES_MIN, BUFFER_BYTES_MAX)
+        self._check_range("send_buffer_bytes", BUFFER_BYTES_MIN, BUFFER_BYTES_MAX)
         self._check_range("poll_idle_ns", 0, 10**9)
         if self.mtu:
             self._check_range("mtu", 576, 65_535)
@@ -217,6 +219,10 @@ class ListenConfig:
         pacing: Bytes leave over the round trip, not as soon as the window opens.
         pacing_rate_max: With pacing, bytes of payload a second that a connection never exceeds, at
             least 1,000; None: no ceiling.
+        receive_buffer: Size of its connections' receive buffers, such as "32KiB", rounded up to a
+            size that the stack has and at most the stack's own; None: they grow.
+        send_buffer: Of their send buffers, likewise.
+        mss_max: Largest MSS that is announced and used, 88 to 65,535; None: what the MTU allows.
     """
 
     port: int
@@ -227,6 +233,9 @@ class ListenConfig:
     nodelay: bool = True
     pacing: bool = False
     pacing_rate_max: int | None = None
+    receive_buffer: str | None = None
+    send_buffer: str | None = None
+    mss_max: int | None = None
 
     def __post_init__(self) -> None:
         if not _is_int(self.port) or not 1 <= self.port <= 65_535:
@@ -247,6 +256,13 @@ class ListenConfig:
             if not isinstance(value, bool):
                 raise ConfigError(f"port {self.port}: {name} must be true or false, got {value!r}")
         self._check_pacing_rate()
+        self._size_bytes("receive_buffer")
+        self._size_bytes("send_buffer")
+        mss = self.mss_max
+        if mss is not None and (not _is_int(mss) or not MSS_MIN <= mss <= MSS_MAX):
+            raise ConfigError(
+                f"port {self.port}: mss_max must be {MSS_MIN}..{MSS_MAX} bytes, got {mss!r}"
+            )
 
     def _check_pacing_rate(self) -> None:
         rate = self.pacing_rate_max
@@ -276,6 +292,32 @@ class ListenConfig:
                 f"{most // 10**9}s, got {text!r}"
             )
         return value
+
+    def _size_bytes(self, name: str) -> int:
+        text = getattr(self, name)
+        if text is None:
+            return 0
+        if not isinstance(text, str):
+            raise ConfigError(f'port {self.port}: {name} = {text!r} needs a unit, such as "32KiB"')
+        try:
+            value = units.parse_size_bytes(text)
+        except ValueError as e:
+            raise ConfigError(f"port {self.port}: {name}: {e}") from None
+        if not 1 <= value <= BUFFER_BYTES_MAX:
+            raise ConfigError(
+                f"port {self.port}: {name} must be 1..{BUFFER_BYTES_MAX} bytes, got {text!r}"
+            )
+        return value
+
+    @property
+    def receive_buffer_bytes(self) -> int:
+        """Size of receive buffers; 0: they grow."""
+        return self._size_bytes("receive_buffer")
+
+    @property
+    def send_buffer_bytes(self) -> int:
+        """Size of send buffers; 0: they grow."""
+        return self._size_bytes("send_buffer")
 
     @property
     def keepalive_ns(self) -> int:

@@ -152,6 +152,9 @@ class Server:
         nodelay: bool = True,
         pacing: bool = False,
         pacing_rate_max: int | None = None,
+        receive_buffer: str | None = None,
+        send_buffer: str | None = None,
+        mss_max: int | None = None,
     ) -> Callable[[H], H]:
         """Register the decorated function or object as the handler of a port.
 
@@ -168,6 +171,11 @@ class Server:
                 where a queue on the path is short.
             pacing_rate_max: With pacing, bytes of payload a second that a connection never
                 exceeds; None (default): no ceiling.
+            receive_buffer: Size of its connections' receive buffers, such as "32KiB", rounded up
+                to what the stack has; None (default): they grow.
+            send_buffer: Of their send buffers, likewise.
+            mss_max: Largest MSS that is announced and used, 88 to 65,535; None (default): what the
+                MTU allows.
 
         Raises:
             ConfigError: Out of range, an unknown congestion control, or the port has a listener.
@@ -184,6 +192,9 @@ class Server:
             nodelay=nodelay,
             pacing=pacing,
             pacing_rate_max=pacing_rate_max,
+            receive_buffer=receive_buffer,
+            send_buffer=send_buffer,
+            mss_max=mss_max,
         )
         check_ports((*(listener.config for listener in self._listeners), config))
 

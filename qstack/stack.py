@@ -167,6 +167,9 @@ class Stack:
             listen.nodelay,
             listen.pacing,
             listen.pacing_rate_max or 0,
+            listen.receive_buffer_bytes,
+            listen.send_buffer_bytes,
+            listen.mss_max or 0,
             self._app_index,
             diag,
         )

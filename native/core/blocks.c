@@ -62,6 +62,7 @@ struct qs_block *qs_block_new(struct qs_engine *e)
     qs_bytes_init(&c->rx);
     qs_bytes_init(&c->tx);
     c->cursor.chunk = QS_NO_IDX;
+    qs_buffers_start(e, c);
     qs_count_add(e, QS_COUNT_CONNS, 1);
     return c;
 }

@@ -55,6 +55,7 @@ struct qs_cc_ops {
 
 /* The algorithms by number; QS_CC_DEFAULT is that of a zeroed connection. */
 #define QS_CC_DEFAULT 0
+#define QS_CC_MASK 7u /* numbers have three bits */
 extern const struct qs_cc_ops qs_cc_cubic, qs_cc_newreno, qs_cc_dctcp;
 
 /* What NewReno keeps, and an algorithm that grows as it does keeps first. */

@@ -25,7 +25,7 @@ int qs_conn_peek(qs_engine *e, qs_conn handle, struct qs_span *spans, size_t n)
 static void drop_read(struct qs_engine *e, struct qs_block *c, size_t octets)
 {
     qs_bytes_drop(&e->pool, &c->rx, octets);
-    if (qs_rcvbuf(e, c) < e->opts.rcvbuf_bytes)
+    if (qs_rcvbuf(e, c) < e->opts.rcvbuf_bytes && !c->rcvbuf_fixed)
         qs_rcvbuf_read(e, c, (uint32_t)octets);
     qs_tcp_window_opened(e, c);
 }

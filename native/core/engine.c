@@ -2,7 +2,6 @@
 /* An engine's life, and its three driving calls: receive, transmit, deadline. */
 #include "engine.h"
 
-#define BUFFER_MIN 2048u
 #define BUFFER_MAX (1u << 30) /* RFC 7323 section 2.3 */
 
 void qs_engine_opts_init(qs_engine_opts *o)
@@ -29,11 +28,11 @@ void qs_engine_opts_init(qs_engine_opts *o)
 
 static bool buffer_fine(uint32_t initial, uint32_t most, uint32_t mtu)
 {
-    if (most < BUFFER_MIN || most > BUFFER_MAX)
+    if (most < QS_BUF_MIN || most > BUFFER_MAX)
         return false;
     if (initial == 0)
         return true;
-    return initial <= most && initial >= BUFFER_MIN &&
+    return initial <= most && initial >= QS_BUF_MIN &&
            initial >= mtu - QS_IPV4_BYTES - QS_TCP_BYTES;
 }
 

@@ -18,8 +18,12 @@
 #define QS_REPLIES_MAX 64u
 #define QS_HALF_OPEN_ROWS 2u
 #define QS_HALF_OPEN_CELLS 256u
-#define QS_DOUBLINGS_MAX 19u /* of a buffer, from 2^11 to 2^30 octets */
-#define QS_DUPACKS 3         /* that mean a loss, RFC 5681 section 3.2 */
+#define QS_BUF_MIN 2048u /* octets */
+#define QS_BUF_SIZES 20u /* from there to 2^30 octets */
+#define QS_BUF_NUMBER_MASK 31u
+#define QS_BUF_GROWS UINT8_MAX
+#define QS_MSS_MIN 88u /* less would let a peer make us send a header for every few octets */
+#define QS_DUPACKS 3   /* that mean a loss, RFC 5681 section 3.2 */
 
 /* List of blocks, first in first out. */
 struct qs_list {
@@ -42,6 +46,12 @@ struct qs_listener {
     uint8_t prio;
     struct qs_tcp_conf conf; /* of its connections */
     bool ecn;
+};
+
+/* What a buffer may be large: the initial size, halved and doubled, and the most that there is. */
+struct qs_buf_sizes {
+    uint32_t octets[QS_BUF_SIZES]; /* ascending; behind the most it comes again */
+    uint8_t initial;               /* number of the initial size */
 };
 
 enum qs_neigh_state { QS_NEIGH_FREE, QS_NEIGH_INCOMPLETE, QS_NEIGH_VALID };
@@ -128,7 +138,7 @@ struct qs_engine {
     qs_time now; /* last time that was passed in */
     bool opened; /* an active open was made: with trust_hash its block has a keyed hash */
 
-    uint32_t rcvbuf_sizes[QS_DOUBLINGS_MAX + 1], sndbuf_sizes[QS_DOUBLINGS_MAX + 1]; /* buffers.c */
+    struct qs_buf_sizes rcvbuf, sndbuf;
     uint64_t grown[QS_N_PRIO]; /* octets by which buffers of each class are above initial size */
 
     uint64_t counters[QS_N_COUNTERS];
@@ -278,25 +288,33 @@ static inline uint32_t qs_tcp_ts_now(const struct qs_block *c, qs_time now)
 /* buffers.c: sizes of a connection's buffers. They do not shrink before there is nothing to come or
  * to send. */
 
-/* Sizes after any number of doublings, from the options: read for each segment, so not computed. */
+/* Sizes from the options: read for each segment, so not computed. */
 void qs_buffers_init(struct qs_engine *e);
+/* Number of the smallest size that is no less than `octets`, which is at most the largest. */
+uint8_t qs_buf_number(const struct qs_buf_sizes *sizes, uint32_t octets);
+/* Initial sizes, for a new block. */
+void qs_buffers_start(const struct qs_engine *e, struct qs_block *c);
+/* Gives them the sizes that were asked for: smaller ones only to a connection that has promised
+ * nothing yet, larger ones while its class may grow. */
+void qs_buffers_configure(struct qs_engine *e, struct qs_block *c, const struct qs_tcp_conf *conf);
 
 /* Octets of the buffers now. */
 static inline uint32_t qs_rcvbuf(const struct qs_engine *e, const struct qs_block *c)
 {
-    return e->rcvbuf_sizes[c->rcv_doublings];
+    return e->rcvbuf.octets[c->rcvbuf];
 }
 
 static inline uint32_t qs_sndbuf(const struct qs_engine *e, const struct qs_block *c)
 {
-    return e->sndbuf_sizes[c->snd_doublings];
+    return e->sndbuf.octets[c->sndbuf];
 }
 
-/* Octets by which they have grown. */
+/* Octets by which they are above their initial sizes. */
 static inline uint32_t qs_buffers_grown(const struct qs_engine *e, const struct qs_block *c)
 {
-    return qs_rcvbuf(e, c) - e->opts.rcvbuf_initial_bytes + qs_sndbuf(e, c) -
-           e->opts.sndbuf_initial_bytes;
+    return qs_max_u32(qs_rcvbuf(e, c), e->opts.rcvbuf_initial_bytes) -
+           e->opts.rcvbuf_initial_bytes +
+           qs_max_u32(qs_sndbuf(e, c), e->opts.sndbuf_initial_bytes) - e->opts.sndbuf_initial_bytes;
 }
 
 /* The application has read `octets` more of a receive buffer that may grow: the receive buffer
@@ -304,6 +322,8 @@ static inline uint32_t qs_buffers_grown(const struct qs_engine *e, const struct 
 void qs_rcvbuf_read(struct qs_engine *e, struct qs_block *c, uint32_t octets);
 /* cwnd is more than half of the send buffer: doubles it, unless it is as large as it may be. */
 void qs_sndbuf_grow(struct qs_engine *e, struct qs_block *c);
+/* There is more room in the send buffer: tells the application that waits for it. */
+void qs_sndbuf_opened(struct qs_engine *e, struct qs_block *c);
 /* Gives back what they have grown by: the connection is over, or in TIME-WAIT. */
 void qs_buffers_release(struct qs_engine *e, struct qs_block *c);
 
@@ -323,7 +343,9 @@ uint64_t qs_tcp_tuple_secret(const struct qs_engine *e, const qs_addr *remote, u
                              const qs_addr *local, uint16_t local_port);
 /* ISN (RFC 6528) and timestamp offset; c's tuple is complete. */
 void qs_tcp_choose_isn(const struct qs_engine *e, struct qs_block *c, qs_time now);
-/* MSS that fits the MTU without options, as announced to the peer. */
+/* `mss`, or the limit that an option sets if that is less. */
+uint16_t qs_tcp_mss_within(uint16_t limit, uint16_t mss);
+/* MSS that fits the MTU without options and the connection's limit, as announced to the peer. */
 uint16_t qs_tcp_own_mss(const struct qs_engine *e, const struct qs_block *c);
 uint16_t qs_tcp_own_mss_to(const struct qs_engine *e, const qs_addr *remote);
 /* MSS of a peer that announces none. */
@@ -526,6 +548,8 @@ qs_seq qs_tcp_bare_seq(const struct qs_block *c);
 
 /* tcp_pmtu.c: the size of segments and the path MTU. */
 
+/* c->mss_limit has changed, maybe before the peer's SYN came. */
+void qs_tcp_pmtu_limit(struct qs_block *c);
 /* The peer's SYN has set c->mss. */
 void qs_tcp_pmtu_start(struct qs_block *c);
 /* A report of a path MTU about octets that are outstanding. @return false when it is not believed.
@@ -573,11 +597,12 @@ bool qs_tcp_may_reuse(const struct qs_block *c, const struct qs_segment *s);
 /* tcp_conf.c: options of a connection. */
 
 /* @return false when one is out of range. */
-bool qs_tcp_conf_from(struct qs_tcp_conf *to, const struct qs_conn_opts *o);
+bool qs_tcp_conf_from(const struct qs_engine *e, struct qs_tcp_conf *to,
+                      const struct qs_conn_opts *o);
 /* A time as qs_tcp_conf keeps it. */
 qs_dur qs_tcp_wait(uint16_t code);
 /* Gives them to a connection that is not established yet, after c->flags was set. */
-void qs_tcp_configure(struct qs_block *c, const struct qs_tcp_conf *conf);
+void qs_tcp_configure(struct qs_engine *e, struct qs_block *c, const struct qs_tcp_conf *conf);
 
 /* tcp_keepalive.c: with QS_CF_KEEPALIVE, else they do nothing. */
 

@@ -101,10 +101,7 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
         qs_tlp_arm(e, c, s->arrived);
     if (c->cc.cwnd > qs_sndbuf(e, c) / 2)
         qs_sndbuf_grow(e, c);
-    if (c->flags & QS_CF_WANT_WRITE && qs_tcp_writable(e, c)) {
-        c->flags &= ~QS_CF_WANT_WRITE;
-        qs_block_event(e, c, QS_EVENT_WRITABLE);
-    }
+    qs_sndbuf_opened(e, c);
     if (c->tx.len > qs_seq_span(c->snd_una, c->snd_nxt) || c->flags & QS_CF_FIN_QUEUED)
         qs_block_ready(e, c);
     return !fin_acked || qs_tcp_fin_acked(e, c, s->arrived);

@@ -75,5 +75,5 @@ void qs_tcp_cc_choose(struct qs_block *c, uint8_t algo)
 {
     if (algo != c->cc_algo)
         memset(c->cc.private_state, 0, sizeof c->cc.private_state);
-    c->cc_algo = algo;
+    c->cc_algo = algo & QS_CC_MASK;
 }

@@ -62,36 +62,69 @@ static bool is_pacing(const struct qs_conn_opts *o)
            o->pacing_rate_max <= PACING_RATE_MAX;
 }
 
-bool qs_tcp_conf_from(struct qs_tcp_conf *to, const struct qs_conn_opts *o)
+static bool are_sizes(const struct qs_engine *e, const struct qs_conn_opts *o)
+{
+    return o->rcvbuf_bytes <= e->opts.rcvbuf_bytes && o->sndbuf_bytes <= e->opts.sndbuf_bytes &&
+           (o->mss_max == 0 || o->mss_max >= QS_MSS_MIN);
+}
+
+static uint8_t size_number(const struct qs_buf_sizes *sizes, uint32_t octets)
+{
+    return octets ? qs_buf_number(sizes, octets) : QS_BUF_GROWS;
+}
+
+bool qs_tcp_conf_from(const struct qs_engine *e, struct qs_tcp_conf *to,
+                      const struct qs_conn_opts *o)
 {
     int cc_algo = o->size == sizeof *o ? qs_cc_find(o->cc) : -1;
     if (cc_algo < 0 || !is_wait(o->keepalive_idle) || !is_wait(o->keepalive_interval) ||
         o->keepalive_count == 0 || o->keepalive_count > KEEPALIVE_COUNT_MAX ||
-        o->user_timeout.ns > USER_TIMEOUT_MAX.ns || !is_pacing(o))
+        o->user_timeout.ns > USER_TIMEOUT_MAX.ns || !is_pacing(o) || !are_sizes(e, o))
         return false;
     *to = (struct qs_tcp_conf){
         .keep_idle = wait_code(o->keepalive_idle),
         .keep_interval = wait_code(o->keepalive_interval),
         .user_timeout = wait_code(o->user_timeout),
         .pace_max = o->pacing ? qs_pace_code(o->pacing_rate_max) : QS_PACE_OFF,
+        .mss_limit = o->mss_max,
         .keep_count = (uint8_t)o->keepalive_count,
         .cc_algo = (uint8_t)cc_algo,
+        .rcvbuf = size_number(&e->rcvbuf, o->rcvbuf_bytes),
+        .sndbuf = size_number(&e->sndbuf, o->sndbuf_bytes),
         .keepalive = o->keepalive,
         .nagle = o->nagle,
     };
     return true;
 }
 
-void qs_tcp_configure(struct qs_block *c, const struct qs_tcp_conf *conf)
+/* All but buffers. */
+static void take_over(struct qs_block *c, const struct qs_tcp_conf *conf)
 {
     c->keep_idle = conf->keep_idle;
     c->keep_interval = conf->keep_interval;
     c->user_timeout = conf->user_timeout;
     c->pace_max = conf->pace_max;
+    c->mss_limit = conf->mss_limit;
     c->keep_count = conf->keep_count;
-    c->cc_algo = conf->cc_algo;
+    c->cc_algo = conf->cc_algo & QS_CC_MASK;
     c->flags &= ~(QS_CF_KEEPALIVE | QS_CF_NAGLE);
     c->flags |= (conf->keepalive ? QS_CF_KEEPALIVE : 0) | (conf->nagle ? QS_CF_NAGLE : 0);
+}
+
+void qs_tcp_configure(struct qs_engine *e, struct qs_block *c, const struct qs_tcp_conf *conf)
+{
+    take_over(c, conf);
+    qs_buffers_configure(e, c, conf);
+}
+
+static void take_over_sizes(struct qs_engine *e, struct qs_block *c, const struct qs_tcp_conf *conf)
+{
+    qs_tcp_pmtu_limit(c);
+    if (c->state == QS_TCP_TIME_WAIT) /* the buffers are given back */
+        return;
+    qs_buffers_configure(e, c, conf);
+    qs_tcp_window_opened(e, c);
+    qs_sndbuf_opened(e, c);
 }
 
 qs_err qs_conn_set_opts(qs_engine *e, qs_conn handle, const struct qs_conn_opts *o)
@@ -100,14 +133,15 @@ qs_err qs_conn_set_opts(qs_engine *e, qs_conn handle, const struct qs_conn_opts 
     struct qs_tcp_conf conf;
     if (!c)
         return QS_ERR_STALE;
-    if (!qs_tcp_conf_from(&conf, o))
+    if (!qs_tcp_conf_from(e, &conf, o))
         return QS_ERR_ARG;
     qs_tcp_cc_choose(c, conf.cc_algo);
-    qs_tcp_configure(c, &conf);
+    take_over(c, &conf);
     c->keep_sent = 0;
     c->flags &= ~QS_CF_KEEP_PROBE;
     if (c->state == QS_TCP_CLOSED)
         return 0;
+    take_over_sizes(e, c, &conf);
     qs_tcp_keepalive_start(e, c, e->now);
     qs_tcp_cap_rexmt(e, c);
     /* Nagle's algorithm or pacing may have held it back. */
@@ -133,6 +167,9 @@ qs_err qs_conn_get_opts(const qs_engine *e, qs_conn handle, struct qs_conn_opts 
         .nagle = c->flags & QS_CF_NAGLE,
         .pacing = c->pace_max != QS_PACE_OFF,
         .pacing_rate_max = qs_pace_ceiling(c->pace_max),
+        .rcvbuf_bytes = c->rcvbuf_fixed ? qs_rcvbuf(e, c) : 0,
+        .sndbuf_bytes = c->sndbuf_fixed ? qs_sndbuf(e, c) : 0,
+        .mss_max = c->mss_limit,
         .cc = qs_cc_ops(c->cc_algo)->name,
     };
     return 0;

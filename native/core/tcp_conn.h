@@ -79,8 +79,10 @@ struct qs_tcp_conf {
     uint16_t keep_idle, keep_interval; /* qs_tcp_wait() */
     uint16_t user_timeout;             /* qs_tcp_wait(); 0: the engine's */
     uint16_t pace_max;                 /* QS_PACE_OFF, or as qs_pace_ceiling() */
+    uint16_t mss_limit;                /* as qs_block's */
     uint8_t keep_count;
-    uint8_t cc_algo; /* number of the congestion control, cc.h */
+    uint8_t cc_algo;        /* number of the congestion control, cc.h */
+    uint8_t rcvbuf, sndbuf; /* numbers of sizes, or QS_BUF_GROWS */
     bool keepalive, nagle;
 };
 
@@ -108,11 +110,11 @@ struct qs_block {
     uint8_t local_idx; /* engine's address */
     uint8_t state;     /* enum qs_tcp_state, written by qs_tcp_set_state() only */
     uint8_t prio : 3;
-    uint8_t rcv_doublings : 5; /* of the receive buffer, qs_rcvbuf() */
-    uint8_t in_ready : 2;      /* enum qs_ready */
-    uint8_t snd_doublings : 5; /* of the send buffer */
-    uint32_t hash;             /* in the table */
-    uint32_t gen;              /* odd while the block is in use */
+    uint8_t rcvbuf : 5;   /* number of the receive buffer's size, qs_rcvbuf() */
+    uint8_t in_ready : 2; /* enum qs_ready */
+    uint8_t sndbuf : 5;   /* number of the send buffer's size */
+    uint32_t hash;        /* in the table */
+    uint32_t gen;         /* odd while the block is in use */
     uint32_t flags;
     qs_seq rcv_nxt;
     qs_seq rcv_adv;       /* right edge of the window advertised to the peer */
@@ -154,9 +156,10 @@ struct qs_block {
     /* line 3 */
     struct qs_timer timer;
     uint64_t user;
-    uint16_t listener;  /* with QS_CF_PASSIVE */
-    uint8_t cc_algo;    /* number of the congestion control, cc.h */
-    uint8_t quick_acks; /* full segments that are still acknowledged at once: tcp_text.c */
+    uint16_t mss_limit;     /* most octets of an MSS, announced and used; 0: none */
+    uint8_t listener;       /* with QS_CF_PASSIVE */
+    uint8_t cc_algo : 3;    /* number of the congestion control, cc.h */
+    uint8_t quick_acks : 5; /* full segments that are still acknowledged at once: tcp_text.c */
     union {
         uint16_t half_open_cells; /* with QS_CF_HALF_OPEN: where its prefix is counted */
         qs_seq rcv_fin;           /* with QS_CF_FIN_ARRIVED */
@@ -180,6 +183,7 @@ struct qs_block {
     bool pmtu_low : 1;             /* mss is below pmtu.mss_max */
     bool pmtu_proven : 1;          /* a segment of mss octets was acknowledged */
     bool pmtu_again : 1; /* a probe is lost: pmtu.test_* is what of it is to be sent again */
+    bool rcvbuf_fixed : 1, sndbuf_fixed : 1; /* the size was asked for: it does not grow */
     uint16_t keep_idle, keep_interval, user_timeout, pace_max; /* qs_tcp_conf */
     uint32_t pace_from;  /* since when credit to send has been gathering: tcp_pace.c */
     uint32_t loss_flags; /* QS_LF_* */

@@ -28,9 +28,14 @@ static struct qs_cookie_syn syn_of(const struct qs_segment *s, const struct qs_l
     };
 }
 
-static uint32_t window_of_syn_ack(const struct qs_engine *e)
+/* What the connection will have at least: it may turn out that its class has no more to grow by. */
+static uint32_t window_of_syn_ack(const struct qs_engine *e, uint16_t listener)
 {
-    return qs_min_u32(e->opts.rcvbuf_initial_bytes, UINT16_MAX);
+    uint32_t initial = e->opts.rcvbuf_initial_bytes;
+    uint8_t asked = e->listeners[listener].conf.rcvbuf;
+    uint32_t octets =
+        asked == QS_BUF_GROWS ? initial : qs_min_u32(e->rcvbuf.octets[asked], initial);
+    return qs_min_u32(octets, UINT16_MAX);
 }
 
 void qs_tcp_send_cookie(struct qs_engine *e, uint16_t listener, const struct qs_segment *s)
@@ -47,9 +52,10 @@ void qs_tcp_send_cookie(struct qs_engine *e, uint16_t listener, const struct qs_
         .ack = qs_seq_add(s->seq, 1),
         .src_port = s->dst_port,
         .dst_port = s->src_port,
-        .wnd = (uint16_t)window_of_syn_ack(e),
+        .wnd = (uint16_t)window_of_syn_ack(e, listener),
         .flags = QS_SYN | QS_ACK | (syn.ecn ? QS_ECE : 0),
-        .mss = qs_tcp_own_mss_to(e, t.remote),
+        .mss = qs_tcp_mss_within(e->listeners[listener].conf.mss_limit,
+                                 qs_tcp_own_mss_to(e, t.remote)),
         .wscale = (int8_t)(syn.wscale < 0 ? -1 : qs_tcp_own_wscale(e)),
         .has_ts = syn.has_ts,
         .sack_ok = syn.sack_ok,
@@ -99,7 +105,7 @@ enum fit {
     ANSWER,
 };
 
-static enum fit fit_of(const struct qs_engine *e, const struct qs_segment *s,
+static enum fit fit_of(const struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
                        struct qs_cookie_syn *syn)
 {
     if ((s->flags & (QS_SYN | QS_RST | QS_ACK)) != QS_ACK || !cookies_are_out(e, s->arrived))
@@ -109,7 +115,7 @@ static enum fit fit_of(const struct qs_engine *e, const struct qs_segment *s,
                                            s->has_ts ? &s->ts_ecr : NULL, s->arrived, syn);
     if (distance == 0)
         return ANSWER;
-    return distance <= window_of_syn_ack(e) ? AHEAD : STRANGER;
+    return distance <= window_of_syn_ack(e, listener) ? AHEAD : STRANGER;
 }
 
 bool qs_tcp_take_cookie(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
@@ -118,7 +124,7 @@ bool qs_tcp_take_cookie(struct qs_engine *e, uint16_t listener, const struct qs_
     struct qs_cookie_syn syn;
     if (s->flags & QS_SYN || !cookies_are_out(e, s->arrived))
         return false;
-    enum fit fit = fit_of(e, s, &syn);
+    enum fit fit = fit_of(e, listener, s, &syn);
     if (fit == STRANGER) {
         qs_count(e, QS_COUNT_SYN_COOKIES_REJECTED);
         return false;
@@ -148,10 +154,10 @@ bool qs_tcp_cookie_instead(struct qs_engine *e, struct qs_block *c, const struct
     struct qs_cookie_syn syn;
     if (!(c->flags & QS_CF_HALF_OPEN) || qs_seq_eq(s->ack, c->snd_max))
         return false;
-    enum fit fit = fit_of(e, s, &syn);
+    uint16_t listener = c->listener;
+    enum fit fit = fit_of(e, listener, s, &syn);
     if (fit == STRANGER)
         return false;
-    uint16_t listener = c->listener;
     if (fit == ANSWER)
         qs_block_free(e, c);
     return qs_tcp_take_cookie(e, listener, s, local_idx, hash);

@@ -41,9 +41,9 @@ struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const st
     c->local_port = s->dst_port;
     c->prio = l->prio & (QS_N_PRIO - 1u);
     c->user = l->user;
-    c->listener = listener;
+    c->listener = (uint8_t)listener; /* below QS_LISTENERS_MAX */
     c->flags = QS_CF_PASSIVE;
-    qs_tcp_configure(c, &l->conf);
+    qs_tcp_configure(e, c, &l->conf);
     c->hash = hash;
     qs_block_enter(e, c);
     qs_tcp_choose_isn(e, c, s->arrived);
@@ -106,7 +106,7 @@ void qs_listen_opts_init(struct qs_listen_opts *o)
 int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o)
 {
     struct qs_tcp_conf conf;
-    if (o->size != sizeof *o || !qs_tcp_conf_from(&conf, &o->conn) || o->port == 0 ||
+    if (o->size != sizeof *o || !qs_tcp_conf_from(e, &conf, &o->conn) || o->port == 0 ||
         o->prio >= QS_N_PRIO || o->backlog == 0 || o->half_open_max == 0)
         return QS_ERR_ARG;
     if (!qs_addr_is_any(&o->addr) && qs_local_find(e, &o->addr) < 0)

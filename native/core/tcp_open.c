@@ -6,7 +6,7 @@
 #define MSS_DEFAULT_V4 536u /* RFC 9293 section 3.7.1 */
 #define MSS_DEFAULT_V6 1220u
 #define QUICK_ACKS_MAX 16u /* as in Linux */
-#define MSS_FLOOR 88u      /* less would let a peer make us send a header for every few octets */
+#define QUICK_ACKS_MASK 31u
 
 struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint8_t local_idx)
 {
@@ -54,9 +54,14 @@ uint16_t qs_tcp_own_mss_to(const struct qs_engine *e, const qs_addr *remote)
     return (uint16_t)(e->opts.mtu - ip - QS_TCP_BYTES);
 }
 
+uint16_t qs_tcp_mss_within(uint16_t limit, uint16_t mss)
+{
+    return limit && limit < mss ? limit : mss;
+}
+
 uint16_t qs_tcp_own_mss(const struct qs_engine *e, const struct qs_block *c)
 {
-    return qs_tcp_own_mss_to(e, &c->remote);
+    return qs_tcp_mss_within(c->mss_limit, qs_tcp_own_mss_to(e, &c->remote));
 }
 
 uint16_t qs_tcp_default_mss(bool v4)
@@ -89,8 +94,8 @@ void qs_tcp_take_syn(struct qs_engine *e, struct qs_block *c, const struct qs_se
     if (s->sack_ok) /* RFC 2018 section 2 */
         c->flags |= QS_CF_SACK;
     uint32_t mss = s->mss ? s->mss : qs_tcp_default_mss(s->packet->v4);
-    if (mss < MSS_FLOOR)
-        mss = MSS_FLOOR;
+    if (mss < QS_MSS_MIN)
+        mss = QS_MSS_MIN;
     uint32_t own = qs_tcp_own_mss(e, c);
     if (mss > own)
         mss = own;
@@ -124,7 +129,7 @@ void qs_tcp_established(struct qs_engine *e, struct qs_block *c, const struct qs
         c->flags |= QS_CF_SYN_EXPIRED;
     c->backoff = 0;
     c->stalled.v = 0;
-    c->quick_acks = quick_acks(e, c);
+    c->quick_acks = quick_acks(e, c) & QUICK_ACKS_MASK;
     qs_tcp_stop_rexmt(e, c);
     qs_tcp_keepalive_start(e, c, s->arrived);
     qs_cc_ops(c->cc_algo)->start(&c->cc, c->mss);

@@ -93,6 +93,24 @@ static void send_all_again(struct qs_engine *e, struct qs_block *c)
     qs_tcp_start_rexmt(e, c, e->now);
 }
 
+void qs_tcp_pmtu_limit(struct qs_block *c)
+{
+    struct qs_pmtu *m = &c->pmtu;
+    uint32_t most = c->mss_limit - (c->flags & QS_CF_TS ? QS_TCP_TS_BYTES : 0);
+    if (c->mss_limit == 0 || most >= m->mss_max)
+        return;
+    m->mss_max = (uint16_t)most;
+    if (!c->pmtu_again && (m->test_len > most || m->claimed >= most))
+        forget_waiting(c); /* it is no longer of interest */
+    if (c->mss < most) {
+        m->next = (uint16_t)qs_min_u32(m->next, most);
+        return;
+    }
+    c->mss = m->mss_max;
+    c->pmtu_low = false;
+    m->next = 0;
+}
+
 /* ---- reports ---- */
 
 /* Largest packet that may be out. */

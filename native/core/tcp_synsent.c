@@ -62,7 +62,7 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
 {
     out->v = 0;
     struct qs_tcp_conf conf;
-    if (o->size != sizeof *o || !qs_tcp_conf_from(&conf, &o->conn) || o->remote_port == 0 ||
+    if (o->size != sizeof *o || !qs_tcp_conf_from(e, &conf, &o->conn) || o->remote_port == 0 ||
         o->prio >= QS_N_PRIO || qs_addr_is_bad_source(&o->remote) ||
         qs_local_find(e, &o->remote) >= 0)
         return QS_ERR_ARG;
@@ -85,10 +85,10 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
     c->prio = o->prio & (QS_N_PRIO - 1u);
     c->user = o->user;
     c->hash = qs_tuple_hash(e, &c->remote, c->remote_port, local_idx, port);
-    c->mss = qs_tcp_own_mss(e, c);
     c->flags =
         QS_CF_TS | QS_CF_WSCALE | QS_CF_SACK; /* offered; what the peer does not answer is off */
-    qs_tcp_configure(c, &conf);
+    qs_tcp_configure(e, c, &conf);
+    c->mss = qs_tcp_own_mss(e, c);
     if (o->ecn || qs_cc_ops(c->cc_algo)->exact_ce)
         c->flags |= QS_CF_ECN;
     e->now = now;

@@ -297,6 +297,12 @@ static void op_opts(struct fuzz_world *w, struct fuzz_input *in)
         o.pacing = more & 4;
         if (more & 8)
             o.pacing_rate_max = (uint64_t)take16(in) << take8(in) % 48;
+        if (more & 16)
+            o.rcvbuf_bytes = (uint32_t)take16(in) << take8(in) % 16;
+        if (more & 32)
+            o.sndbuf_bytes = (uint32_t)take16(in) << take8(in) % 16;
+        if (more & 64)
+            o.mss_max = take16(in);
     }
     if (how & 128)
         o.size += take8(in);

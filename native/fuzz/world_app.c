@@ -184,7 +184,7 @@ void fuzz_give_up(struct fuzz_world *w, struct fuzz_handle *h, bool abortive)
 /* ---- options ---- */
 
 /* As qs_conn.h says it. */
-static bool opts_are_right(const struct qs_conn_opts *o)
+static bool opts_are_right(const struct fuzz_world *w, const struct qs_conn_opts *o)
 {
     static const char *const known[] = {"cubic", "newreno", "dctcp"};
     uint64_t most = QS_S(32767).ns;
@@ -197,7 +197,8 @@ static bool opts_are_right(const struct qs_conn_opts *o)
            o->keepalive_idle.ns > 0 && o->keepalive_idle.ns <= most &&
            o->keepalive_interval.ns > 0 && o->keepalive_interval.ns <= most &&
            o->keepalive_count >= 1 && o->keepalive_count <= 127 &&
-           o->user_timeout.ns <= QS_S(86400).ns;
+           o->user_timeout.ns <= QS_S(86400).ns && o->rcvbuf_bytes <= w->opts.rcvbuf_bytes &&
+           o->sndbuf_bytes <= w->opts.sndbuf_bytes && (o->mss_max == 0 || o->mss_max >= 88);
 }
 
 /* A time as it is kept: qs_conn_opts. */
@@ -223,8 +224,28 @@ static bool opts_are_same(const struct qs_conn_opts *is, const struct qs_conn_op
            is->keepalive_idle.ns == kept(want->keepalive_idle, QS_S(32767)) &&
            is->keepalive_interval.ns == kept(want->keepalive_interval, QS_S(32767)) &&
            is->user_timeout.ns == kept(want->user_timeout, QS_S(86400)) &&
-           is->pacing == want->pacing && is_ceiling(is->pacing_rate_max, want->pacing_rate_max) &&
+           is->mss_max == want->mss_max && is->pacing == want->pacing &&
+           is_ceiling(is->pacing_rate_max, want->pacing_rate_max) &&
            strcmp(is->cc, want->cc ? want->cc : "cubic") == 0;
+}
+
+/* A size that was asked for is one that does not grow, of what the engine has. */
+static bool is_size(uint32_t is, uint32_t want, uint32_t most)
+{
+    return want ? is >= 2048 && is <= most : is == 0;
+}
+
+static void check_sizes(const struct fuzz_world *w, const struct fuzz_handle *h,
+                        const struct qs_conn_opts *is, const struct qs_conn_opts *want)
+{
+    struct qs_conn_info info;
+    FUZZ_REQUIRE(qs_conn_info(w->engine, h->conn, &info) == 0);
+    if (info.state == QS_TCP_CLOSED || info.state == QS_TCP_TIME_WAIT)
+        return;
+    FUZZ_REQUIRE(is_size(is->rcvbuf_bytes, want->rcvbuf_bytes, w->opts.rcvbuf_bytes));
+    FUZZ_REQUIRE(is_size(is->sndbuf_bytes, want->sndbuf_bytes, w->opts.sndbuf_bytes));
+    FUZZ_REQUIRE(!is->rcvbuf_bytes || is->rcvbuf_bytes == info.rcvbuf_bytes);
+    FUZZ_REQUIRE(!is->sndbuf_bytes || is->sndbuf_bytes == info.sndbuf_bytes);
 }
 
 void fuzz_set_opts(struct fuzz_world *w, struct fuzz_handle *h, const struct qs_conn_opts *o)
@@ -240,9 +261,10 @@ void fuzz_set_opts(struct fuzz_world *w, struct fuzz_handle *h, const struct qs_
         FUZZ_REQUIRE(set == QS_ERR_STALE);
         return;
     }
-    FUZZ_REQUIRE(set == (opts_are_right(o) ? 0 : QS_ERR_ARG));
+    FUZZ_REQUIRE(set == (opts_are_right(w, o) ? 0 : QS_ERR_ARG));
     FUZZ_REQUIRE(qs_conn_get_opts(w->engine, h->conn, &after) == 0);
     FUZZ_REQUIRE(opts_are_same(&after, set ? &before : o));
+    check_sizes(w, h, &after, set ? &before : o);
     after.size--;
     FUZZ_REQUIRE(qs_conn_get_opts(w->engine, h->conn, &after) == QS_ERR_ARG);
 }

@@ -298,6 +298,19 @@ static void unlisten_queues(struct qs_stack *s, uint32_t n_queues, int number)
         (void)!qs_engine_unlisten(s->queues[q].engine, number);
 }
 
+static qs_err check_sizes(const struct qs_stack *s, const struct qs_listen_opts *l,
+                          struct qs_diag *diag)
+{
+    const struct qs_conn_opts *c = &l->conn;
+    if (c->rcvbuf_bytes <= s->opts.rcvbuf_bytes && c->sndbuf_bytes <= s->opts.sndbuf_bytes)
+        return 0;
+    return qs_fail(diag, QS_ERR_ARG,
+                   "port %u: buffers of %u bytes to receive and %u to send, the stack's most are "
+                   "%u and %u",
+                   l->port, c->rcvbuf_bytes, c->sndbuf_bytes, s->opts.rcvbuf_bytes,
+                   s->opts.sndbuf_bytes);
+}
+
 /* All engines have the same listeners under the same numbers. @return the number or QS_ERR_*. */
 static int listen_on_queues(struct qs_stack *s, const struct qs_stack_listen *l,
                             struct qs_diag *diag)
@@ -331,6 +344,9 @@ int qs_stack_listen(qs_stack *s, const struct qs_stack_listen *l, struct qs_diag
     if (!l->inline_fn && (l->app >= s->n_apps || !s->apps[l->app]))
         return qs_fail(diag, QS_ERR_ARG, "port %u: there is no application thread %u", l->l.port,
                        l->app);
+    qs_err wrong = check_sizes(s, &l->l, diag);
+    if (wrong)
+        return wrong;
     int number = listen_on_queues(s, l, diag);
     if (number < 0)
         return number;

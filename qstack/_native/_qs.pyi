@@ -88,6 +88,9 @@ class _Lib:
         nodelay: bool,
         pacing: bool,
         pacing_rate_max: int,
+        rcvbuf_bytes: int,
+        sndbuf_bytes: int,
+        mss_max: int,
         app: int,
         diag: CData,
     ) -> int: ...

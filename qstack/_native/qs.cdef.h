@@ -111,8 +111,8 @@ void qs_app_wake(qs_app *a);
 /* Shorthands of qs.csrc.c: a handle as a plain integer. */
 int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio, const char *cc,
                 uint64_t keepalive_ns, uint64_t user_timeout_ns, bool nodelay, bool pacing,
-                uint64_t pacing_rate_max, uint32_t app,
-                struct qs_diag *diag);
+                uint64_t pacing_rate_max, uint32_t rcvbuf_bytes, uint32_t sndbuf_bytes,
+                uint16_t mss_max, uint32_t app, struct qs_diag *diag);
 int64_t qspy_write(qs_app *a, uint64_t conn, const char *buf, size_t len);
 int qspy_shutdown(qs_app *a, uint64_t conn);
 int qspy_close(qs_app *a, uint64_t conn);
@@ -160,6 +160,8 @@ struct qs_conn_opts {
     bool nagle;
     bool pacing;
     uint64_t pacing_rate_max;
+    uint32_t rcvbuf_bytes, sndbuf_bytes;
+    uint16_t mss_max;
     const char *cc;
     ...;
 };

@@ -185,6 +185,9 @@ def serve(
             nodelay=listen.nodelay,
             pacing=listen.pacing,
             pacing_rate_max=listen.pacing_rate_max,
+            receive_buffer=listen.receive_buffer,
+            send_buffer=listen.send_buffer,
+            mss_max=listen.mss_max,
         )
         listener(handler(open_sink=site.open_sink)(site))
     _serve_until_signal(server, ports, as_json, namespace)

@@ -200,6 +200,9 @@ class ConnectionOptions:
         nagle: Nagle's algorithm.
         pacing: Octets leave over the round trip.
         pacing_rate_max: Octets of payload a second, with pacing; 0: no ceiling.
+        rcvbuf_bytes: Size of the receive buffer, which does not grow then; 0: the engine's.
+        sndbuf_bytes: Of the send buffer, likewise.
+        mss_max: Largest MSS announced and used; 0: what the MTU allows.
         cc: Congestion control: "cubic", "newreno" or "dctcp".
     """
 
@@ -211,6 +214,9 @@ class ConnectionOptions:
     nagle: bool = False
     pacing: bool = False
     pacing_rate_max: int = 0
+    rcvbuf_bytes: int = 0
+    sndbuf_bytes: int = 0
+    mss_max: int = 0
     cc: str = "cubic"
 
     def fill(self, raw: CData) -> CData:
@@ -225,6 +231,8 @@ class ConnectionOptions:
         for name in ("keepalive", "keepalive_idle_ns", "keepalive_interval_ns", "keepalive_count"):
             c_set(raw, name, getattr(self, name))
         for name in ("user_timeout_ns", "nagle", "pacing", "pacing_rate_max"):
+            c_set(raw, name, getattr(self, name))
+        for name in ("rcvbuf_bytes", "sndbuf_bytes", "mss_max"):
             c_set(raw, name, getattr(self, name))
         cc = ffi.new("char[]", self.cc.encode())
         raw.cc = cc
@@ -242,6 +250,9 @@ def options_of(raw: CData) -> ConnectionOptions:
         nagle=raw.nagle,
         pacing=raw.pacing,
         pacing_rate_max=raw.pacing_rate_max,
+        rcvbuf_bytes=raw.rcvbuf_bytes,
+        sndbuf_bytes=raw.sndbuf_bytes,
+        mss_max=raw.mss_max,
         cc=ffi.string(raw.cc).decode("ascii"),
     )
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from qstack.lab import Lab, tap_lab
 
 PORT, URGENT = 7000, 7007
 LIMIT_S = 10.0
+TCPI_SND_WND_AT = 228
+"""Of the field of Linux's struct tcp_info, bytes."""
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,28 @@ def test_a_connection_from_open_to_close(lab: Lab) -> None:
         assert stats["opened_by_queue"] == {str(conn.queue): 1}
         assert sum(queue["passive_opens"] for queue in app.stats()["queues"]) == 1
     assert recorder.ends == [None]
+
+
+def test_a_listener_has_sizes_of_its_own(lab: Lab) -> None:
+    app = server(lab)
+    app.listen(port=PORT)(Recorder())
+    app.listen(port=URGENT, receive_buffer="16KiB", mss_max=500)(Recorder())
+    told = {}
+    with running(lab, app) as connect:
+        for port in (PORT, URGENT):
+            with connect(port) as client:
+                mss = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+                info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                told[port] = mss, struct.unpack_from("I", info, TCPI_SND_WND_AT)[0]
+    timestamps = 12
+    assert told == {PORT: (1460 - timestamps, 65535), URGENT: (500 - timestamps, 16 << 10)}
+
+
+def test_buffers_of_a_listener_are_no_larger_than_the_stacks(lab: Lab) -> None:
+    app = server(lab)
+    app.listen(port=PORT, send_buffer="8MiB")(Recorder())
+    with pytest.raises(ConfigError, match=r"0 bytes to receive and 8388608 to send, .* 4194304$"):
+        app.start()
 
 
 def test_a_reset_is_told_to_on_close(lab: Lab) -> None:

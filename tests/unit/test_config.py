@@ -108,6 +108,7 @@ def test_serve_config(tmp_path: Path) -> None:
         * 7
         + '"1MiB"]\n[[listen]]\nport = 80\n[[listen]]\nport = 443\npriority = 7\n'
         'congestion = "newreno"\nkeepalive = "10min"\nuser_timeout = "30s"\nnodelay = false\n'
+        'receive_buffer = "16KiB"\nsend_buffer = "1MiB"\nmss_max = 1200\n'
     )
     config = read_serve_config(path)
     assert config.listen == (
@@ -119,8 +120,13 @@ def test_serve_config(tmp_path: Path) -> None:
             keepalive="10min",
             user_timeout="30s",
             nodelay=False,
+            receive_buffer="16KiB",
+            send_buffer="1MiB",
+            mss_max=1200,
         ),
     )
+    sizes = [(one.receive_buffer_bytes, one.send_buffer_bytes) for one in config.listen]
+    assert sizes == [(0, 0), (16 << 10, 1 << 20)]
     assert [(one.keepalive_ns, one.user_timeout_ns, one.nodelay) for one in config.listen] == [
         (0, 0, True),
         (600 * 10**9, 30 * 10**9, False),
@@ -160,6 +166,12 @@ def test_serve_config(tmp_path: Path) -> None:
             "[[listen]]\nport = 80\npacing = true\npacing_rate_max = 5000.5\n",
             "pacing_rate_max must be .*, got 5000.5",
         ),
+        ("[[listen]]\nport = 80\nreceive_buffer = 9\n", "receive_buffer = 9 needs a unit"),
+        ('[[listen]]\nport = 80\nsend_buffer = "0B"\n', "port 80: send_buffer must be 1..1073"),
+        ('[[listen]]\nport = 80\nsend_buffer = "2GiB"\n', "send_buffer must be .*'2GiB'"),
+        ('[[listen]]\nport = 80\nsend_buffer = "2"\n', "port 80: send_buffer: .*has no unit"),
+        ("[[listen]]\nport = 80\nmss_max = 87\n", "mss_max must be 88..65535 bytes, got 87"),
+        ("[[listen]]\nport = 80\nmss_max = true\n", "mss_max must be .*, got True"),
         ("[[listen]]\nport = 99999\n", "port must be"),
         ("[[listen]]\nport = 80\n[[listen]]\nport = 80\n", "port 80 is named twice"),
         ("listen = 3\n", r"\[\[listen\]\]"),

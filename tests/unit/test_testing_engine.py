@@ -148,6 +148,15 @@ def test_options_of_listener_open_and_connection(engine: Engine) -> None:
     assert c.options.pacing
     assert 999_000 < c.options.pacing_rate_max <= 10**6
     assert c.options.keepalive_idle_ns == 10**9
+    c.options = ConnectionOptions(rcvbuf_bytes=256 * 1024, sndbuf_bytes=256 * 1024, mss_max=500)
+    assert (c.options.rcvbuf_bytes, c.options.sndbuf_bytes, c.options.mss_max) == (
+        256 * 1024,
+        256 * 1024,
+        500,
+    )
+    assert c.info().mss_octets == 500
+    with pytest.raises(errors.ConfigError, match="mss_max 65536"):
+        c.options = ConnectionOptions(mss_max=65536)
     with pytest.raises(errors.ConfigError, match="'vegas'"):
         c.options = ConnectionOptions(cc="vegas")
 

@@ -69,6 +69,16 @@ struct qs_conn_opts {
     /** With `pacing`: octets of payload a second that are never exceeded, as SO_MAX_PACING_RATE;
      *  [1,000, 10^12], 0: no ceiling. Kept to 11 significant bits, rounded down. */
     uint64_t pacing_rate_max;
+    /** Octets of the receive and the send buffer, which do not grow then: the next of the initial
+     *  size, its halves and doubles, and the maximum (qs_engine_opts) that is no less; above
+     *  the initial size as far as growth_bytes of the class last, else it stays as it is, which is
+     *  counted. Those of a connection that lives never shrink. At most the maximum; 0, the default:
+     *  they grow by themselves. */
+    uint32_t rcvbuf_bytes, sndbuf_bytes;
+    /** Largest MSS that is announced to the peer and used, as TCP_MAXSEG, [88, 65,535] without
+     *  options; 0, the default: what the MTU allows. Once the peer's SYN has come it only makes
+     *  segments smaller. */
+    uint16_t mss_max;
     const char *cc; /**< congestion control: "cubic", "newreno", "dctcp", or NULL for "cubic";
                          borrowed */
 };

@@ -21,6 +21,9 @@ static void check_same(const struct qs_conn_opts *a, const struct qs_conn_opts *
     CHECK_EQ(a->nagle, b->nagle);
     CHECK_EQ(a->pacing, b->pacing);
     CHECK_EQ(a->pacing_rate_max, b->pacing_rate_max);
+    CHECK_EQ(a->rcvbuf_bytes, b->rcvbuf_bytes);
+    CHECK_EQ(a->sndbuf_bytes, b->sndbuf_bytes);
+    CHECK_EQ(a->mss_max, b->mss_max);
     CHECK(strcmp(a->cc ? a->cc : "cubic", b->cc ? b->cc : "cubic") == 0);
 }
 
@@ -39,6 +42,9 @@ static void defaults(void)
     CHECK_EQ(want.nagle, false);
     CHECK_EQ(want.pacing, false);
     CHECK_EQ(want.pacing_rate_max, 0);
+    CHECK_EQ(want.rcvbuf_bytes, 0);
+    CHECK_EQ(want.sndbuf_bytes, 0);
+    CHECK_EQ(want.mss_max, 0);
     CHECK(want.cc == NULL);
     rig_free(r);
 }
@@ -153,6 +159,9 @@ static void what_is_out_of_range_is_refused(void)
     REFUSE(o.pacing_rate_max = 1000000); /* without pacing */
     REFUSE((o.pacing = true, o.pacing_rate_max = 999));
     REFUSE((o.pacing = true, o.pacing_rate_max = 1000000000001));
+    REFUSE(o.rcvbuf_bytes = rig_opts().rcvbuf_bytes + 1);
+    REFUSE(o.sndbuf_bytes = rig_opts().sndbuf_bytes + 1);
+    REFUSE(o.mss_max = 87);
 #undef REFUSE
     rig_free(r);
 }
