@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,7 @@ _LEAST_S, _MOST_S = 1, 3600
 _BYTES_MOST = 1 << 32
 _SEED_MOST = (1 << 63) - 1
 _SEEDS_MOST = 100
+_JOBS_MOST = 64
 _SPEED_OVER_S = 3600.0  # cells take from seconds to minutes
 
 
@@ -87,7 +90,7 @@ _SPEED_OVER_S = 3600.0  # cells take from seconds to minutes
 class _MatrixRun:
     """What is measured so far, and what ended it early."""
 
-    cells: list[dict[str, Any]] = field(default_factory=list)
+    rows: dict[matrix.Cell, dict[str, Any]] = field(default_factory=dict)
     ended_by: BaseException | None = None
 
 
@@ -102,24 +105,47 @@ def _choose(selection: str, seed: int) -> list[matrix.Cell]:
     return matrix.sample(every, int(selection), seed)
 
 
+def _measured(
+    cells: Sequence[matrix.Cell], measure: Callable[[matrix.Cell], dict[str, Any]], jobs: int
+) -> Iterator[tuple[matrix.Cell, dict[str, Any]]]:
+    """Yield cells and their rows as they get ready.
+
+    A single job runs in this thread, so that an interruption ends it at once; of several those that
+    have begun are waited for.
+    """
+    if jobs == 1:
+        yield from ((cell, measure(cell)) for cell in cells)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        rows = {pool.submit(measure, cell): cell for cell in cells}
+        try:
+            yield from ((rows[row], row.result()) for row in as_completed(rows))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def _run_cells(
-    cells: Sequence[matrix.Cell], measure: Callable[[matrix.Cell], dict[str, Any]], n_done: int
+    cells: Sequence[matrix.Cell],
+    measure: Callable[[matrix.Cell], dict[str, Any]],
+    n_done: int,
+    jobs: int,
 ) -> _MatrixRun:
-    """Run them in order; what was measured before an interruption or a failure is kept.
+    """Run them; what was measured before an interruption or a failure is kept.
 
     Args:
         cells: Those that are not measured yet.
         measure: Returns the row of a cell.
         n_done: So many of the selection are measured already.
+        jobs: So many at once.
     """
     run = _MatrixRun()
     with _progress(Console(stderr=True)) as bar:
-        task = bar.add_task("", total=n_done + len(cells), completed=n_done)
+        task = bar.add_task(str(cells[0]) if cells else "", total=n_done + len(cells))
+        bar.advance(task, n_done)
         try:
-            for cell in cells:
-                bar.update(task, description=str(cell))
-                run.cells.append(measure(cell))
-                bar.advance(task)
+            for cell, row in _measured(cells, measure, jobs):
+                run.rows[cell] = row
+                bar.update(task, description=str(cell), advance=1)
                 _tell_without_terminal(bar, task)
         except (KeyboardInterrupt, QStackError, LabError) as e:
             run.ended_by = e
@@ -212,6 +238,15 @@ def _open_journal(
     metavar="FILE",
     help="Keep each cell's row in FILE, JSON lines; cells that are there are not measured again.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, _JOBS_MOST),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Cells at once, each on wires of its own. Both stacks of a cell meet the same load; what "
+    "is near a limit is worth measuring again alone.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def tcp(
     selection: str,
@@ -220,6 +255,7 @@ def tcp(
     n_bytes: int | None,
     limit_s: float,
     journal_path: Path | None,
+    jobs: int,
     as_json: bool,
 ) -> int:
     """Measure QStack against Linux's TCP over bad wires, beside Linux against Linux.
@@ -230,33 +266,36 @@ def tcp(
     cells = _choose(selection, seed)
     journal = _open_journal(journal_path, seed, seeds, n_bytes, limit_s)
     done = {cell: journal.rows[cell] for cell in cells if cell in journal.rows} if journal else {}
+    one_writes = threading.Lock()
 
     def measure(cell: matrix.Cell) -> dict[str, Any]:
         wires = range(seed, seed + seeds)
         row = matrix.run_cell(cell, seeds=wires, limit_s=limit_s, n_bytes=n_bytes)
         if journal:
-            journal.add(cell, row)
+            with one_writes:
+                journal.add(cell, row)
         return row
 
-    run = _run_cells([cell for cell in cells if cell not in done], measure, len(done))
-    run.cells[:0] = done.values()
-    if run.ended_by is not None and not run.cells:
+    run = _run_cells([cell for cell in cells if cell not in done], measure, len(done), jobs)
+    rows = [row for cell in cells if (row := done.get(cell) or run.rows.get(cell))]
+    if run.ended_by is not None and not rows:
         raise run.ended_by
-    summary = matrix.summary(run.cells)
+    summary = matrix.summary(rows)
     if as_json:
         document = {
             "kernel": os.uname().release,
             "selection": selection,
             "seed": seed,
             "seeds": seeds,
-            "complete": len(run.cells) == len(cells),
-            "rows": run.cells,
+            "jobs": jobs,
+            "complete": len(rows) == len(cells),
+            "rows": rows,
             "worst_ratio_with_loss": summary["ratio_least"],
             "summary": summary,
         }
         click.echo(json.dumps(document, indent=1))
     else:
-        Console().print(_matrix_table(run.cells))
+        Console().print(_matrix_table(rows))
         for name, value in summary.items():
             click.echo(f"{name.replace('_', ' ')}: {_figure(value)}")
     if isinstance(run.ended_by, KeyboardInterrupt):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 from qstack import matrix
 from qstack.cli.bench import tcp
-from qstack.errors import ConfigError
+from qstack.errors import ConfigError, QStackError
 from qstack.matrix import Cell, Journal, Side, Wire, every_cell, judge
 from qstack.matrix.transfer import Transfer
 
@@ -97,6 +98,46 @@ def test_the_command_goes_on_where_it_was_interrupted(
     other = command.invoke(tcp, [*args, "--seeds", "2"], standalone_mode=False)
     assert isinstance(other.exception, ConfigError)
     assert "seeds 1, not 2" in str(other.exception)
+
+
+def test_several_at_once_are_all_kept_in_their_order(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2, timeout=10)  # only two at once pass
+
+    def run_cell(cell: Cell, **_: object) -> dict[str, Any]:
+        both.wait()
+        return row_of(cell)
+
+    monkeypatch.setattr(matrix, "run_cell", run_cell)
+    args = ["--cells", "6", "--json", "--jobs", "2", "--resume", str(path)]
+    done = CliRunner().invoke(tcp, args, standalone_mode=False)
+    assert done.return_value == 0
+    wanted = matrix.sample(every_cell(), 6, 1)
+    rows = json.loads(done.stdout)["rows"]
+    assert [{name: row[name] for name in asdict(ONE)} for row in rows] == [
+        asdict(cell) for cell in wanted
+    ]
+    assert set(Journal(path, json.loads(path.read_text().split("\n")[0])).rows) == set(wanted)
+
+
+def test_a_failure_among_several_is_told_and_the_others_are_kept(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = matrix.sample(every_cell(), 2, 1)
+    both = threading.Barrier(2, timeout=10)
+
+    def run_cell(cell: Cell, **_: object) -> dict[str, Any]:
+        both.wait()
+        if cell == wanted[0]:
+            raise QStackError("planted")
+        return row_of(cell)
+
+    monkeypatch.setattr(matrix, "run_cell", run_cell)
+    args = ["--cells", "2", "--json", "--jobs", "2", "--resume", str(path)]
+    done = CliRunner().invoke(tcp, args, standalone_mode=False)
+    assert str(done.exception) == "planted"
+    assert set(Journal(path, json.loads(path.read_text().split("\n")[0])).rows) == {wanted[1]}
 
 
 def test_each_seed_is_a_wire_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
