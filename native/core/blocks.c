@@ -93,14 +93,13 @@ static void unlink_events(struct qs_engine *e, struct qs_block *c)
     c->ev_flags = 0;
 }
 
-/* Buffers, timer, lists, neighbour and table entry. */
+/* Timer, lists, neighbour and table entry, and buffers, but for what can still be read. */
 static void release(struct qs_engine *e, struct qs_block *c)
 {
     leave_table(e, c);
     qs_wheel_stop(&e->wheel, qs_block_idx(e, c));
     c->t_rexmt.v = c->t_ack.v = c->t_misc.v = c->t_loss.v = 0;
     qs_ready_unlink(e, c);
-    qs_bytes_clear(&e->pool, &c->rx);
     qs_bytes_clear(&e->pool, &c->tx);
     qs_tcp_drop_ooo(e, c);
     qs_sent_clear(&e->sent, c);
@@ -119,6 +118,7 @@ void qs_block_forget(struct qs_engine *e, struct qs_block *c)
 void qs_block_free(struct qs_engine *e, struct qs_block *c)
 {
     release(e, c);
+    qs_bytes_clear(&e->pool, &c->rx);
     qs_block_forget(e, c);
     qs_half_open_end(e, c);
     c->gen++;
@@ -244,7 +244,15 @@ void qs_block_end(struct qs_engine *e, struct qs_block *c, qs_err err)
     }
     release(e, c);
     c->err = (int8_t)err;
-    qs_block_event(e, c, QS_EVENT_CLOSED);
+    if (err)
+        qs_bytes_clear(&e->pool, &c->rx);
+    qs_block_ended(e, c);
+}
+
+void qs_block_ended(struct qs_engine *e, struct qs_block *c)
+{
+    if (c->state == QS_TCP_CLOSED && c->rx.len == 0)
+        qs_block_event(e, c, QS_EVENT_CLOSED);
 }
 
 static void next_event(struct qs_engine *e, struct qs_event *out)

@@ -28,6 +28,7 @@ static void drop_read(struct qs_engine *e, struct qs_block *c, size_t octets)
     if (qs_rcvbuf(e, c) < e->opts.rcvbuf_bytes && !c->rcvbuf_fixed)
         qs_rcvbuf_read(e, c, (uint32_t)octets);
     qs_tcp_window_opened(e, c);
+    qs_block_ended(e, c);
 }
 
 qs_err qs_conn_consume(qs_engine *e, qs_conn handle, size_t bytes)

@@ -22,8 +22,9 @@
 #define QS_BUF_SIZES 20u /* from there to 2^30 octets */
 #define QS_BUF_NUMBER_MASK 31u
 #define QS_BUF_GROWS UINT8_MAX
-#define QS_MSS_MIN 88u /* less would let a peer make us send a header for every few octets */
-#define QS_DUPACKS 3   /* that mean a loss, RFC 5681 section 3.2 */
+#define QS_MSS_MIN 88u      /* less would let a peer make us send a header for every few octets */
+#define QS_DUP_ACKS_MAX 64u /* a burst */
+#define QS_DUPACKS 3        /* that mean a loss, RFC 5681 section 3.2 */
 
 /* List of blocks, first in first out. */
 struct qs_list {
@@ -202,6 +203,8 @@ void qs_block_forget(struct qs_engine *e, struct qs_block *c);
 /* The connection's TCP has ended with `err`: events for the application, else the block is freed.
  * The caller does not touch the block again. */
 void qs_block_end(struct qs_engine *e, struct qs_block *c, qs_err err);
+/* Raises QS_EVENT_CLOSED when the connection has ended and all that it received was read. */
+void qs_block_ended(struct qs_engine *e, struct qs_block *c);
 
 /* Timer of the block comes up at the earliest of its deadlines. */
 void qs_block_arm(struct qs_engine *e, struct qs_block *c);

@@ -319,11 +319,13 @@ static void check_found(struct walk *w, const struct qs_block *c)
 
 /* ---- one connection ---- */
 
-/* A connection that has ended waits for the application to hear of it and holds nothing else. */
+/* A connection that has ended waits for the application to read what came in order, then to hear of
+ * it, and holds nothing else. */
 static void check_closed(struct walk *w, const struct qs_block *c)
 {
-    HOLD(c->ev_flags & QS_EVENT_CLOSED);
-    HOLD(c->rx.head == QS_NO_IDX && c->tx.head == QS_NO_IDX && c->ooo_head == QS_NO_IDX);
+    HOLD(!(c->ev_flags & QS_EVENT_CLOSED) == (c->rx.len > 0));
+    HOLD(c->rx.len == 0 || c->err == 0);
+    HOLD(c->tx.head == QS_NO_IDX && c->ooo_head == QS_NO_IDX);
     HOLD(c->timer.tick == 0 && !c->t_rexmt.v && !c->t_ack.v && !c->t_misc.v && !c->t_loss.v);
     HOLD(c->loss.head == QS_NO_IDX && c->loss.n == 0);
     HOLD(c->in_ready == QS_READY_NOT && c->neigh == QS_NO_NEIGH);

@@ -144,7 +144,8 @@ QS_API QS_MUST_CHECK qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts
 #define QS_EVENT_WRITABLE (1u << 2)
 /** The peer has sent its last byte; what is left can still be read. */
 #define QS_EVENT_EOF (1u << 3)
-/** The connection is gone, see `err`. Last event of a handle; unread bytes are lost. */
+/** The connection is gone, see `err`. Last event of a handle. One that ended in order has it when
+ * all bytes were read, or qs_conn_close() spares it; with an error unread bytes are lost. */
 #define QS_EVENT_CLOSED (1u << 4)
 
 struct qs_event {

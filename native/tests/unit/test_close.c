@@ -135,6 +135,62 @@ static void fin_is_sent_again_with_its_data(void)
     rig_free(r);
 }
 
+/* LAST-ACK with 100 octets that nobody has read, acknowledged at 40 ms. */
+static struct rig *ended_with_unread_octets(void)
+{
+    struct rig *r = rig_new(NULL, false);
+    rig_establish(r, NULL);
+    IN(20, "FP.", 1, 100, 1);
+    OUT(20, ".", 1, 0, 102);
+    CHECK_EQ(rig_event(r), QS_EVENT_READABLE | QS_EVENT_EOF);
+    CHECK_EQ(qs_conn_shutdown(r->e, r->conn), 0);
+    OUT(20, "F.", 1, 0, 102);
+    IN(40, ".", 102, 0, 2);
+    rig_run(r, 40);
+    rig_audit(r);
+    return r;
+}
+
+static void what_was_received_in_order_is_read_after_the_end(void)
+{
+    struct rig *r = ended_with_unread_octets();
+    CHECK_EQ(rig_event(r), 0);
+    CHECK_EQ(rig_info(r).readable_bytes, 100);
+    CHECK_EQ(qs_conn_write(r->e, r->conn, "x", 1), QS_ERR_CLOSED);
+    CHECK_EQ(rig_read(r, 60), 60);
+    rig_audit(r);
+    CHECK_EQ(rig_event(r), 0);
+    CHECK_EQ(rig_read(r, 60), 40);
+    CHECK_EQ(rig_read(r, 60), QS_ERR_EOF);
+    CHECK_EQ(rig_event(r), QS_EVENT_CLOSED);
+    CHECK_EQ(r->ev.err, 0);
+    CHECK_COUNT(CONNS, 0);
+    rig_free(r);
+}
+
+static void or_given_up(void)
+{
+    struct rig *r = ended_with_unread_octets();
+    CHECK_EQ(qs_conn_close(r->e, r->conn), 0);
+    CHECK_COUNT(CONNS, 0);
+    QUIET(HOUR_MS); /* no reset: the peer's connection has ended in order */
+    rig_free(r);
+}
+
+/* It does not stand in the way of the next one from there. */
+static void its_tuple_is_free(void)
+{
+    struct rig *r = ended_with_unread_octets();
+    rig_in(r, 50, &(struct seg){"S", 100000, 0, 0, "mss 1000"});
+    rig_run(r, 50);
+    struct wire_tcp t;
+    frame_parse_tcp(rig_take(r), &t);
+    CHECK(strcmp(t.flags, "S.") == 0);
+    CHECK_EQ(rig_read(r, 100), 100);
+    CHECK_EQ(rig_event(r), QS_EVENT_CLOSED);
+    rig_free(r);
+}
+
 static void r39_close_with_unread_octets_resets(void)
 {
     for (int ahead = 0; ahead < 2; ahead++) { /* readable, or waiting behind a hole */
@@ -304,6 +360,9 @@ int main(void)
     RUN(no_write_after_shutdown);
     RUN(fin_is_sent_again);
     RUN(fin_is_sent_again_with_its_data);
+    RUN(what_was_received_in_order_is_read_after_the_end);
+    RUN(or_given_up);
+    RUN(its_tuple_is_free);
     RUN(r39_close_with_unread_octets_resets);
     RUN(payload_after_close_is_answered_with_reset);
     RUN(close_delivers_what_was_written);

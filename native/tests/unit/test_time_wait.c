@@ -141,8 +141,15 @@ static void unread_octets_can_still_be_read(void)
     OUT(40, ".", 2, 0, 72);
     CHECK_EQ(rig_state(r), QS_TCP_TIME_WAIT);
     rig_run(r, 50000);
-    CHECK_EQ(rig_read(r, 100), 70);
+    CHECK_EQ(rig_read(r, 50), 50);
+    rig_run(r, 70000); /* also when it is over */
+    CHECK_EQ(rig_state(r), QS_TCP_CLOSED);
+    CHECK_EQ(rig_event(r), QS_EVENT_READABLE | QS_EVENT_EOF);
+    CHECK_EQ(rig_event(r), 0);
+    CHECK_EQ(rig_read(r, 100), 20);
     CHECK_EQ(rig_read(r, 100), QS_ERR_EOF);
+    CHECK_EQ(rig_event(r), QS_EVENT_CLOSED);
+    CHECK_COUNT(CONNS, 0);
     rig_free(r);
 }
 
