@@ -124,8 +124,9 @@ struct qs_block {
         qs_seq sent_again;  /* without timestamps, with QS_LF_ONE_AGAIN: where that one begins */
     };
     uint32_t ts_recent_age; /* when ts_recent was taken, qs_ts_age() */
-    uint8_t snd_wscale, rcv_wscale;
-    uint8_t dupacks;
+    uint8_t snd_wscale : 4, rcv_wscale : 4;
+    uint8_t dup_acks;   /* owed besides the one of QS_CF_ACK_NOW: tcp_text.c */
+    uint8_t dupacks;    /* received */
     uint8_t backoff;    /* times the RTO was doubled, or probes sent */
     uint32_t ts_offset; /* of our timestamps: hides the clock, RFC 7323 section 7.1 */
 

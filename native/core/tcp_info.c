@@ -53,7 +53,7 @@ static void fill_sender(const struct qs_engine *e, const struct qs_block *c, str
     t->tcpi_retransmits = persist ? 0 : c->backoff;
     t->tcpi_probes = persist ? c->backoff : c->keep_sent;
     t->tcpi_backoff = c->backoff;
-    t->tcpi_snd_wscale = c->snd_wscale & 15u;
+    t->tcpi_snd_wscale = c->snd_wscale;
     t->tcpi_rto = us(qs_tcp_rto(e, c));
     t->tcpi_snd_mss = c->mss;
     t->tcpi_unacked = segments(c, qs_seq_span(c->snd_una, c->snd_max));
@@ -78,7 +78,7 @@ static void fill_receiver(const struct qs_engine *e, const struct qs_block *c,
                           struct qs_tcp_info *t)
 {
     uint32_t own_mss = qs_tcp_own_mss(e, c);
-    t->tcpi_rcv_wscale = c->rcv_wscale & 15u;
+    t->tcpi_rcv_wscale = c->rcv_wscale;
     t->tcpi_ato = us(e->opts.delayed_ack);
     t->tcpi_rcv_mss = own_mss - (c->flags & QS_CF_TS ? QS_TCP_TS_BYTES : 0);
     t->tcpi_rcv_ssthresh = qs_min_u32(qs_rcvbuf(e, c), (uint32_t)UINT16_MAX << c->rcv_wscale);

@@ -7,6 +7,7 @@
 #define MSS_DEFAULT_V6 1220u
 #define QUICK_ACKS_MAX 16u /* as in Linux */
 #define QUICK_ACKS_MASK 31u
+#define WSCALE_MASK 15u /* of four bits */
 
 struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint8_t local_idx)
 {
@@ -88,8 +89,8 @@ void qs_tcp_take_syn(struct qs_engine *e, struct qs_block *c, const struct qs_se
     }
     if (s->wscale >= 0) { /* RFC 7323 section 2.2 */
         c->flags |= QS_CF_WSCALE;
-        c->snd_wscale = (uint8_t)s->wscale;
-        c->rcv_wscale = qs_tcp_own_wscale(e);
+        c->snd_wscale = (uint8_t)s->wscale & WSCALE_MASK;
+        c->rcv_wscale = qs_tcp_own_wscale(e) & WSCALE_MASK;
     }
     if (s->sack_ok) /* RFC 2018 section 2 */
         c->flags |= QS_CF_SACK;

@@ -541,7 +541,10 @@ static bool choose(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, 
     }
     if (c->flags & (QS_CF_ACK_NOW | QS_CF_KEEP_PROBE))
         return send(e, c, f, &(struct plan){.seq = empty_seq(c)}, now);
-    return false;
+    if (c->dup_acks == 0)
+        return false;
+    c->dup_acks--;
+    return send(e, c, f, &(struct plan){.seq = empty_seq(c)}, now);
 }
 
 bool qs_tcp_output(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
@@ -557,5 +560,8 @@ bool qs_tcp_output(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, 
         qs_neigh_wait(e, c);
         return false;
     }
-    return choose(e, c, f, now);
+    bool sent = choose(e, c, f, now);
+    if (c->dup_acks)
+        qs_block_ready(e, c);
+    return sent;
 }

@@ -202,12 +202,24 @@ static void owe_ack(struct qs_engine *e, struct qs_block *c, uint32_t len, qs_ti
     }
 }
 
+/* RFC 5681 section 4.2: a duplicate ACK, at once. Several segments may have come since the engine's
+ * last turn to send: without SACK the peer counts what it gets. */
+static void owe_duplicate(struct qs_block *c)
+{
+    if (!(c->flags & QS_CF_ACK_NOW))
+        c->flags |= QS_CF_ACK_NOW;
+    else if (!(c->flags & QS_CF_SACK) && c->dup_acks < QS_DUP_ACKS_MAX)
+        c->dup_acks++;
+}
+
 static void take_in_order(struct qs_engine *e, struct qs_block *c, const struct run *r, qs_time now)
 {
     uint32_t taken = (uint32_t)qs_bytes_append(&e->pool, &c->rx, r->data, r->len, 0);
     if (taken < r->len)
         qs_count(e, QS_COUNT_DROP_NO_CHUNK); /* the peer sends it again */
     c->rcv_nxt = qs_seq_add(c->rcv_nxt, taken);
+    if (taken)
+        c->dup_acks = 0;
     bool filled = c->ooo_head != QS_NO_IDX;
     if (filled) {
         drain_ahead(e, c);
@@ -232,7 +244,7 @@ static void take_payload(struct qs_engine *e, struct qs_block *c, struct run r, 
     uint32_t kept = keep_ahead(e, c, r);
     if (kept)
         qs_tcp_note_ahead(c, r.seq, qs_seq_add(r.seq, kept));
-    c->flags |= QS_CF_ACK_NOW; /* RFC 5681 section 4.2: a duplicate ACK, at once */
+    owe_duplicate(c);
     qs_block_ready(e, c);
 }
 

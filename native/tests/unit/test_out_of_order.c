@@ -22,6 +22,63 @@ static void a_hole_is_told_at_once_and_again(void)
     rig_free(r);
 }
 
+/* `n` segments come at once behind a hole of 1,000 octets. */
+static struct rig *burst_behind_a_hole(const char *opts, uint32_t n)
+{
+    struct rig *r = rig_new(NULL, false);
+    rig_establish(r, opts);
+    rig_in(r, 20, &(struct seg){".", 1001, 1000, 1});
+    for (uint32_t i = 1; i < n; i++)
+        rig_in_behind(r, &(struct seg){".", 1001 + 1000 * i, 1000, 1});
+    return r;
+}
+
+/* The peer counts duplicates when it gets nothing else: RFC 5681 section 3.2. */
+static void each_segment_of_a_burst_has_its_duplicate(void)
+{
+    struct rig *r = burst_behind_a_hole("mss 1000", 5);
+    for (int i = 0; i < 5; i++)
+        OUT(20, ".", 1, 0, 1);
+    QUIET(30);
+    IN(30, ".", 1, 1000, 1);
+    OUT(30, ".", 1, 0, 6001);
+    QUIET(1000);
+    rig_free(r);
+}
+
+static void with_sack_one_says_it_all(void)
+{
+    struct rig *r = burst_behind_a_hole("mss 1000 sok", 5);
+    OUT(20, ".", 1, 0, 1, .opts = "sack 1001-6001");
+    QUIET(1000);
+    rig_free(r);
+}
+
+/* Octets are no duplicate ACK; window and ACK are those of the octets. */
+static void duplicates_go_behind_octets(void)
+{
+    struct rig *r = rig_new(NULL, false);
+    rig_establish(r, "mss 1000");
+    rig_in(r, 20, &(struct seg){".", 1001, 1000, 1});
+    rig_in_behind(r, &(struct seg){".", 2001, 1000, 1});
+    rig_in_behind(r, &(struct seg){".", 3001, 1000, 1});
+    CHECK_EQ(rig_write(r, 500), 500);
+    OUT(20, "P.", 1, 500, 1);
+    OUT(20, ".", 501, 0, 1);
+    OUT(20, ".", 501, 0, 1);
+    QUIET(30);
+    rig_free(r);
+}
+
+static void a_hole_filled_in_the_same_burst_is_told_once(void)
+{
+    struct rig *r = burst_behind_a_hole("mss 1000", 4);
+    rig_in_behind(r, &(struct seg){".", 1, 1000, 1});
+    OUT(20, ".", 1, 0, 5001);
+    QUIET(1000);
+    rig_free(r);
+}
+
 static void a_part_of_the_hole_is_acknowledged_at_once(void)
 {
     struct rig *r = rig_new(NULL, false);
@@ -248,6 +305,10 @@ static void urgent_at_the_wrap(void)
 int main(void)
 {
     RUN(a_hole_is_told_at_once_and_again);
+    RUN(each_segment_of_a_burst_has_its_duplicate);
+    RUN(with_sack_one_says_it_all);
+    RUN(duplicates_go_behind_octets);
+    RUN(a_hole_filled_in_the_same_burst_is_told_once);
     RUN(a_part_of_the_hole_is_acknowledged_at_once);
     RUN(two_that_overlap);
     RUN(random_segments_against_a_model);
