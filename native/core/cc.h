@@ -68,7 +68,7 @@ struct qs_reno {
 int qs_cc_find(const char *name);
 const struct qs_cc_ops *qs_cc_ops(uint8_t number);
 
-/* RFC 6928 section 2. */
+/* Octets, RFC 6928 section 2. */
 uint32_t qs_cc_initial_window(uint32_t mss);
 
 static inline uint32_t qs_cc_add(uint32_t cwnd, uint32_t octets)
