@@ -529,6 +529,9 @@ void qs_tcp_take_text(struct qs_engine *e, struct qs_block *c, const struct qs_s
 uint32_t qs_tcp_window(struct qs_engine *e, struct qs_block *c);
 /* The application consumed octets: sends a window update when it is worth one. */
 void qs_tcp_window_opened(struct qs_engine *e, struct qs_block *c);
+/* The next full segments are acknowledged at once: the connection is young, or its path loses and
+ * repeats, where an ACK that gets lost must not be the only one. */
+void qs_tcp_ack_quickly(const struct qs_engine *e, struct qs_block *c);
 void qs_tcp_drop_ooo(struct qs_engine *e, struct qs_block *c);
 
 /* tcp_sack.c: what ACKs tell of octets ahead of a hole, and of those that came twice. */

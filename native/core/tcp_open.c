@@ -5,8 +5,6 @@
 
 #define MSS_DEFAULT_V4 536u /* RFC 9293 section 3.7.1 */
 #define MSS_DEFAULT_V6 1220u
-#define QUICK_ACKS_MAX 16u /* as in Linux */
-#define QUICK_ACKS_MASK 31u
 #define WSCALE_MASK 15u /* of four bits */
 
 struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint8_t local_idx)
@@ -108,13 +106,6 @@ void qs_tcp_take_syn(struct qs_engine *e, struct qs_block *c, const struct qs_se
     c->snd_wl2 = s->ack;
 }
 
-/* Full segments that are acknowledged at once: half of what the window takes. */
-static uint8_t quick_acks(const struct qs_engine *e, const struct qs_block *c)
-{
-    uint32_t wnd = qs_min_u32(qs_rcvbuf(e, c), (uint32_t)UINT16_MAX << c->rcv_wscale);
-    return (uint8_t)qs_min_u32(qs_max_u32(wnd / (2u * c->mss), 2), QUICK_ACKS_MAX);
-}
-
 void qs_tcp_established(struct qs_engine *e, struct qs_block *c, const struct qs_segment *s)
 {
     qs_tcp_set_state(c, QS_TCP_ESTABLISHED);
@@ -130,7 +121,7 @@ void qs_tcp_established(struct qs_engine *e, struct qs_block *c, const struct qs
         c->flags |= QS_CF_SYN_EXPIRED;
     c->backoff = 0;
     c->stalled.v = 0;
-    c->quick_acks = quick_acks(e, c) & QUICK_ACKS_MASK;
+    qs_tcp_ack_quickly(e, c);
     qs_tcp_stop_rexmt(e, c);
     qs_tcp_keepalive_start(e, c, s->arrived);
     qs_cc_ops(c->cc_algo)->start(&c->cc, c->mss);

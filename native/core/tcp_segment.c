@@ -66,6 +66,7 @@ static bool check_sequence(struct qs_engine *e, struct qs_block *c, const struct
     if (s->len && qs_seq_lt(s->seq, c->rcv_nxt)) {
         qs_seq end = qs_seq_add(s->seq, s->len);
         qs_tcp_note_twice(c, s->seq, qs_seq_lt(c->rcv_nxt, end) ? c->rcv_nxt : end);
+        qs_tcp_ack_quickly(e, c);
     }
     if (s->len || s->flags & QS_FIN)
         ack_at_once(e, c);

@@ -3,6 +3,9 @@
  * window, and octets that arrive ahead of a hole. */
 #include "engine.h"
 
+#define QUICK_ACKS_MAX 16u /* as in Linux */
+#define QUICK_ACKS_MASK 31u
+
 /* ---- window ---- */
 
 /* Octets that the buffer has room for. */
@@ -45,6 +48,16 @@ void qs_tcp_window_opened(struct qs_engine *e, struct qs_block *c)
         c->flags |= QS_CF_ACK_NOW;
         qs_block_ready(e, c);
     }
+}
+
+/* ---- acknowledgements ---- */
+
+/* Half of what the window takes. */
+void qs_tcp_ack_quickly(const struct qs_engine *e, struct qs_block *c)
+{
+    uint32_t wnd = qs_min_u32(qs_rcvbuf(e, c), (uint32_t)UINT16_MAX << c->rcv_wscale);
+    uint32_t segments = qs_min_u32(qs_max_u32(wnd / (2u * c->mss), 2), QUICK_ACKS_MAX);
+    c->quick_acks = segments & QUICK_ACKS_MASK;
 }
 
 /* ---- octets ahead of a hole ---- */
@@ -244,6 +257,7 @@ static void take_payload(struct qs_engine *e, struct qs_block *c, struct run r, 
     uint32_t kept = keep_ahead(e, c, r);
     if (kept)
         qs_tcp_note_ahead(c, r.seq, qs_seq_add(r.seq, kept));
+    qs_tcp_ack_quickly(e, c);
     owe_duplicate(c);
     qs_block_ready(e, c);
 }

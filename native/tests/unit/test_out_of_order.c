@@ -79,6 +79,50 @@ static void a_hole_filled_in_the_same_burst_is_told_once(void)
     rig_free(r);
 }
 
+/* A connection that is no longer young: a full segment alone waits for 40 ms. @return what is next.
+ */
+static uint32_t grown_up(struct rig *r)
+{
+    for (uint32_t i = 0; i < 100; i++)
+        rig_in(r, 20, &(struct seg){".", 1 + 1000 * i, 1000, 1});
+    rig_run(r, 100);
+    rig_flush(r);
+    rig_read(r, 100000);
+    rig_run(r, 200);
+    rig_flush(r);
+    IN(200, ".", 100001, 1000, 1);
+    OUT(240, ".", 1, 0, 101001);
+    return 101001;
+}
+
+/* Who sends again has a small window: 40 ms for each of its segments would cost more than the loss.
+ */
+static void after_a_loss_single_segments_are_acknowledged_at_once(void)
+{
+    for (int twice = 0; twice < 2; twice++) {
+        struct rig *r = rig_new(NULL, false);
+        rig_establish(r, "mss 1000");
+        uint32_t at = grown_up(r);
+        if (twice) { /* our ACK was lost, and it came again */
+            IN(300, ".", at - 1000, 1000, 1);
+            OUT(300, ".", 1, 0, at);
+        } else {
+            IN(300, ".", at + 1000, 1000, 1);
+            OUT(300, ".", 1, 0, at);
+            IN(301, ".", at, 1000, 1);
+            OUT(301, ".", 1, 0, at + 2000);
+            at += 2000;
+        }
+        for (uint32_t i = twice ? 0 : 1; i < 16; i++, at += 1000) { /* the filler is one */
+            IN(310 + i, ".", at, 1000, 1);
+            OUT(310 + i, ".", 1, 0, at + 1000);
+        }
+        IN(400, ".", at, 1000, 1);
+        OUT(440, ".", 1, 0, at + 1000);
+        rig_free(r);
+    }
+}
+
 static void a_part_of_the_hole_is_acknowledged_at_once(void)
 {
     struct rig *r = rig_new(NULL, false);
@@ -309,6 +353,7 @@ int main(void)
     RUN(with_sack_one_says_it_all);
     RUN(duplicates_go_behind_octets);
     RUN(a_hole_filled_in_the_same_burst_is_told_once);
+    RUN(after_a_loss_single_segments_are_acknowledged_at_once);
     RUN(a_part_of_the_hole_is_acknowledged_at_once);
     RUN(two_that_overlap);
     RUN(random_segments_against_a_model);
