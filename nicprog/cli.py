@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,13 +16,11 @@ from typing import Any
 
 import nicprog
 from nicprog import show
+from nicprog.commands import Outcome, shell
 from nicprog.errors import NicprogError, UsageError
 from nicprog.packet import Packet
 from nicprog.text import state_to_json, state_to_toml
 from nicprog.where import Server, Steering, server_of
-
-Outcome = tuple[int, dict[str, Any], Callable[[], None]]
-"""Exit status, JSON document, and what prints the text instead."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
             _add_flow(verb)
         if name == "dump":
             verb.add_argument("--toml", action="store_true", help="print a spec that apply takes")
+    for more in (shell,):
+        more.add(verbs)
     return parser
 
 

@@ -125,6 +125,13 @@ class Match:
         addresses = self.flow.version if self.src.mask or self.dst.mask else 0
         return (addresses, *(item.mask for item in self.fields()))
 
+    def meets(self, other: Match) -> bool:
+        """True when some packet is taken by both."""
+        return self.flow.version == other.flow.version and not any(
+            (a.value ^ b.value) & a.mask & b.mask
+            for a, b in zip(self.fields(), other.fields(), strict=True)
+        )
+
     def covers(self, other: Match) -> bool:
         """True when every packet that ``other`` takes is taken by this too."""
         return self.flow.version == other.flow.version and all(

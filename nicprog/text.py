@@ -14,14 +14,14 @@ from nicprog.model import ANY, FLOWS, Channels, FlowRule, Masked, Match, NicStat
 def rule_text(rule: FlowRule) -> str:
     """One line, for example ``tcp ipv4 dst_port 8443 -> queue 3``."""
     match = rule.match
-    fields = _spec_fields(match)
+    fields = spec_fields(match)
     words = [str(fields.pop("protocol")), str(fields.pop("family"))]
     words += [f"{key} {value}" for key, value in fields.items()]
     action = "drop" if rule.queue is None else f"queue {rule.queue}"
     return f"{' '.join(words)} -> {action}"
 
 
-def _spec_fields(match: Match) -> dict[str, int | str]:
+def spec_fields(match: Match) -> dict[str, int | str]:
     """What ``match`` compares, with the keys and values of a rule in a spec."""
     found: dict[str, int | str] = {
         "protocol": match.flow.protocol,
@@ -134,7 +134,7 @@ def state_to_toml(device: str, state: NicState) -> str:
     for rule in state.rules:
         values: dict[str, Any] = {
             "name": f"location {rule.location}",
-            **_spec_fields(rule.match),
+            **spec_fields(rule.match),
             **({"drop": True} if rule.queue is None else {"queue": rule.queue}),
             "location": rule.location,
         }

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verbs of the command ``nicprog`` that have a file of their own; each file adds its verbs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+Outcome = tuple[int, dict[str, Any], Callable[[], None]]
+"""Exit status, JSON document, and what prints the text instead."""
+
+
+def add_verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    command: Callable[[argparse.Namespace], Outcome],
+    summary: str,
+) -> argparse.ArgumentParser:
+    """Adds a verb with ``--json``; the caller adds the rest."""
+    verb = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    verb.set_defaults(command=command)
+    verb.add_argument("--json", action="store_true", help="print one JSON document")
+    return verb

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A spec as the text of a spec file; :func:`nicprog.parse` reads it back to an equal one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Final
+
+from nicprog.spec import Spec
+
+_SECTIONS: Final = {"rules": "rule"}
+"""Lists of tables that are called otherwise in a file."""
+
+
+def spec_to_toml(spec: Spec) -> str:
+    """What ``spec`` says; what is left to the default is left out."""
+    head, tables = [], []
+    for name, value in _said(spec):
+        section = _SECTIONS.get(name, name)
+        if is_dataclass(value):
+            tables.append(f"\n[{section}]\n{_lines(value)}")
+        elif isinstance(value, tuple) and any(map(is_dataclass, value)):
+            tables += [f"\n[[{section}]]\n{_lines(one)}" for one in value]
+        else:
+            head.append(f"{section} = {_value(value)}\n")
+    return "".join(head + tables)
+
+
+def _lines(part: Any) -> str:
+    return "".join(f"{name} = {_value(value)}\n" for name, value in _said(part))
+
+
+def _said(part: Any) -> list[tuple[str, Any]]:
+    """Names and values of the fields that are not at their default."""
+    return [
+        (item.name, value)
+        for item in fields(part)
+        if item.compare
+        and ((value := getattr(part, item.name)) != item.default or item.default is MISSING)
+        and value is not None
+    ]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{json.dumps(k)} = {_value(v)}' for k, v in value.items())} }}"
+    # TOML's strings are JSON's, but for characters beyond 16 bits and DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

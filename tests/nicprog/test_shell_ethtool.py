@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program ethtool itself on a software NIC: what a line does there is what the spec says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+import nicprog
+from nicprog import shell
+from tests.nicprog.owner import ROOT, Owner
+
+if not shutil.which("ethtool"):
+    pytest.skip("ethtool is not installed", allow_module_level=True)
+
+_BUILD = TemporaryDirectory(prefix="nicprog-tests-")
+
+LINES = (
+    "-L qp0 combined 4",
+    "-X qp0 equal 3",
+    "-X qp0 equal 2 start 2",
+    "-X qp0 weight 1 0 2 5",
+    "-X qp0 start 1 weight 3 1",
+    f"-X qp0 hkey {':'.join(f'{octet:02x}' for octet in range(40))}",
+    "-X qp0 equal 2\nethtool -X qp0 default",
+    "-N qp0 flow-type tcp4 src-ip 10.0.0.0 m 0.255.255.255 dst-port 80 m 0xf action 2 loc 7",
+    "-N qp0 flow-type tcp4 dst-port 443",
+    "-N qp0 flow-type ip4 l4proto 47 src-port 5 action -1",
+    "-U qp0 flow-type ip6 l4proto 47 m 1 tclass 4 m 3 l4data 0x10002 m 0xff action 1",
+    "-N qp0 flow-type udp6 src-ip fe80:: m ::ffff:ffff vlan 5 m 0xf000 loc 3 queue 1",
+    "-N qp0 flow-type udp4 src-port 010 dst-ip 192.0.2.1 tos 0xb8 m 0x3 loc 4095 action 7",
+    "-N qp0 flow-type tcp6 dst-ip 2001:db8::1 src-port 0x1f90 vlan 4095 m 0 action 3",
+    "-N qp0 flow-type ip4 loc 5 action 1\nethtool -N qp0 flow-type ip6 loc 5 action 2",
+    "-N qp0 flow-type ip4 loc 5 action 1\nethtool -N qp0 delete 5",
+)
+SPEC = """
+device = "qp0"
+channels = { combined = 6 }
+rss = { weights = [1, 2, 0, 1], key = "KEY" }
+[[rule]]
+name = "web"
+protocol = "tcp"
+dst_port = "8000-8015"
+queue = 1
+[[rule]]
+name = "no-tests"
+protocol = "udp"
+src = "192.0.2.0/24"
+dst_port = "1-6"
+drop = true
+[[rule]]
+name = "gre"
+protocol = 47
+family = "ipv6"
+dscp = 12
+queue = 5
+location = 900
+""".replace("KEY", "5d" * 40)
+
+
+@cache
+def _shim() -> str:
+    output = Path(_BUILD.name) / "ethtool_to_softnic.so"
+    source = ROOT / "native" / "tests" / "ethtool_to_softnic.c"
+    subprocess.run(
+        [os.environ.get("CC", "cc"), "-std=gnu11", "-D_GNU_SOURCE", "-fPIC", "-shared",
+         f"-I{ROOT / 'native' / 'include'}", "-o", output, source],
+        check=True,
+    )  # fmt: skip
+    return str(output)
+
+
+def run(script: str) -> None:
+    """Runs a shell script whose ethtool programs software NICs."""
+    done = subprocess.run(
+        ["sh", "-e"],
+        input=script,
+        env=os.environ | {"LD_PRELOAD": _shim()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_what_ethtool_does_is_what_the_spec_says(owner: Owner, line: str) -> None:
+    script = f"ethtool {line}"
+    spec = shell.read(script).spec
+    with nicprog.open("qp0") as nic:
+        before = nic.read()
+        run(script)
+        assert nicprog.verify(nic, spec) == ()
+        if "delete" not in line and "default" not in line:
+            assert nic.read() != before, "the line has an effect to compare"
+
+
+def test_a_spec_as_commands_programs_what_the_spec_says(owner: Owner) -> None:
+    spec = nicprog.parse(SPEC)
+    run(shell.write_spec(spec))
+    with nicprog.open("qp0") as nic:
+        assert nicprog.verify(nic, spec) == ()
+        assert len(nic.read().rules) == 7
+
+
+def test_a_plan_as_commands_leads_to_the_wanted_rules_and_shares(owner: Owner) -> None:
+    run(shell.write_spec(nicprog.parse(SPEC)))
+    text = 'device = "qp0"\nchannels = { combined = 4 }\nrss = { equal = "all", key = "symmetric" }'
+    spec = nicprog.parse(f'{text}\n[[reserve]]\nqueue = 3\nport = 8443\nprotocol = "udp"')
+    with nicprog.open("qp0") as nic:
+        plan = nicprog.plan(nic, spec)
+        run(shell.write_plan(plan))
+        found = nic.read()
+    assert (found.channels, found.key, found.rules) == (
+        plan.wanted.channels, plan.wanted.key, plan.wanted.rules,
+    )  # fmt: skip
+    assert sorted(found.table.entries) == sorted(plan.wanted.table.entries)
