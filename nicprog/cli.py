@@ -16,7 +16,7 @@ from typing import Any
 
 import nicprog
 from nicprog import show
-from nicprog.commands import Outcome, shell
+from nicprog.commands import Outcome, plan_json, reserve, shell, steps_json
 from nicprog.errors import NicprogError, UsageError
 from nicprog.packet import Packet
 from nicprog.text import state_to_json, state_to_toml
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
             _add_flow(verb)
         if name == "dump":
             verb.add_argument("--toml", action="store_true", help="print a spec that apply takes")
-    for more in (shell,):
+    for more in (reserve, shell):
         more.add(verbs)
     return parser
 
@@ -147,7 +147,7 @@ def _plan(options: argparse.Namespace) -> Outcome:
     spec = _spec(options)
     with nicprog.open(spec.device) as nic:
         plan = nicprog.plan(nic, spec)
-    return 0, _plan_json(plan), lambda: show.plan(plan)
+    return 0, plan_json(plan), lambda: show.plan(plan)
 
 
 def _apply(options: argparse.Namespace) -> Outcome:
@@ -162,7 +162,7 @@ def _apply(options: argparse.Namespace) -> Outcome:
         result = nicprog.apply(
             nic, plan, state_dir=options.state_dir, confirm_within_s=options.confirm
         )
-    document = _plan_json(plan) | {
+    document = plan_json(plan) | {
         "applied": True,
         "verified": True,
         "snapshot": str(result.snapshot) if result.snapshot else None,
@@ -187,7 +187,7 @@ def _verify(options: argparse.Namespace) -> Outcome:
 def _rollback(options: argparse.Namespace) -> Outcome:
     with nicprog.open(options.device) as nic:
         result = nicprog.rollback(nic, state_dir=options.state_dir)
-    document = {"device": options.device, "rolled_back": True, "steps": _steps_json(result.steps)}
+    document = {"device": options.device, "rolled_back": True, "steps": steps_json(result.steps)}
     return 0, document, lambda: show.rolled_back(result)
 
 
@@ -305,29 +305,6 @@ def _list(options: argparse.Namespace) -> Outcome:
             }
         )
     return 0, {"devices": rows}, lambda: show.devices(rows)
-
-
-def _plan_json(plan: nicprog.Plan) -> dict[str, Any]:
-    return {
-        "device": plan.device,
-        "changes": len(plan.steps),
-        "steps": _steps_json(plan.steps),
-        "warnings": list(plan.warnings),
-    }
-
-
-def _steps_json(steps: Sequence[nicprog.Step]) -> list[dict[str, Any]]:
-    return [
-        {
-            "number": number,
-            "action": step.do.name,
-            "do": str(step.do),
-            "undo": str(step.undo),
-            "reason": step.reason,
-            "disruption": step.disruption.value,
-        }
-        for number, step in enumerate(steps, 1)
-    ]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from nicprog.backends import Counters
 from nicprog.model import Capabilities, Channels, NicState
 from nicprog.plan import Plan
 from nicprog.probe import Part, Report
+from nicprog.reserve import Reservation
 from nicprog.text import rule_text
 from nicprog.where import Place
 
@@ -48,6 +49,19 @@ def applied(item: Plan, result: Result) -> None:
             done + f"they are taken back in {result.confirm_within_s:g} s unless "
             f"'nicprog confirm {item.device}' is run"
         )
+
+
+def reserved(item: Reservation, made: Plan, result: Result | None) -> None:
+    """What a reservation takes, or took."""
+    plan(made)
+    entries = len(item.state.table.entries)
+    if item.queues:
+        queues = ", ".join(map(str, item.queues))
+        shares = f", by {len(item.classes)} values of the source port's low bits"
+        _line(f"{made.device}: reserved: queue {queues}" + shares * (len(item.classes) > 1))
+    _line(f"{made.device}: {item.moved} of {entries} table entries change their queue")
+    if result and result.snapshot:
+        _line(f"{made.device}: {len(result.steps)} steps done and read back; {_way_back(result)}")
 
 
 def _way_back(result: Result) -> str:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from nicprog.plan import Plan, Step
 
 Outcome = tuple[int, dict[str, Any], Callable[[], None]]
 """Exit status, JSON document, and what prints the text instead."""
@@ -22,3 +24,28 @@ def add_verb(
     verb.set_defaults(command=command)
     verb.add_argument("--json", action="store_true", help="print one JSON document")
     return verb
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """JSON value of a plan."""
+    return {
+        "device": plan.device,
+        "changes": len(plan.steps),
+        "steps": steps_json(plan.steps),
+        "warnings": list(plan.warnings),
+    }
+
+
+def steps_json(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """JSON value of its steps."""
+    return [
+        {
+            "number": number,
+            "action": step.do.name,
+            "do": str(step.do),
+            "undo": str(step.undo),
+            "reason": step.reason,
+            "disruption": step.disruption.value,
+        }
+        for number, step in enumerate(steps, 1)
+    ]

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reservations: who gets which queue, how few others move, what is refused, while packets come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nicprog
+from nicprog import Refused, cli, reserve, sim
+from nicprog.errors import UsageError
+from nicprog.model import FLOWS, Capabilities, Channels, FlowRule, Masked, Match, NicState, RssTable
+from tests.nicprog import strategies
+from tests.nicprog.owner import Owner
+
+WEB = reserve.flow("tcp dst_port=8443")
+CAN = replace(strategies.capabilities(table_size=128), queues_max=8, locations=64)
+
+
+def state(queues: int = 8, rules: Sequence[FlowRule] = ()) -> NicState:
+    return NicState(
+        channels=Channels(combined=queues),
+        table=RssTable.default(queues, 128),
+        key=bytes(40),
+        rules=tuple(rules),
+    )
+
+
+def others_queues(one: NicState) -> set[int]:
+    return set(one.table.entries)
+
+
+def test_a_queue_is_taken_out_of_the_table_and_gets_the_flows() -> None:
+    found = reserve.reserve(state(), CAN, WEB, 1)
+    assert found.queues == (7,)
+    assert found.moved == 16  # its entries and no other
+    assert others_queues(found.state) == set(range(7))
+    assert [(rule.match, rule.queue) for rule in found.state.rules] == [(one, 7) for one in WEB]
+
+
+def test_it_grows_and_shrinks_and_ends_where_it_began() -> None:
+    now, moved = state(), []
+    for queues in (1, 2, 4, 3, 1, 0):
+        found = reserve.reserve(now, CAN, WEB, queues)
+        assert len(found.queues) == queues
+        assert not others_queues(found.state) & set(found.queues)
+        assert {rule.queue for rule in found.state.rules} == set(found.queues)
+        moved.append(found.moved)
+        now = found.state
+    assert moved == [16, 18, 42, 25, 36, 16]  # the least for these shares
+    assert now == state()
+
+
+def test_several_queues_share_the_flows_by_the_source_port() -> None:
+    nic = sim.SimNic("mlx5")
+    with sim.connect(nic) as backend:
+        _, plan = reserve.plan(backend, WEB, 3)
+        nicprog.apply(backend, plan)
+    reserved = set(reserve.reserve(plan.wanted, CAN_MLX5, WEB, 3).queues)
+    got = {port: sim.deliver(nic, _packet(port, 8443)) for port in range(4096)}
+    counts = {queue: list(got.values()).count(queue) for queue in reserved}
+    assert set(got.values()) == reserved
+    assert max(counts.values()) <= 4096 / 3 * 5 / 4
+    others = {sim.deliver(nic, _packet(port, 80)) for port in range(4096)}
+    assert not others & reserved
+
+
+CAN_MLX5 = replace(CAN, table_size=256, queues_max=64, locations=1024)
+
+
+def _packet(source: int, destination: int) -> sim.Packet:
+    return sim.Packet.of("10.0.0.1", "10.0.0.2", source, destination)
+
+
+def test_while_it_changes_its_packets_never_get_a_queue_of_others() -> None:
+    nic = sim.SimNic("mlx5")
+    with sim.connect(nic) as backend:
+        nicprog.apply(backend, reserve.plan(backend, WEB, 1)[1])
+        for queues in (2, 4, 1, 3):
+            _, plan = reserve.plan(backend, WEB, queues)
+            for step in plan.steps:
+                backend.run(step.do)
+                ends = {rule.queue for rule in (*plan.now.rules, *plan.wanted.rules)}
+                assert {sim.deliver(nic, _packet(port, 8443)) for port in range(256)} <= ends
+            assert backend.read() == plan.wanted
+
+
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=6), strategies.states(128))
+def test_other_flows_keep_their_queue_where_it_is_not_taken(
+    sizes: list[int], begin: NicState
+) -> None:
+    queues = begin.channels.rx_queues
+    now = replace(begin, rules=())
+    for size in sizes:
+        if size >= queues:
+            with pytest.raises(Refused, match=f"{size} queues asked"):
+                reserve.reserve(now, CAN, WEB, size)
+            continue
+        found = reserve.reserve(now, CAN, WEB, size)
+        had = {rule.queue for rule in now.rules}
+        taken = [q for q in now.table.entries if q in found.queues]
+        returned = had - set(found.queues)
+        if not returned:
+            assert found.moved == len(taken)
+            assert not set(found.queues) & others_queues(found.state)
+        else:
+            assert returned <= others_queues(found.state)
+        assert had <= set(found.queues) or set(found.queues) <= had
+        now = found.state
+
+
+def test_queues_that_no_other_flow_uses_are_taken_first() -> None:
+    now = replace(state(), table=RssTable(entries=(0, 1, 2, 3, 6, 7) * 20 + (0,) * 8))
+    found = reserve.reserve(now, CAN, WEB, 2)
+    assert (found.queues, found.moved) == ((4, 5), 0)
+
+
+RULE = FlowRule(location=3, match=Match(flow=FLOWS["udp", 4]), queue=5)
+ALL_TCP = [
+    FlowRule(location=at, match=Match(flow=FLOWS["tcp", version]), queue=5)
+    for at, version in enumerate((4, 6))
+]
+
+
+@pytest.mark.parametrize(
+    ("now", "can", "flows", "queues", "why"),
+    [
+        (state(), CAN, WEB, 8, "8 queues asked; 8 are active, rules of others name 0 of them, and "
+         "one has to be left for all other flows, so at most 7 can be reserved"),
+        (replace(state(rules=[RULE]), table=RssTable(entries=(0, 1) * 64)), CAN, WEB, 7,
+         "rules of others name 1 of them, and one has to be left for all other flows, so at "
+         "most 6 can"),
+        (state(), CAN, WEB, [8], "queue 8 asked, but 8 are active (0 to 7)"),
+        (state(2), CAN, WEB, [0, 1], "all 2 active queues asked"),
+        (state(rules=[RULE]), CAN, WEB, [5], "queue 5 is named by the rule at location 3 (udp"),
+        (state(rules=ALL_TCP), CAN, WEB, 1, "takes these flows first"),
+        (state(), replace(CAN, locations=7), WEB, 4, "8 rules are needed (2 kinds of flows, 4 "
+         "values of source port bits), 7 of 7 locations are free"),
+        (state(), CAN, reserve.flow("tcp src_port=80"), 2, "that name a source port cannot"),
+        (state(), CAN, reserve.flow("47 family=ipv4"), 2, "name no protocol cannot be spread"),
+        (state(), replace(CAN, locations=0), WEB, 1, "no flow rules"),
+        (state(), replace(CAN, table_size=0), WEB, 1, "no indirection table"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_its_numbers(
+    now: NicState, can: Capabilities, flows: tuple[Match, ...], queues: int | list[int], why: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        reserve.reserve(now, can, flows, queues)
+    assert why in str(refused.value)
+
+
+def test_rules_of_others_stay_and_are_named_when_they_lose_their_packets() -> None:
+    narrow = replace(WEB[0], src=Masked(value=10 << 24, mask=255 << 24))
+    rule = FlowRule(location=9, match=narrow, queue=1)
+    found = reserve.reserve(state(rules=[rule]), CAN, WEB, 1)
+    assert rule in found.state.rules
+    assert "location 9" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("tcp port=1", "'port=1' is not KEY=VALUE"), ("tcp dst_port=x", "not a port"),
+     ("sctp", "protocol 'sctp'"), ("", "protocol ''")],
+)  # fmt: skip
+def test_flows_that_are_none(text: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        reserve.flow(text)
+
+
+def test_a_driver_that_takes_whole_fields_only_gets_one_queue() -> None:
+    with nicprog.open("sim:ice") as nic:
+        found, plan = reserve.plan(nic, WEB, 1)
+        nicprog.apply(nic, plan)
+        assert nic.read() == found.state
+        with pytest.raises(Refused, match="compares part of src_port"):
+            reserve.plan(nic, WEB, 2)
+
+
+def test_the_commands_reserve_and_release(
+    owner: Owner, nic: nicprog.Backend, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = nic.read()
+    flow = ("qp0", "--flow", "tcp dst_port=8443 family=ipv4", "--json")
+    assert cli.main(["reserve", *flow, "--queues", "2", "--dry-run"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["applied"], told["queues"], told["moved_entries"]) == (False, [6, 7], 64)
+    assert nic.read() == before
+    assert cli.main(["reserve", *flow, "--queues", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["applied"]
+    assert len(nic.read().rules) == 2
+    assert cli.main(["reserve", *flow[:3], "--queue", "6"]) == 0
+    assert "qp0: reserved: queue 6\n" in capsys.readouterr().out
+    assert {rule.queue for rule in nic.read().rules} == {6}
+    assert cli.main(["reserve", *flow, "--queues", "9"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["kind"] == "refused"
+    assert cli.main(["release", *flow]) == 0
+    assert nic.read() == before
+    assert cli.main(["release", *flow]) == 0  # there is nothing to end
+    assert nic.read() == before
+    assert cli.main(["reserve", "qp0", "--queues", "1", "--flow", "tcp", "--flow", "tcp"]) == 2
