@@ -26,6 +26,7 @@ from nicprog.errors import (
     SnapshotError,
     SpecError,
     StalePlan,
+    UsageError,
 )
 from nicprog.model import (
     Capabilities,
@@ -76,6 +77,7 @@ __all__ = [
     "SpecError",
     "StalePlan",
     "Step",
+    "UsageError",
     "apply",
     "confirm",
     "live_softnics",

@@ -62,6 +62,7 @@ def apply(
     *,
     state_dir: str | Path | None = None,
     confirm_within_s: float | None = None,
+    is_repair: bool = False,
 ) -> Result:
     """Carries out ``plan`` and reads the NIC back.
 
@@ -71,6 +72,8 @@ def apply(
         state_dir: Folder for the snapshot; None is where the control sockets are.
         confirm_within_s: Seconds from now; unless :func:`nicprog.confirm` is called within them, a
             process of its own restores what was before. None: it stays.
+        is_repair: The plan leads back to what an earlier apply did, whose snapshot stays the one to
+            roll back to.
 
     Raises:
         StalePlan: The NIC is not as it was when the plan was made; nothing was changed.
@@ -88,6 +91,14 @@ def apply(
         if not plan.steps:
             return Result(device=nic.device, steps=(), snapshot=None)
         _carry_out(nic, plan, store, pending, confirm_within_s)
+        if is_repair:
+            store.forget_applying()
+        elif confirm_within_s is None:
+            store.keep()
+        else:
+            store.wait()
+    if is_repair:
+        return Result(device=nic.device, steps=plan.steps, snapshot=None)
     snapshot = store.done if confirm_within_s is None else store.applying
     return Result(
         device=nic.device,
@@ -147,10 +158,6 @@ def _carry_out(
         if error.undone:
             store.forget_applying()
         raise
-    if confirm_by is None:
-        store.keep()
-    else:
-        store.wait()
 
 
 def _start_guard(store: Store, confirm_by: float) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import Any
 
 import nicprog
 from nicprog import show
-from nicprog.commands import Outcome, plan_json, reserve, shell, steps_json
+from nicprog.commands import Outcome, plan_json, reserve, seconds, shell, steps_json, watch
 from nicprog.errors import NicprogError, UsageError
 from nicprog.packet import Packet
 from nicprog.text import state_to_json, state_to_toml
@@ -37,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("nicprog: interrupted", file=sys.stderr)
         return 1
     try:
-        if options.json:
-            _print_json(document)
-        else:
+        if not options.json:
             print_text()
+        elif document is not None:
+            _print_json(document)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough; the work is done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,14 +97,14 @@ def _parser() -> argparse.ArgumentParser:
         if name == "apply":
             verb.add_argument("--dry-run", action="store_true", help="as plan")
             verb.add_argument(
-                "--confirm", metavar="TIME", type=_seconds, help="restore what was before unless "
+                "--confirm", metavar="TIME", type=seconds, help="restore what was before unless "
                 "'nicprog confirm DEVICE' comes within TIME, such as 60s or 5m"
             )  # fmt: skip
         if name == "where":
             _add_flow(verb)
         if name == "dump":
             verb.add_argument("--toml", action="store_true", help="print a spec that apply takes")
-    for more in (reserve, shell):
+    for more in (reserve, shell, watch):
         more.add(verbs)
     return parser
 
@@ -127,14 +126,6 @@ def _device(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("the name of a NIC is not empty")
     return text
-
-
-def _seconds(text: str) -> float:
-    """A time as people write it: ``90``, ``90s``, ``5m``, ``1h``."""
-    match = re.fullmatch(r"(\d+)([smh]?)", text)
-    if not match or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 60s or 5m")
-    return float(int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]])
 
 
 def _spec(options: argparse.Namespace) -> nicprog.Spec:

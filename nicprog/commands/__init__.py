@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from nicprog.plan import Plan, Step
 
-Outcome = tuple[int, dict[str, Any], Callable[[], None]]
-"""Exit status, JSON document, and what prints the text instead."""
+Outcome = tuple[int, dict[str, Any] | None, Callable[[], None]]
+"""Exit status, JSON document (None: all is printed), and what prints the text instead."""
 
 
 def add_verb(
@@ -49,3 +50,11 @@ def steps_json(steps: Sequence[Step]) -> list[dict[str, Any]]:
         }
         for number, step in enumerate(steps, 1)
     ]
+
+
+def seconds(text: str) -> float:
+    """A time as people write it: ``90``, ``90s``, ``5m``, ``1h``."""
+    match = re.fullmatch(r"(\d+)([smh]?)", text)
+    if not match or not int(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 60s or 5m")
+    return float(int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]])
