@@ -14,12 +14,23 @@ from typing import Final
 from nicprog.actions import DeleteRule, InsertRule
 from nicprog.backends import Backend
 from nicprog.errors import ApplyError, NicprogError, RequestError, StalePlan
+from nicprog.explain import (
+    FORGOTTEN,
+    Explanation,
+    Facts,
+    explain,
+    explain_refusal,
+    loaded_modules,
+)
 from nicprog.model import NicState
 from nicprog.plan import Plan, Step, diff
 from nicprog.signals import Pending, held
 from nicprog.snapshot import Store, locked, now_s
 from nicprog.text import rule_text
 
+_WRITTEN_BY: Final = {
+    "channels": "set_channels", "key": "set_key", "table": "set_table", "rule": "insert_rule"
+}  # fmt: skip
 _BATCH: Final = 64
 """Rules under way at once; a signal waits for them, some milliseconds."""
 
@@ -196,6 +207,7 @@ def run_all(nic: Backend, plan: Plan, pending: Pending, hint: str = "") -> None:
         _prove(nic, plan.wanted)
     except Exception as error:  # whatever it is, the NIC must not stay half changed
         failed = f"{nic.device}: {_where(plan.steps, error, len(done))} failed: {error}"
+        failed += _cause(nic, plan, error, len(done))
         left = _undo(nic, done, plan.now)
         if left is None:
             raise ApplyError(f"{failed}; {_undone(len(done))}{hint}", undone=True) from error
@@ -233,7 +245,37 @@ class _StepRefused(NicprogError):
 
     def __init__(self, step: Step, error: RequestError) -> None:
         super().__init__(str(error))
-        self.step = step
+        self.step, self.errno = step, error.errno
+
+
+def _cause(nic: Backend, plan: Plan, error: Exception, done: int) -> str:
+    """The cause that is the most likely, when the NIC shows it or its driver is known for it."""
+    try:
+        found = [one for one in _causes(nic, plan, error, done) if one.is_seen or one.cause.drivers]
+    except NicprogError:  # it cannot be asked any more
+        return ""
+    return f"; cause: {found[0]}" if found else ""
+
+
+def _causes(nic: Backend, plan: Plan, error: Exception, done: int) -> Sequence[Explanation]:
+    if isinstance(error, _NotHeld):
+        return explain(FORGOTTEN, error.call, nic.capabilities().driver)
+    if isinstance(error, _StepRefused):
+        do, number = error.step.do, error.errno
+    elif isinstance(error, RequestError) and done < len(plan.steps):
+        do, number = plan.steps[done].do, error.errno
+    else:
+        return ()
+    facts = Facts(action=do, can=nic.capabilities(), state=nic.read(), modules=loaded_modules())
+    return explain_refusal(number, facts)
+
+
+class _NotHeld(NicprogError):
+    """What was written does not read back; knows the call that wrote it."""
+
+    def __init__(self, message: str, call: str) -> None:
+        super().__init__(message)
+        self.call = call
 
 
 def _where(steps: Sequence[Step], error: Exception, done: int) -> str:
@@ -254,9 +296,10 @@ def _prove(nic: Backend, wanted: NicState) -> None:
     wrong = differences(wanted, nic.read())
     if wrong:
         first = wrong[0]
-        raise NicprogError(
+        raise _NotHeld(
             f"{first.what}: the NIC holds {first.found or 'nothing'}, "
-            f"{first.wanted or 'nothing'} was written ({len(wrong)} differences)"
+            f"{first.wanted or 'nothing'} was written ({len(wrong)} differences)",
+            _WRITTEN_BY[first.what.split()[0]],
         )
 
 

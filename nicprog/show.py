@@ -199,6 +199,17 @@ def counters(device: str, item: Counters) -> None:
         _line(f"{name}: {value:,}")
 
 
+def causes(rows: Sequence[dict[str, Any]]) -> None:
+    """Causes of an error, each with its remedy."""
+    if not rows:
+        _line("no cause of that is known here")
+    for row in rows:
+        whose = f" (driver {', '.join(row['drivers'])})" if row["drivers"] else ""
+        _line(f"{row['cause']}{whose}: {row['text']}")
+        _line(f"    remedy: {row['remedy']}")
+        _line(f"    source: {row['source']}")
+
+
 def devices(rows: Sequence[dict[str, Any]]) -> None:
     """Live software NICs."""
     if not rows:

@@ -1,0 +1,454 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why NICs refuse or forget settings, as data: what shows a cause, its remedy, who says so.
+
+An entry with ``shows`` is about something that can be seen in what the NIC holds: it applies when
+that finds it, and its text has the numbers. The others can only be suspected. More special ones
+come first.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from nicprog.actions import Action, DeleteRule, InsertRule, SetChannels, SetKey, SetTable
+from nicprog.model import Capabilities, Channels, NicState
+
+EINVAL, EOPNOTSUPP, EBUSY = errno.EINVAL, errno.EOPNOTSUPP, errno.EBUSY
+ENOSPC, ENOENT, EPERM = errno.ENOSPC, errno.ENOENT, errno.EPERM
+ENODEV, ENETDOWN = errno.ENODEV, errno.ENETDOWN
+
+FORGOTTEN: Final = 0
+"""In place of an errno: the change was taken, but does not read back or has no effect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known where something was refused.
+
+    Attributes:
+        action: The change.
+        can: What the NIC can do.
+        state: What it held.
+        modules: Kernel modules that are loaded.
+    """
+
+    action: Action
+    can: Capabilities
+    state: NicState
+    modules: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One cause of a refusal.
+
+    Attributes:
+        name: Stable, for tests and scripts.
+        calls: Names of the actions (``set_channels``, ...); empty: all.
+        errors: Errnos, or :data:`FORGOTTEN`.
+        text: What is wrong.
+        remedy: What to do.
+        source: Who says so.
+        drivers: Whose it is alone; empty: all.
+        shows: The text with its numbers when the facts show the cause, None when they exclude it.
+    """
+
+    name: str
+    calls: tuple[str, ...]
+    errors: tuple[int, ...]
+    text: str
+    remedy: str
+    source: str
+    drivers: tuple[str, ...] = ()
+    shows: Callable[[Facts], str | None] | None = None
+
+
+def _above_maximum(facts: Facts) -> str | None:
+    excess = facts.can.excess(_asked(facts)) if isinstance(facts.action, SetChannels) else None
+    return excess and f"{excess[1]} {excess[0]} channels asked, at most {excess[2]} can be"
+
+
+def _asked(facts: Facts) -> Channels:
+    assert isinstance(facts.action, SetChannels)
+    return Channels(combined=facts.action.combined, rx=facts.action.rx, tx=facts.action.tx)
+
+
+def _table_in_the_way(facts: Facts) -> str | None:
+    if not isinstance(facts.action, SetChannels) or not facts.state.table.entries:
+        return None
+    queues, highest = _asked(facts).rx_queues, max(facts.state.table.entries)
+    if highest < queues or facts.state.table.is_default(facts.state.channels.rx_queues):
+        return None
+    count = sum(queue >= queues for queue in facts.state.table.entries)
+    return (
+        f"{count} of {len(facts.state.table.entries)} table entries name queues from {queues} to "
+        f"{highest}, which would go"
+    )
+
+
+def _rules_in_the_way(facts: Facts) -> str | None:
+    if not isinstance(facts.action, SetChannels):
+        return None
+    queues = _asked(facts).rx_queues
+    found = [rule for rule in facts.state.rules if (rule.queue or 0) >= queues]
+    if not found:
+        return None
+    return (
+        f"{len(found)} flow rules name queues that would go, the first is at location "
+        f"{found[0].location} (queue {found[0].queue})"
+    )
+
+
+def _table_would_grow(facts: Facts) -> str | None:
+    growth = facts.can.table_growth
+    if not isinstance(facts.action, SetChannels) or growth is None:
+        return None
+    new, now = growth.size(_asked(facts).rx_queues), len(facts.state.table.entries)
+    return f"the table would have {new} entries instead of {now}" if new != now else None
+
+
+def _fixed(facts: Facts) -> str | None:
+    return f"driver {facts.can.driver} has a fixed number" if facts.can.fixed_channels else None
+
+
+def _irdma(facts: Facts) -> str | None:
+    return "the kernel module irdma is loaded" if "irdma" in facts.modules else None
+
+
+def _entry_beyond(facts: Facts) -> str | None:
+    if not isinstance(facts.action, SetTable):
+        return None
+    active = facts.state.channels.rx_queues
+    for index, queue in enumerate(facts.action.entries):
+        if queue >= active:
+            return f"entry {index} is queue {queue}, but {active} queues are active"
+    return None
+
+
+def _entry_unreachable(facts: Facts) -> str | None:
+    reach = facts.can.table_queues_max
+    if not isinstance(facts.action, SetTable) or reach is None:
+        return None
+    highest = max(facts.action.entries)
+    return (
+        f"the table names queue {highest}, and reaches {reach} queues" if highest >= reach else None
+    )
+
+
+def _table_size(facts: Facts) -> str | None:
+    if not isinstance(facts.action, SetTable):
+        return None
+    given, size = len(facts.action.entries), len(facts.state.table.entries)
+    return f"{given} entries given, the NIC has {size}" if given != size else None
+
+
+def _key_length(facts: Facts) -> str | None:
+    if not isinstance(facts.action, SetKey) or not facts.can.key_bytes:
+        return None
+    given, size = len(facts.action.key), facts.can.key_bytes
+    return f"{given} bytes given, the NIC takes {size}" if given != size else None
+
+
+def _no_rss(facts: Facts) -> str | None:
+    if facts.can.table_size or facts.can.key_bytes:
+        return None
+    return f"driver {facts.can.driver} shows neither table nor key here"
+
+
+def _rule_queue(facts: Facts) -> str | None:
+    if not isinstance(facts.action, InsertRule):
+        return None
+    queue, active = facts.action.rule.queue, facts.state.channels.rx_queues
+    if queue is None or queue < active:
+        return None
+    return f"the rule names queue {queue}, but {active} queues are active (0 to {active - 1})"
+
+
+def _rule_location(facts: Facts) -> str | None:
+    if not isinstance(facts.action, InsertRule):
+        return None
+    at, locations = facts.action.rule.location, facts.can.locations
+    return f"location {at} asked, the NIC has 0 to {locations - 1}" if 0 < locations <= at else None
+
+
+def _no_locations(facts: Facts) -> str | None:
+    if facts.can.locations:
+        return None
+    return f"driver {facts.can.driver} tells of no location for rules"
+
+
+def _objection(facts: Facts) -> str | None:
+    if not isinstance(facts.action, InsertRule):
+        return None
+    why = facts.can.rule_limits.objection(facts.action.rule)
+    return f"the rule {why}" if why else None
+
+
+def _masks(facts: Facts) -> str | None:
+    if not isinstance(facts.action, InsertRule):
+        return None
+    rules = (*facts.state.rules, facts.action.rule)
+    if facts.can.has_room_for_masks(rules):
+        return None
+    kinds = len({rule.match.mask_key() for rule in rules})
+    most = facts.can.masks_max or facts.can.masks_max_per_flow
+    per = "" if facts.can.masks_max else " for one kind of packets"
+    return f"with this rule there are {kinds} different masks, the NIC holds {most}{per}"
+
+
+def _full(facts: Facts) -> str | None:
+    used, locations = len(facts.state.rules), facts.can.locations
+    return f"{used} of {locations} locations are taken" if 0 < locations <= used else None
+
+
+def _picks(facts: Facts) -> str | None:
+    if not facts.can.picks_locations:
+        return None
+    return f"driver {facts.can.driver} chooses the location of a rule itself"
+
+
+def _taken(facts: Facts) -> str | None:
+    if not isinstance(facts.action, InsertRule):
+        return None
+    at = facts.action.rule.location
+    taken = any(rule.location == at for rule in facts.state.rules)
+    return f"location {at} holds another rule" if taken else None
+
+
+def _nothing_there(facts: Facts) -> str | None:
+    if not isinstance(facts.action, DeleteRule):
+        return None
+    at = facts.action.location
+    there = [rule.location for rule in facts.state.rules]
+    return None if at in there else f"location {at} is empty; {len(there)} rules are there"
+
+
+_KERNEL: Final = "Linux, net/ethtool/channels.c"
+_CHANNELS, _TABLE, _KEY, _INSERT = ("set_channels",), ("set_table",), ("set_key",), ("insert_rule",)
+_RSS: Final = ("set_table", "reset_table", "set_key")
+
+CAUSES: Final = (
+    Cause(
+        name="above-maximum", calls=_CHANNELS, errors=(EINVAL,), shows=_above_maximum,
+        text="more channels asked than the NIC has",
+        remedy="ask for fewer; 'nicprog dump' shows the most",
+        source=_KERNEL,
+    ),
+    Cause(
+        name="table-names-the-queues", calls=_CHANNELS, errors=(EINVAL,), shows=_table_in_the_way,
+        text="the indirection table names queues that would go",
+        remedy="shrink the table first (ethtool -X DEVICE equal N), or let nicprog plan both",
+        source=_KERNEL,
+    ),
+    Cause(
+        name="rules-name-the-queues", calls=_CHANNELS, errors=(EINVAL,), shows=_rules_in_the_way,
+        text="flow rules, perhaps forgotten ones, name queues that would go",
+        remedy="delete or change those rules first, or let nicprog plan both",
+        source=f"{_KERNEL}; Mellanox/ngc_multinode_perf issue 107",
+    ),
+    Cause(
+        name="table-would-change-its-size", calls=_CHANNELS, errors=(EINVAL,),
+        shows=_table_would_grow,
+        text="the table grows with the number of channels, and what was set does not fit",
+        remedy="reset the table first (ethtool -X DEVICE default)",
+        source="Linux, net/ethtool, ethtool_rxfh_indir_can_resize; mlx5, bnxt",
+    ),
+    Cause(
+        name="channels-are-fixed", calls=_CHANNELS, errors=(EOPNOTSUPP,), shows=_fixed,
+        text="the driver does not change its channels",
+        remedy="leave [channels] out of the spec",
+        source="Linux, vmxnet3 (from memory)",
+    ),
+    Cause(
+        name="irdma-holds-the-channels", calls=_CHANNELS, errors=(EBUSY,), drivers=("ice",),
+        shows=_irdma,
+        text="the module irdma holds the channels",
+        remedy="unload it for the change (modprobe -r irdma) where RDMA is not needed",
+        source="intel/ethernet-linux-ice issue 45; Firedancer",
+    ),
+    Cause(
+        name="queues-are-in-use", calls=_CHANNELS, errors=(EINVAL, EBUSY),
+        text="an AF_XDP socket, device memory or a leased queue is bound to a queue that would go",
+        remedy="end the program that uses it (ss --xdp shows AF_XDP sockets)",
+        source=_KERNEL,
+    ),
+    Cause(
+        name="entry-beyond-the-queues", calls=_TABLE, errors=(EINVAL,), shows=_entry_beyond,
+        text="the table names a queue that is not active",
+        remedy="name active queues, or raise [channels] first",
+        source="Linux, net/ethtool/ioctl.c",
+    ),
+    Cause(
+        name="entry-beyond-the-reach", calls=_TABLE, errors=(EINVAL,), shows=_entry_unreachable,
+        text="the table reaches fewer queues than there are channels",
+        remedy="name lower queues; the others can be reached by flow rules",
+        source="Linux, ixgbe_ethtool.c, ixgbe_rss_indir_tbl_max",
+    ),
+    Cause(
+        name="another-table-size", calls=_TABLE, errors=(EINVAL,), shows=_table_size,
+        text="the table has another size, perhaps since the channels changed",
+        remedy="plan again: nicprog reads the size anew",
+        source="Linux, net/ethtool/ioctl.c",
+    ),
+    Cause(
+        name="another-key-length", calls=_KEY, errors=(EINVAL,), shows=_key_length,
+        text="the key has another length",
+        remedy="give as many bytes, or key = \"symmetric\"",
+        source="Linux, net/ethtool/ioctl.c",
+    ),
+    Cause(
+        name="no-rss-on-this-instance", calls=_RSS, errors=(EOPNOTSUPP,), drivers=("gve",),
+        shows=_no_rss,
+        text="some types of instances have neither table nor key",
+        remedy="choose a type of the newer generations, or leave [rss] out",
+        source="GoogleCloudPlatform/compute-virtual-ethernet-linux issues 55, 69",
+    ),
+    Cause(
+        name="firmware-keeps-the-key", calls=_KEY, errors=(EOPNOTSUPP,), drivers=("ena",),
+        text="older generations of instances show the key and do not set it",
+        remedy="leave key out, or choose an instance of a newer generation",
+        source="amzn/amzn-drivers issues 24, 80, 239",
+    ),
+    Cause(
+        name="key-cannot-be-set", calls=_KEY, errors=(EOPNOTSUPP,), drivers=("igb",),
+        text="the driver has no way to set the key",
+        remedy="leave key out; balance by the table alone",
+        source="Linux 7.2, igb_ethtool.c",
+    ),
+    Cause(
+        name="rule-names-no-queue", calls=_INSERT, errors=(EINVAL,), shows=_rule_queue,
+        text="the rule names a queue that is not active",
+        remedy="name an active queue, or raise [channels] first",
+        source="Linux, net/ethtool/ioctl.c",
+    ),
+    Cause(
+        name="no-such-location", calls=_INSERT, errors=(EINVAL,), shows=_rule_location,
+        text="the NIC has no such location",
+        remedy="leave location out, nicprog chooses one",
+        source="the driver's table of rules",
+    ),
+    Cause(
+        name="driver-chooses-locations", calls=_INSERT, errors=(EINVAL,), shows=_picks,
+        text="the driver takes no location",
+        remedy="insert the rule without 'loc' by ethtool -N; nicprog does not plan such rules",
+        source="Linux, bnxt_ethtool.c; fbnic, sfc",
+    ),
+    Cause(
+        name="driver-has-no-such-rules", calls=_INSERT, errors=(EINVAL, EOPNOTSUPP),
+        shows=_objection,
+        text="the driver does not take this kind of rule, also where it shows ntuple as on",
+        remedy="leave out what it does not compare, or use another NIC",
+        source="nicprog/drivers.py; Xilinx-CNS/onload issue 19 (igb)",
+    ),
+    Cause(
+        name="too-many-masks", calls=_INSERT, errors=(EINVAL, ENOSPC), shows=_masks,
+        text="rules on this NIC must compare the same fields by the same masks",
+        remedy="use one set of fields and masks in all rules (of one protocol), or delete the old "
+        "rules first",
+        source="Linux, ice_ethtool_fdir.c, i40e_ethtool.c, ixgbe_ethtool.c",
+    ),
+    Cause(
+        name="no-free-location", calls=_INSERT, errors=(ENOSPC, EBUSY, EINVAL), shows=_full,
+        text="all locations are taken",
+        remedy="delete rules; ranges and rules for both IP versions need several each",
+        source="the driver's table of rules",
+    ),
+    Cause(
+        name="location-is-taken", calls=_INSERT, errors=(EBUSY,), shows=_taken,
+        text="the driver does not replace a rule, as most do",
+        remedy="delete the old rule first",
+        source="measured on macb (Cadence GEM), Linux 6.1",
+    ),
+    Cause(
+        name="locations-of-the-whole-host", calls=_INSERT, errors=(EINVAL, EBUSY, ENOSPC),
+        drivers=("ena",),
+        text="all interfaces of a host share one table of rules",
+        remedy="choose locations that no other interface uses",
+        source="amzn/amzn-drivers issue 206",
+    ),
+    Cause(
+        name="xsk-blocks-rules", calls=_INSERT, errors=(EINVAL,), drivers=("i40e",),
+        text="with an AF_XDP socket bound the driver takes rules only after ntuple was off and on",
+        remedy="ethtool -K DEVICE ntuple off && ethtool -K DEVICE ntuple on (that loses the rules)",
+        source="intel/ethernet-linux-i40e issue 16",
+    ),
+    Cause(
+        name="arfs-blocks-rules", calls=_INSERT, errors=(EINVAL, EBUSY), drivers=("ice",),
+        text="accelerated RFS has rules of its own that do not go with these",
+        remedy="turn it off: echo 0 > /proc/sys/net/core/rps_sock_flow_entries",
+        source="Linux, ice_ethtool_fdir.c",
+    ),
+    Cause(
+        name="rules-are-off", calls=_INSERT, errors=(EOPNOTSUPP, EINVAL), shows=_no_locations,
+        text="the driver has no rules, or they are off",
+        remedy="ethtool -K DEVICE ntuple on, where it can be changed ('nicprog probe' tells)",
+        source="Linux, net/ethtool/ioctl.c",
+    ),
+    Cause(
+        name="ntuple-is-off", calls=_INSERT, errors=(EOPNOTSUPP,),
+        text="flow rules are turned off, though there are locations for them",
+        remedy="ethtool -K DEVICE ntuple on",
+        source="Linux, drivers' set_rxnfc",
+    ),
+    Cause(
+        name="nothing-to-delete", calls=("delete_rule",), errors=(ENOENT, EINVAL),
+        shows=_nothing_there,
+        text="there is no rule at that location",
+        remedy="plan again: something else deleted it",
+        source="the driver's table of rules",
+    ),
+    Cause(
+        name="reset-under-way", calls=(), errors=(EBUSY,),
+        drivers=("ice", "i40e", "iavf", "bnxt_en"),
+        text="the NIC is being reset, after an error or a change of its settings",
+        remedy="try again in some seconds; dmesg tells why",
+        source="Linux, drivers' ethtool operations (from memory)",
+    ),
+    Cause(
+        name="no-right", calls=(), errors=(EPERM, errno.EACCES),
+        text="changing a NIC needs CAP_NET_ADMIN in the user namespace of its network namespace",
+        remedy="run as root; in a container, with --cap-add NET_ADMIN",
+        source="Linux, net/ethtool/ioctl.c",
+    ),
+    Cause(
+        name="nic-is-gone", calls=(), errors=(ENODEV,),
+        text="the interface is not there any more, was renamed, or went to another namespace",
+        remedy="look for it with ip link; 'nicprog watch' waits until it is back",
+        source="Linux, net/ethtool/ioctl.c",
+    ),
+    Cause(
+        name="interface-is-down", calls=(), errors=(ENETDOWN,),
+        text="the driver changes this only while the interface is up",
+        remedy="ip link set DEVICE up",
+        source="drivers",
+    ),
+    Cause(
+        name="channels-lose-rss", calls=("set_channels", *_RSS), errors=(FORGOTTEN,),
+        drivers=("i40e", "virtio_net"),
+        text="other channels make table and key the default ones, or put them out of effect",
+        remedy="set both once more after the channels",
+        source="Linux, i40e_main.c (from memory); measured on virtio_net, Linux 6.1 to 7.3",
+    ),
+    Cause(
+        name="table-does-not-follow", calls=("set_channels", *_RSS), errors=(FORGOTTEN,),
+        drivers=("igb", "sfc"),
+        text="the default table does not follow the number of channels",
+        remedy="reset the table after the channels (ethtool -X DEVICE default)",
+        source="Firedancer, ethtool-channels.c; Xilinx-CNS/onload issue 208",
+    ),
+    Cause(
+        name="ntuple-resets-the-table", calls=_RSS, errors=(FORGOTTEN,), drivers=("ixgbe",),
+        text="turning ntuple on sets the default table",
+        remedy="turn it on first, then set the table",
+        source="Firedancer, ethtool-channels.c",
+    ),
+    Cause(
+        name="rule-loses-fields", calls=_INSERT, errors=(FORGOTTEN,), drivers=("gve",),
+        text="the driver takes rules with TOS or VLAN and does not look at them",
+        remedy="leave tos and vlan out",
+        source="Linux, google/gve/gve_flow_rule.c",
+    ),
+)  # fmt: skip

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Causes of refusals: each entry has a case that it explains, and one that excludes it."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import replace
+
+import pytest
+
+import nicprog
+from nicprog import cli, sim
+from nicprog.actions import Action, DeleteRule, InsertRule, SetChannels, SetKey, SetTable
+from nicprog.backends import Backend
+from nicprog.causes import CAUSES, FORGOTTEN, Facts
+from nicprog.errors import ApplyError, RequestError
+from nicprog.explain import errno_of, explain, explain_message, explain_refusal
+from nicprog.model import (
+    FLOWS,
+    Capabilities,
+    Channels,
+    Flow,
+    FlowRule,
+    Masked,
+    Match,
+    NicState,
+    RssTable,
+    RuleLimits,
+    TableGrowth,
+)
+
+CAN = Capabilities(driver="some", bus="", queues_max=8, table_size=128, key_bytes=40, locations=16)
+STATE = NicState(channels=Channels(combined=4), table=RssTable.default(4, 128), key=bytes(40))
+WEB = Match(flow=FLOWS["tcp", 4], dst_port=Masked(value=80, mask=0xFFFF))
+NARROW = Match(flow=FLOWS["tcp", 4], dst_port=Masked(value=80, mask=0xFFF0))
+
+
+def rule(location: int = 0, queue: int | None = 1, match: Match = WEB) -> FlowRule:
+    return FlowRule(location=location, match=match, queue=queue)
+
+
+def insert(location: int = 1, queue: int | None = 1, match: Match = WEB) -> InsertRule:
+    return InsertRule(rule=rule(location, queue, match))
+
+
+SET_TABLE = replace(STATE, table=RssTable(entries=(0, 1, 2, 2) * 32))
+WITH_RULE = replace(STATE, rules=(rule(queue=3),))
+
+# Cause: driver, errno, action, capabilities, state, part of the text. The same without what shows
+# the cause is HEALTHY below.
+CASES: dict[str, tuple[str, int, Action, Capabilities, NicState, str]] = {
+    "above-maximum": ("some", errno.EINVAL, SetChannels(combined=9), CAN, STATE, "at most 8"),
+    "table-names-the-queues": ("some", errno.EINVAL, SetChannels(combined=2), CAN, SET_TABLE,
+        "64 of 128 table entries name queues from 2 to 2"),
+    "rules-name-the-queues": ("some", errno.EINVAL, SetChannels(combined=2), CAN, WITH_RULE,
+        "1 flow rules name queues that would go, the first is at location 0 (queue 3)"),
+    "table-would-change-its-size": ("mlx5_core", errno.EINVAL, SetChannels(combined=64),
+        replace(CAN, queues_max=64, table_growth=TableGrowth(least=128, per_queue=4)), STATE,
+        "256 entries instead of 128"),
+    "channels-are-fixed": ("vmxnet3", errno.EOPNOTSUPP, SetChannels(combined=2),
+        replace(CAN, fixed_channels=True), STATE, "driver vmxnet3 has a fixed number"),
+    "irdma-holds-the-channels": ("ice", errno.EBUSY, SetChannels(combined=2), CAN, STATE,
+        "irdma is loaded"),
+    "queues-are-in-use": ("some", errno.EBUSY, SetChannels(combined=2), CAN, STATE, "AF_XDP"),
+    "entry-beyond-the-queues": ("some", errno.EINVAL, SetTable(entries=(0, 5) * 64), CAN, STATE,
+        "entry 1 is queue 5, but 4 queues are active"),
+    "entry-beyond-the-reach": ("ixgbe", errno.EINVAL, SetTable(entries=(0, 3) * 64),
+        replace(CAN, table_queues_max=2), STATE, "names queue 3, and reaches 2 queues"),
+    "another-table-size": ("some", errno.EINVAL, SetTable(entries=(0,) * 64), CAN, STATE,
+        "64 entries given, the NIC has 128"),
+    "another-key-length": ("some", errno.EINVAL, SetKey(key=bytes(52)), CAN, STATE,
+        "52 bytes given, the NIC takes 40"),
+    "no-rss-on-this-instance": ("gve", errno.EOPNOTSUPP, SetKey(key=bytes(40)),
+        replace(CAN, table_size=0, key_bytes=0), STATE, "neither table nor key"),
+    "firmware-keeps-the-key": ("ena", errno.EOPNOTSUPP, SetKey(key=bytes(40)), CAN, STATE, "older"),
+    "key-cannot-be-set": ("igb", errno.EOPNOTSUPP, SetKey(key=bytes(40)), CAN, STATE, "no way"),
+    "rule-names-no-queue": ("some", errno.EINVAL, insert(queue=4), CAN, STATE,
+        "queue 4, but 4 queues are active (0 to 3)"),
+    "no-such-location": ("some", errno.EINVAL, insert(16), CAN, STATE, "location 16 asked"),
+    "driver-chooses-locations": ("bnxt_en", errno.EINVAL, insert(),
+        replace(CAN, picks_locations=True), STATE, "chooses the location"),
+    "driver-has-no-such-rules": ("igb", errno.EINVAL, insert(),
+        replace(CAN, rule_limits=RuleLimits(flows=frozenset({Flow.UDP4}))), STATE,
+        "packets of kind TCP4"),
+    "too-many-masks": ("ice", errno.EINVAL, insert(match=NARROW),
+        replace(CAN, masks_max_per_flow=1), WITH_RULE,
+        "there are 2 different masks, the NIC holds 1 for one kind"),
+    "no-free-location": ("some", errno.ENOSPC, insert(), replace(CAN, locations=1), WITH_RULE,
+        "1 of 1 locations are taken"),
+    "location-is-taken": ("macb", errno.EBUSY, insert(0), CAN, WITH_RULE, "location 0 holds"),
+    "locations-of-the-whole-host": ("ena", errno.EINVAL, insert(), CAN, STATE, "one table"),
+    "xsk-blocks-rules": ("i40e", errno.EINVAL, insert(), CAN, STATE, "AF_XDP socket bound"),
+    "arfs-blocks-rules": ("ice", errno.EINVAL, insert(), CAN, STATE, "accelerated RFS"),
+    "rules-are-off": ("some", errno.EOPNOTSUPP, insert(), replace(CAN, locations=0), STATE,
+        "tells of no location"),
+    "ntuple-is-off": ("some", errno.EOPNOTSUPP, insert(), CAN, STATE, "turned off"),
+    "nothing-to-delete": ("some", errno.ENOENT, DeleteRule(location=7), CAN, WITH_RULE,
+        "location 7 is empty; 1 rules are there"),
+    "reset-under-way": ("ice", errno.EBUSY, SetKey(key=bytes(40)), CAN, STATE, "being reset"),
+    "no-right": ("some", errno.EPERM, SetKey(key=bytes(40)), CAN, STATE, "CAP_NET_ADMIN"),
+    "nic-is-gone": ("some", errno.ENODEV, SetKey(key=bytes(40)), CAN, STATE, "not there any more"),
+    "interface-is-down": ("some", errno.ENETDOWN, SetKey(key=bytes(40)), CAN, STATE, "is up"),
+    "channels-lose-rss": ("i40e", FORGOTTEN, SetKey(key=bytes(40)), CAN, STATE, "default ones"),
+    "table-does-not-follow": ("igb", FORGOTTEN, SetTable(entries=(0,)), CAN, STATE, "not follow"),
+    "ntuple-resets-the-table": ("ixgbe", FORGOTTEN, SetTable(entries=(0,)), CAN, STATE, "ntuple"),
+    "rule-loses-fields": ("gve", FORGOTTEN, insert(), CAN, STATE, "TOS or VLAN"),
+}  # fmt: skip
+# The change that the NIC takes, by call: nothing that is seen explains a refusal of it.
+HEALTHY: dict[str, Action] = {
+    "set_channels": SetChannels(combined=5),
+    "set_table": SetTable(entries=(0, 1) * 64),
+    "set_key": SetKey(key=bytes(40)),
+    "insert_rule": insert(),
+    "delete_rule": DeleteRule(location=0),
+}
+
+
+def test_every_cause_has_its_case() -> None:
+    assert [cause.name for cause in CAUSES] == list(CASES)
+    for cause in CAUSES:
+        assert cause.source
+        assert cause.remedy
+        assert cause.errors
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_cause_is_found_where_it_is(name: str) -> None:
+    driver, error, action, can, state, text = CASES[name]
+    facts = Facts(
+        action=action, can=replace(can, driver=driver), state=state, modules=frozenset({"irdma"})
+    )
+    found = {one.cause.name: one for one in explain_refusal(error, facts)}
+    assert name in found
+    assert text in found[name].text
+    cause = found[name].cause
+    assert found[name].is_seen is (cause.shows is not None)
+    if cause.drivers:
+        other = replace(facts, can=replace(can, driver="another"))
+        assert name not in {one.cause.name for one in explain_refusal(error, other)}
+    assert name not in {one.cause.name for one in explain_refusal(errno.EXDEV, facts)}
+
+
+@pytest.mark.parametrize("cause", [c for c in CAUSES if c.shows], ids=lambda cause: cause.name)
+@pytest.mark.parametrize("call", HEALTHY)
+def test_what_the_nic_does_not_show_is_not_said(cause: nicprog.causes.Cause, call: str) -> None:
+    assert cause.shows is not None
+    state = WITH_RULE if call == "delete_rule" else STATE
+    assert cause.shows(Facts(action=HEALTHY[call], can=CAN, state=state)) is None
+
+
+@pytest.mark.parametrize(
+    ("profile", "quirks", "actions", "why"),
+    [
+        (
+            "mlx5",
+            (),
+            [SetTable(entries=(0, 7) * 128), SetChannels(combined=4)],
+            "table-names-the-queues",
+        ),
+        ("ice", ("irdma-holds-channels",), [SetChannels(combined=2)], "reset-under-way"),
+        ("ena", ("firmware-keeps-key",), [SetKey(key=bytes(40))], "firmware-keeps-the-key"),
+        ("i40e", ("xsk-blocks-rules",), [insert()], "xsk-blocks-rules"),
+        ("igb", (), [insert()], "driver-has-no-such-rules"),
+        ("ixgbe", (), [insert(0), insert(1, match=NARROW)], "too-many-masks"),
+        ("gve", (), [insert(queue=None)], "driver-has-no-such-rules"),
+        ("bnxt", (), [insert()], "driver-chooses-locations"),
+        ("ice", (), [DeleteRule(location=3)], "nothing-to-delete"),
+        ("vmxnet3", (), [SetChannels(combined=2)], "channels-are-fixed"),
+    ],
+)
+def test_refusals_of_models_are_explained(
+    profile: str, quirks: tuple[str, ...], actions: list[Action], why: str
+) -> None:
+    with sim.connect(sim.SimNic(profile, quirks)) as nic:
+        for action in actions[:-1]:
+            nic.run(action)
+        with pytest.raises(RequestError) as refused:
+            nic.run(actions[-1])
+        facts = Facts(action=actions[-1], can=nic.capabilities(), state=nic.read())
+        assert why in [one.cause.name for one in explain_refusal(refused.value.errno, facts)]
+
+
+class Stubborn:
+    """A model that does something else than its planner knows, once."""
+
+    def __init__(self, nic: Backend, error: int | None) -> None:
+        self._nic, self._error = nic, error
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._nic, name)
+
+    def run(self, action: Action) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise RequestError("refused", error)
+        if not isinstance(action, SetKey):
+            self._nic.run(action)
+
+
+def _apply(profile: str, error: int | None, text: str) -> str:
+    with sim.connect(sim.SimNic(profile)) as model:
+        nic = Stubborn(model, error)
+        spec = nicprog.parse(f'device = "sim:{profile}"\n{text}')
+        with pytest.raises(ApplyError) as failed:
+            nicprog.apply(nic, nicprog.plan(nic, spec))  # type: ignore[arg-type]  # by __getattr__
+        assert failed.value.undone
+        return str(failed.value)
+
+
+def test_an_apply_that_fails_tells_the_cause(run_dir: object) -> None:
+    why = _apply("ena", errno.EOPNOTSUPP, '[rss]\nkey = "symmetric"')
+    assert "(set the hash key to 6d5a6d5a... (40 bytes)) failed: refused; cause: perhaps" in why
+    assert "older generations of instances" in why
+    assert why.endswith("nothing was changed")
+
+
+def test_an_apply_that_does_not_read_back_tells_the_cause(run_dir: object) -> None:
+    why = _apply("i40e", None, '[rss]\nkey = "symmetric"')
+    assert "reading it back failed: key: the NIC holds" in why
+    assert "cause: perhaps other channels make table and key the default ones" in why
+
+
+def test_an_apply_tells_no_cause_that_anything_may_have(run_dir: object) -> None:
+    assert "cause" not in _apply("mlx5", errno.EIO, '[rss]\nkey = "symmetric"')
+
+
+@pytest.mark.parametrize(
+    ("message", "causes"),
+    [
+        ("rmgr: Cannot insert RX class rule: Invalid argument", {"driver-has-no-such-rules",
+         "rule-names-no-queue", "xsk-blocks-rules"}),
+        ("netlink error: requested channel counts are too low for existing ntuple filter settings",
+         {"rules-name-the-queues"}),
+        ("netlink error: requested channel counts are too low for existing indirection table "
+         "settings (offset 36)", {"table-names-the-queues"}),
+        ("Cannot set device channel parameters: Device or resource busy", {"queues-are-in-use",
+         "irdma-holds-the-channels"}),
+        ("eth0: cannot set the RSS table, key or context: refused (EOPNOTSUPP)",
+         {"no-rss-on-this-instance"}),
+        ("rmgr: Cannot find appropriate slot to insert rule", {"no-free-location"}),
+    ],
+)  # fmt: skip
+def test_messages_of_ethtool_and_the_kernel_are_understood(message: str, causes: set[str]) -> None:
+    assert causes <= {one.cause.name for one in explain_message(message)}
+
+
+def test_errnos_in_texts() -> None:
+    texts = ("22", "EINVAL", "x (EINVAL); y", "Cannot: Invalid argument", "EOPNOTSUPP", "nothing")
+    assert [errno_of(text) for text in texts] == [22, 22, 22, 22, errno.EOPNOTSUPP, None]
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["explain", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["causes"]) == len(CAUSES)
+    assert cli.main(["explain", "EBUSY", "--call", "set_channels", "--driver", "ice"]) == 0
+    shown = capsys.readouterr().out
+    assert "irdma-holds-the-channels (driver ice): " in shown
+    assert "    remedy: unload it" in shown
+    assert cli.main(["explain", "forgotten", "--driver", "gve"]) == 0
+    assert "rule-loses-fields" in capsys.readouterr().out
+    assert cli.main(["explain", "EXDEV"]) == 1
+    assert "no cause of that is known here" in capsys.readouterr().out
+    assert cli.main(["explain", "it is broken"]) == 2
+    assert "names no error that is known here" in capsys.readouterr().err
+    assert cli.main(["explain", "broken"]) == 2
+    assert {one.cause.name for one in explain(errno.EPERM)} == {"no-right"}
