@@ -15,7 +15,17 @@ from typing import Any
 
 import nicprog
 from nicprog import show
-from nicprog.commands import Outcome, explain, plan_json, reserve, seconds, shell, steps_json, watch
+from nicprog.commands import (
+    Outcome,
+    explain,
+    metrics,
+    plan_json,
+    reserve,
+    seconds,
+    shell,
+    steps_json,
+    watch,
+)
 from nicprog.errors import NicprogError, UsageError
 from nicprog.packet import Packet
 from nicprog.text import state_to_json, state_to_toml
@@ -104,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
             _add_flow(verb)
         if name == "dump":
             verb.add_argument("--toml", action="store_true", help="print a spec that apply takes")
-    for more in (reserve, watch, explain, shell):
+    for more in (reserve, watch, explain, metrics, shell):
         more.add(verbs)
     return parser
 

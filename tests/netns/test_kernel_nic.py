@@ -177,6 +177,14 @@ def test_the_counters_are_those_of_the_driver(run: Run) -> None:
     assert "rx_queue_3_xdp_packets" in run("counters", "v0")["totals"]
 
 
+def test_metrics_tell_what_an_interface_has(run: Run) -> None:
+    samples = run("metrics", "v0", "lo")["samples"]
+    up = {one["labels"]["device"]: one["value"] for one in samples if one["name"] == "nicprog_up"}
+    assert up == {"v0": 1, "lo": 0}
+    drops = [one["labels"]["counter"] for one in samples if one["name"] == "nicprog_drops_total"]
+    assert "rx_queue_0_drops" in drops
+
+
 def test_the_contract_of_all_nics_holds(run: Run, namespace: Namespace) -> None:
     before = run("dump", "v0")
     command = [sys.executable, "-m", "tests.nicprog.contract", "v0"]
