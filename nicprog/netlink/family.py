@@ -179,8 +179,15 @@ class Family(Closing):
         return self._policies
 
     def accepts(self, command: int, kind: str = "do") -> dict[int, dict[str, int]]:
-        """Attributes that a command takes, by number; each with ``type``, ``max`` or ``mask``."""
+        """Attributes that a command takes, by number.
+
+        Each with ``type``, ``max``, ``mask``, or ``nest``: the number for :meth:`policy`.
+        """
         wanted = self.commands().get(command, {}).get(kind)
+        return {} if wanted is None else self.policy(wanted)
+
+    def policy(self, wanted: int) -> dict[int, dict[str, int]]:
+        """Attributes of one policy, as :meth:`accepts` tells them."""
         result: dict[int, dict[str, int]] = {}
         for answer in self._socket.policy(self.name):
             for number, policy in _pairs(answer, "CTRL_ATTR_POLICY", "POLICY"):
@@ -202,6 +209,7 @@ _POLICY_NAMES: Final = {
     "NL_POLICY_TYPE_ATTR_TYPE": "type",
     "NL_POLICY_TYPE_ATTR_MAX_VALUE_U": "max",
     "NL_POLICY_TYPE_ATTR_MASK": "mask",
+    "NL_POLICY_TYPE_ATTR_POLICY_IDX": "nest",
 }
 
 

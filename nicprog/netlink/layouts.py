@@ -21,6 +21,11 @@ def _attributes(*items: str) -> tuple[tuple[str, str], ...]:
     return tuple(result)
 
 
+def number_of(layout: Any, name: str) -> int:
+    """Number of an attribute of a message or nest."""
+    return [known for known, _ in layout.nla_map].index(name)
+
+
 def _nest(*items: str, **nests: Any) -> type[nla]:
     return type(
         "nest", (nla,), {"nla_flags": NLA_F_NESTED, "nla_map": _attributes(*items), **nests}
@@ -71,10 +76,9 @@ _FLOWS: Final = _nest(
     *(
         f"{flow}:cdata"
         for flow in (
-            "ether", "ip4", "ip6", "tcp4", "udp4", "sctp4", "ah-esp4", "tcp6", "udp6", "sctp6",
-            "ah-esp6", "ah4", "esp4", "ah6", "esp6", "gtpu4", "gtpu6", "gtpc4", "gtpc6",
-            "gtpc-teid4", "gtpc-teid6", "gtpu-eh4", "gtpu-eh6", "gtpu-ul4", "gtpu-ul6", "gtpu-dl4",
-            "gtpu-dl6",
+            "ether", "ip4", "ip6", "tcp4", "tcp6", "udp4", "udp6", "sctp4", "sctp6", "ah4", "ah6",
+            "esp4", "esp6", "ah-esp4", "ah-esp6", "gtpu4", "gtpu6", "gtpc4", "gtpc6", "gtpc-teid4",
+            "gtpc-teid6", "gtpu-eh4", "gtpu-eh6", "gtpu-ul4", "gtpu-ul6", "gtpu-dl4", "gtpu-dl6",
         )
     )
 )  # fmt: skip

@@ -250,6 +250,21 @@ def test_layouts_agree_with_the_policy_of_the_kernel(
             assert kind == TYPES[told["type"]], layout.nla_map[number]
 
 
+def test_flows_have_the_kernels_numbers(namespace: Namespace) -> None:
+    """Those of IPv6, and no others, can be hashed by the flow label (from Linux 6.18 on)."""
+    flow_label = 1 << 9
+    with Family("ethtool", {}) as opened:
+        taken = opened.accepts(ethtool.RSS_SET)
+        nest = taken.get(layouts.number_of(layouts.RSS, "flow-hash"), {}).get("nest")
+        flows = {} if nest is None else opened.policy(nest)
+    if not any(told["mask"] & flow_label for told in flows.values()):
+        pytest.skip("this kernel hashes no flow label")
+    names = {layouts.RSS.flows.nla_map[number][0]: told["mask"] for number, told in flows.items()}
+    assert len(names) == 27
+    for name, mask in names.items():
+        assert bool(mask & flow_label) is name.endswith("6"), name
+
+
 def test_layouts_agree_with_the_kernels_header(tmp_path: Path) -> None:
     """Names and numbers of linux/ethtool_netlink.h, those that its version has."""
     header = Path("/usr/include/linux/ethtool_netlink.h")
