@@ -219,6 +219,10 @@ def _probe(options: argparse.Namespace) -> Outcome:
             }
             for part in report.parts
         },
+        "quirks": [
+            {"name": one.name, "always": one.always, "text": one.text, "source": one.source}
+            for one in report.quirks
+        ],
     }
     return 0, document, lambda: show.report(report)
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a NIC can do, found out by reading only, and by which way.
+"""What a NIC can do, found out without a change, and by which way.
 
-Netlink is asked first, where the kernel has it; then the ioctl, or the socket of a software NIC.
+Netlink is asked first, where the kernel has it; then the ioctl, or the socket of a software NIC. No
+version of a kernel is looked at. All requests read, but one: whether a driver makes RSS contexts is
+asked by deleting one that cannot be there.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -20,11 +23,16 @@ from nicprog.errors import DeviceError, NicprogError
 from nicprog.ethtool import Ethtool, FlowType, HashField
 from nicprog.ethtool.values import Feature, Rss
 from nicprog.netlink import EthtoolNetlink, Netdev
+from nicprog.netlink.abilities import abilities
 from nicprog.netlink.ethtool import RSS_CREATE
-from nicprog.sim import is_sim, open_sim
+from nicprog.netlink.link import link
+from nicprog.sim import PROFILES, QUIRKS, Quirk, is_sim, open_sim
 
 _HASHED: Final = ("tcp4", "udp4", "tcp6", "udp6")
 _IRQ: Final = "/proc/irq/{}/effective_affinity_list"
+
+_NOT_UNDERSTOOD: Final = (ValueError, LookupError, TypeError, struct.error, OSError)
+"""What an answer may raise that a driver or kernel gives whom nobody here has met."""
 
 Reader = Callable[[Any], Any]
 
@@ -49,13 +57,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All parts of one NIC."""
+    """All parts of one NIC, and what is known of its driver that nothing tells."""
 
     device: str
     driver: str
     bus: str
     firmware: str
     parts: tuple[Part, ...]
+    quirks: tuple[Quirk, ...]
 
 
 def probe(device: str) -> Report:
@@ -79,7 +88,12 @@ def probe(device: str) -> Report:
             bus=bus,
             firmware=firmware,
             parts=tuple(_part(name, readers, ways) for name, readers in _PARTS.items()),
+            quirks=tuple(one for one in QUIRKS.values() if driver in _drivers(one)),
         )
+
+
+def _drivers(quirk: Quirk) -> set[str]:
+    return {PROFILES[name].driver for name in quirk.profiles}
 
 
 def _open(device: str, stack: ExitStack) -> tuple[Ethtool, dict[str, Any]]:
@@ -91,7 +105,7 @@ def _open(device: str, stack: ExitStack) -> tuple[Ethtool, dict[str, Any]]:
         nic = stack.enter_context(open_softnic(device))
         return nic.calls, {"socket": nic.calls}
     nic = stack.enter_context(open_kernel(device))
-    ways: dict[str, Any] = {}
+    ways: dict[str, Any] = {"device": device}
     for way, family in (("netlink", EthtoolNetlink), ("netdev", Netdev)):
         try:
             ways[way] = stack.enter_context(family(device))
@@ -104,7 +118,7 @@ def _part(name: str, readers: dict[str, Reader], ways: dict[str, Any]) -> Part:
     refusals: list[tuple[str, str]] = []
     for way, read in readers.items():
         calls = ways.get(way)
-        shown = "netlink" if way == "netdev" else way
+        shown = "netlink" if way in ("netdev", "device") else way
         try:
             if isinstance(calls, Exception):
                 raise calls
@@ -113,6 +127,8 @@ def _part(name: str, readers: dict[str, Reader], ways: dict[str, Any]) -> Part:
                 return Part(name=name, way=shown, value=value, refusals=tuple(refusals))
         except NicprogError as error:
             refusals.append((shown, str(error)))
+        except _NOT_UNDERSTOOD as error:
+            refusals.append((shown, f"the answer is not understood ({error!r})"))
     return Part(name=name, way=None, value=None, refusals=tuple(refusals))
 
 
@@ -162,7 +178,15 @@ def _contexts(calls: EthtoolNetlink) -> dict[str, Any]:
     told = calls.rss_contexts()
     if not told:
         raise NicprogError("the driver shows no context, not even that of all packets")
-    return {"contexts": sorted(told), "kernel_makes_them": calls.has(RSS_CREATE)}
+    try:
+        driver_makes_them: bool | None = calls.makes_rss_contexts()
+    except NicprogError:  # no right to ask, or a kernel that leaves it to the ioctl
+        driver_makes_them = None
+    return {
+        "contexts": sorted(told),
+        "kernel_makes_them": calls.has(RSS_CREATE),
+        "driver_makes_them": driver_makes_them,
+    }
 
 
 def _fields(calls: EthtoolNetlink) -> dict[str, list[str]]:
@@ -196,6 +220,22 @@ def _queues(calls: Netdev) -> list[dict[str, Any]]:
     return result
 
 
+def _napis(calls: Netdev) -> list[dict[str, Any]]:
+    told = [asdict(napi) | {"cpus": cpus_of(napi.irq)} for napi in calls.napis()]
+    if not told:
+        raise NicprogError("no NAPI instance is configured; bring the interface up")
+    return told
+
+
+def _xdp(calls: Netdev) -> dict[str, Any]:
+    told = calls.xdp()
+    return {"features": _names(told.features), "zero_copy_segments": told.zero_copy_segments}
+
+
+def _coalesce_of_a_queue(calls: Ethtool) -> dict[str, int]:
+    return asdict(calls.coalesce_of_queues([0])[0])
+
+
 def cpus_of(irq: int | None) -> str | None:
     """CPUs that take an interrupt, such as ``0-3``; None when the kernel does not tell."""
     try:
@@ -209,8 +249,12 @@ def _names(bits: IntFlag) -> list[str]:
 
 
 _PARTS: Final[dict[str, dict[str, Reader]]] = {
+    "link": {"device": lambda device: asdict(link(device))},
+    "kernel": {"device": lambda _: abilities()},
     "channels": _by_ethtool(_counts),
     "queues": {"netdev": _queues},
+    "napis": {"netdev": _napis},
+    "xdp": {"netdev": _xdp},
     "queue statistics": {"netdev": lambda calls: sorted({
         name for one in calls.queue_statistics().values() for name in one
     })},
@@ -221,6 +265,7 @@ _PARTS: Final[dict[str, dict[str, Reader]]] = {
     "flow rules": _by_structures(_rules),
     "rings": _by_ethtool(_rings),
     "coalescing": _by_ethtool(_coalesce),
+    "coalescing of queue 0": _by_structures(_coalesce_of_a_queue),
     "features": _by_ethtool(_features),
     "private flags": _by_structures(lambda calls: calls.private_flags()),
     "statistics": _by_structures(lambda calls: [name for name, _ in calls.statistics()]),

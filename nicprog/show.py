@@ -101,6 +101,8 @@ def report(item: Report) -> None:
     rows = [(part.name, part.way or "-", _summary(part)) for part in item.parts]
     _line(f"{item.device}: {driver}" + (f", {item.bus}" if item.bus else ""))
     _table("", ("part", "way", "what"), rows)
+    for quirk in item.quirks:
+        _line(f"{'known' if quirk.always else 'seen on some'}: {quirk.text}")
 
 
 def _summary(part: Part) -> str:
@@ -112,7 +114,7 @@ def _summary(part: Part) -> str:
         return ", ".join(_pairs(value)) or "none"
     if isinstance(value, list):
         shown = ", ".join(map(_item, value[:6]))
-        return f"{len(value)}: {shown}" + (", ..." if len(value) > 6 else "")
+        return f"{len(value)}: {shown}" + ", ..." * (len(value) > 6) if value else "none"
     return str(value)
 
 
@@ -123,15 +125,17 @@ def _reason(refusal: str) -> str:
 
 def _pairs(value: dict[str, Any]) -> Iterator[str]:
     for name, one in value.items():
-        if one not in (0, "off, fixed", [], None):
+        if one is True:
+            yield name
+        elif one not in (0, "off, fixed", [], None):
             yield f"{name} {' '.join(map(str, one)) if isinstance(one, list) else one}"
 
 
 def _item(one: Any) -> str:
     if not isinstance(one, dict):
         return str(one)
-    served = "".join(f", {key} {one[key]}" for key in ("napi", "irq", "cpus") if one[key])
-    return f"{one['kind']} {one['number']}{served}"
+    served = "".join(f", {key} {one[key]}" for key in ("napi", "irq", "cpus") if one.get(key))
+    return f"{one.get('kind', 'napi')} {one['number']}{served}"
 
 
 def place(told: dict[str, Any], item: Place) -> None:

@@ -15,6 +15,16 @@ concluded from its version.
 
 from nicprog.netlink.ethtool import EthtoolNetlink, Monitor, Notification
 from nicprog.netlink.family import Family
-from nicprog.netlink.netdev import Napi, Netdev, Queue
+from nicprog.netlink.netdev import Napi, Netdev, Queue, Xdp, XdpFeature
 
-__all__ = ["EthtoolNetlink", "Family", "Monitor", "Napi", "Netdev", "Notification", "Queue"]
+__all__ = [
+    "EthtoolNetlink",
+    "Family",
+    "Monitor",
+    "Napi",
+    "Netdev",
+    "Notification",
+    "Queue",
+    "Xdp",
+    "XdpFeature",
+]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import struct
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from pyroute2.netlink import NETLINK_ADD_MEMBERSHIP, NETLINK_GENERIC, SOL_NETLINK
 
-from nicprog.errors import DeviceError
+from nicprog.errors import DeviceError, RequestError
 from nicprog.ethtool.rules import HashField
 from nicprog.ethtool.values import Channels, Feature, HashFunction, InputTransform, Rings, Rss
 from nicprog.netlink import layouts
@@ -30,6 +31,8 @@ RSS_GET: Final = 38
 RSS_SET: Final = 48
 RSS_CREATE: Final = 49
 RSS_DELETE: Final = 50
+
+_NO_CONTEXT: Final = 0xFFFF_FFFE
 
 # Commands of answers and notifications are numbered apart from those of requests.
 _ANSWERS: Final = {
@@ -193,6 +196,26 @@ class EthtoolNetlink(Calls):
     def delete_rss_context(self, context: int) -> None:
         """Deletes a context that no rule refers to."""
         self._ask(RSS_DELETE, layouts.RSS, {"context": context}, "delete an RSS context")
+
+    def makes_rss_contexts(self) -> bool:
+        """Whether the driver makes contexts, asked by deleting one that there cannot be.
+
+        The kernel looks for the context after it has seen that the driver makes some, and before
+        the driver learns of it (net/ethtool/rss.c, ethnl_rss_delete_doit). Where the driver makes
+        none, kernels from 6.17 on first gave no error, then EOPNOTSUPP.
+
+        Raises:
+            RequestError: The kernel does not delete contexts, or the answer is another one.
+            DeviceError: There is no such device, or no right to it.
+        """
+        try:
+            self.delete_rss_context(_NO_CONTEXT)
+        except RequestError as error:
+            if error.errno == errno.ENOENT:
+                return True
+            if error.errno != errno.EOPNOTSUPP or not self.has(RSS_DELETE):
+                raise
+        return False
 
     def _get(self, command: int, layout: Any, what: str) -> Values:
         return self._ask(command, layout, {}, what)[0]

@@ -88,6 +88,10 @@ RSS: Final = _message(
     dev=_DEVICE, flows=_FLOWS,
 )  # fmt: skip
 
+DEV: Final = _message(
+    "ifindex", "-", "xdp-features:uint64", "xdp-zc-max-segs", "xdp-rx-metadata-features:uint64",
+    "xsk-features:uint64",
+)  # fmt: skip
 QUEUE: Final = _message("id", "ifindex", "type", "napi-id", "dmabuf", "io-uring:hex", "xsk:hex")
 NAPI: Final = _message(
     "ifindex", "id", "irq", "pid", "defer-hard-irqs", "gro-flush-timeout:cdata",

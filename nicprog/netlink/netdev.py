@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from enum import IntFlag
 from typing import Any, Final, Literal
 
 from nicprog.errors import DeviceError
 from nicprog.netlink import layouts
 from nicprog.netlink.family import Calls, Family, Values, number, unsigned
 
+DEV_GET: Final = 1
 QUEUE_GET: Final = 10
 NAPI_GET: Final = 11
 QSTATS_GET: Final = 12
 NAPI_SET: Final = 14
 
 _ANSWERS: Final = {
+    DEV_GET: layouts.DEV,
     QUEUE_GET: layouts.QUEUE,
     NAPI_GET: layouts.NAPI,
     QSTATS_GET: layouts.QSTATS,
@@ -63,6 +66,31 @@ class Napi:
     irq_suspend_timeout_ns: int
 
 
+class XdpFeature(IntFlag):
+    """What XDP can do on an interface (``enum netdev_xdp_act`` of ``linux/netdev.h``)."""
+
+    BASIC = 1
+    REDIRECT = 2
+    NDO_XMIT = 4
+    XSK_ZEROCOPY = 8
+    HW_OFFLOAD = 16
+    RX_SG = 32
+    NDO_XMIT_SG = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Xdp:
+    """What XDP and AF_XDP can do on an interface.
+
+    Attributes:
+        features: Of the driver, at this moment: some have more while a program is loaded.
+        zero_copy_segments: Most frames of one packet in zero-copy mode; None without that mode.
+    """
+
+    features: XdpFeature
+    zero_copy_segments: int | None
+
+
 class Netdev(Calls):
     """Calls about one interface of the caller's network namespace.
 
@@ -81,6 +109,15 @@ class Netdev(Calls):
         except OSError:
             raise DeviceError(f"{device}: no such interface in this network namespace") from None
         self._family = Family("netdev", _ANSWERS)
+
+    def xdp(self) -> Xdp:
+        """What XDP and AF_XDP can do."""
+        about = f"{self.device}: cannot read the features of XDP"
+        told = self._family.ask(DEV_GET, layouts.DEV, {"ifindex": self._index}, about=about)[0]
+        return Xdp(
+            features=XdpFeature(told.get("xdp-features", 0)),
+            zero_copy_segments=told.get("xdp-zc-max-segs"),
+        )
 
     def queues(self) -> tuple[Queue, ...]:
         """The queues of an interface that is up; none when it is down. From Linux 6.8 on."""

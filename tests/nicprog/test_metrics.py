@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import nicprog
 from nicprog import cli, sim
 from nicprog.balance import balance
-from nicprog.metrics import NicCollector
+from nicprog.metrics import NicCollector, counters_of
 from nicprog.model import RssTable
 from tests.nicprog.owner import Owner
 
@@ -173,3 +173,37 @@ def test_without_the_package_the_command_says_so(
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     assert cli.main(["metrics"]) == 1
     assert "pip install 'qstack-net[metrics]'" in capsys.readouterr().err
+
+
+class _Kernel:
+    """Statistics of queues as the family netdev tells them."""
+
+    def __init__(self, device: str) -> None:
+        assert device == "sim:mlx5"
+
+    def __enter__(self) -> _Kernel:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def queue_statistics(self) -> dict[tuple[str, int], dict[str, int]]:
+        return {("rx", 1): {"rx-packets": 7, "rx-bytes": 700}, ("tx", 1): {"tx-packets": 9}}
+
+    def totals(self) -> dict[str, int]:
+        return {"rx-hw-drops": 3, "rx-packets": 7}
+
+
+def test_the_kernel_tells_what_names_of_counters_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nicprog.metrics.is_interface", lambda _: True)
+    monkeypatch.setattr("nicprog.metrics.Netdev", _Kernel)
+    nic = sim.SimNic("mlx5")
+    with sim.connect(nic) as backend:
+        assert counters_of(backend).queues != ()  # the driver's own come first
+        monkeypatch.setattr(type(backend), "counters", _no_counters)
+        found = counters_of(backend)
+    assert [(one.queue, one.packets, one.bytes) for one in found.queues] == [(1, 7, 700)]
+    assert found.totals["rx-hw-drops"] == 3
+
+
+def _no_counters(_: object) -> None:
+    raise nicprog.NicprogError("its driver does not do this")
