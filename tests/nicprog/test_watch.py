@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 import nicprog
 from nicprog import sim
+from nicprog.actions import Action
 from nicprog.errors import DeviceError
-from nicprog.notices import Notice
+from nicprog.notices import Notice, TimeNotices, ending_signals
 from nicprog.snapshot import Store, locked
 from nicprog.watch import Event, Policy, Watcher, run
 
@@ -205,6 +208,43 @@ def test_what_the_nic_cannot_hold_is_told_and_not_tried(world: World) -> None:
     assert world.watch() == 0
     assert [name for _, name in world.log] == ["ok", "unreadable", "stopped"]
     assert "names queue 2, but 2 queues are active" in world.events[1].facts["why"]
+
+
+class Interrupted:
+    """A NIC whose program gets SIGTERM in the middle of the first change."""
+
+    def __init__(self, nic: nicprog.Backend) -> None:
+        self._nic = nic
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._nic.close()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._nic, name)
+
+    def run(self, action: Action) -> None:
+        self._nic.run(action)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_in_the_middle_of_a_repair_undoes_it_and_ends_the_watch(world: World) -> None:
+    world.spoil()
+    world.nic.reset_table()
+    table = world.nic.contexts[0].table
+    nic = Interrupted(world.open())
+    with ending_signals() as stop:
+        watcher = Watcher(
+            SPEC, log=world.note, clock=lambda: 0.0, open_nic=lambda: nic  # type: ignore[arg-type,return-value]  # by __getattr__
+        )  # fmt: skip
+        assert run(watcher, TimeNotices(stop), lambda: 0.0) == 0
+    assert [name for _, name in world.log] == ["drift", "failed", "stopped"]
+    assert "interrupted by SIGTERM" in world.events[1].facts["why"]
+    assert world.nic.contexts[0].table == table
+    assert not world.nic.rules
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_policy_without_sense_is_refused() -> None:
