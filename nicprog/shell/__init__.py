@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Command lines of ethtool to a spec, and a spec or a plan to command lines.
 
+For example::
+
     from nicprog import shell
 
     found = shell.read(Path("nic.sh").read_text(), "nic.sh")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models of NICs: the kernel's checks, each driver's limits and quirks, steering, and faults.
 
+For example::
+
     from nicprog import sim
 
     nic = sim.SimNic("ice")
