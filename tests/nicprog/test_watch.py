@@ -19,6 +19,7 @@ from nicprog.errors import DeviceError
 from nicprog.notices import Notice, TimeNotices, ending_signals
 from nicprog.snapshot import Store, locked
 from nicprog.watch import Event, Policy, Watcher, run
+from tests.nicprog.owner import Owner
 
 SPEC = nicprog.parse("""
 device = "sim:mlx5"
@@ -208,6 +209,24 @@ def test_what_the_nic_cannot_hold_is_told_and_not_tried(world: World) -> None:
     assert world.watch() == 0
     assert [name for _, name in world.log] == ["ok", "unreadable", "stopped"]
     assert "names queue 2, but 2 queues are active" in world.events[1].facts["why"]
+
+
+def test_a_software_nic_whose_owner_comes_back_is_set_anew(run_dir: Path) -> None:
+    events: list[Event] = []
+    spec = nicprog.parse('device = "qp0"\nchannels = { combined = 2 }')
+    watcher = Watcher(spec, log=events.append, clock=lambda: 0.0, policy=Policy(first_wait_s=0.001))
+    for kill in (True, False):
+        with Owner("qp0", 8) as owner:
+            watcher.look()
+            if kill:
+                owner.kill()
+                watcher.look()
+            else:
+                assert len(events) == 5
+                with nicprog.open("qp0") as nic:
+                    assert nic.read().channels.combined == 8  # it is not due
+    assert [one.name for one in events] == ["drift", "repaired", "absent", "drift", "waits"]
+    assert events[3].facts["made_anew"] is True
 
 
 class Interrupted:
