@@ -27,24 +27,59 @@ struct head {
     uint32_t reserved;
 };
 
+/* Octets of the structure that a command takes, with its tail; 0: nobody here knows the command. */
 static size_t bytes_of(const void *data)
 {
     const struct ethtool_rxfh *rxfh = data;
     const struct ethtool_rxnfc *rxnfc = data;
+    const struct ethtool_gstrings *strings = data;
+    const struct ethtool_per_queue_op *queues = data;
+    size_t named = 0;
     switch (*(const uint32_t *)data) {
     case ETHTOOL_GDRVINFO:
         return sizeof(struct ethtool_drvinfo);
     case ETHTOOL_GCHANNELS:
     case ETHTOOL_SCHANNELS:
         return sizeof(struct ethtool_channels);
+    case ETHTOOL_GRINGPARAM:
+    case ETHTOOL_SRINGPARAM:
+        return sizeof(struct ethtool_ringparam);
+    case ETHTOOL_GCOALESCE:
+    case ETHTOOL_SCOALESCE:
+        return sizeof(struct ethtool_coalesce);
+    case ETHTOOL_PERQUEUE:
+        for (size_t i = 0; i < sizeof queues->queue_mask / sizeof queues->queue_mask[0]; i++)
+            named += (size_t)__builtin_popcount(queues->queue_mask[i]);
+        return sizeof *queues + named * sizeof(struct ethtool_coalesce);
+    case ETHTOOL_GSSET_INFO: /* ethtool asks for one set at a time */
+        return sizeof(struct ethtool_sset_info) + sizeof(uint32_t);
+    case ETHTOOL_GSTRINGS:
+        return sizeof *strings + strings->len * (size_t)ETH_GSTRING_LEN;
+    case ETHTOOL_GFEATURES:
+        return sizeof(struct ethtool_gfeatures) + ((const struct ethtool_gfeatures *)data)->size *
+                                                      sizeof(struct ethtool_get_features_block);
+    case ETHTOOL_SFEATURES:
+        return sizeof(struct ethtool_sfeatures) + ((const struct ethtool_sfeatures *)data)->size *
+                                                      sizeof(struct ethtool_set_features_block);
+    case ETHTOOL_GPFLAGS:
+    case ETHTOOL_SPFLAGS:
+        return sizeof(struct ethtool_value);
     case ETHTOOL_GRSSH:
     case ETHTOOL_SRSSH:
         return sizeof *rxfh + rxfh->key_size +
                (rxfh->indir_size == ETH_RXFH_INDIR_NO_CHANGE ? 0 : rxfh->indir_size * 4UL);
     case ETHTOOL_GRXCLSRLALL:
         return sizeof *rxnfc + rxnfc->rule_cnt * 4UL;
-    default:
+    case ETHTOOL_GRXFH:
+    case ETHTOOL_SRXFH:
+    case ETHTOOL_GRXRINGS:
+    case ETHTOOL_GRXCLSRLCNT:
+    case ETHTOOL_GRXCLSRULE:
+    case ETHTOOL_SRXCLSRLINS:
+    case ETHTOOL_SRXCLSRLDEL:
         return sizeof *rxnfc;
+    default:
+        return 0;
     }
 }
 
@@ -66,9 +101,10 @@ static int asked(const struct ifreq *request)
     static char packet[ANSWER_MAX];
     void *data = request->ifr_data;
     struct head head = {*(uint32_t *)data, 0, (uint32_t)bytes_of(data), 0};
-    int fd = connected(request->ifr_name);
+    int fd = head.bytes ? connected(request->ifr_name) : -1;
     if (fd < 0)
-        return ENODEV;
+        return head.bytes ? ENODEV : EOPNOTSUPP;
+    size_t room = head.bytes;
     memcpy(packet, &head, sizeof head);
     memcpy(packet + sizeof head, data, head.bytes);
     ssize_t got = -1;
@@ -82,7 +118,7 @@ static int asked(const struct ifreq *request)
         fprintf(stderr, "%.*s\n", (int)head.bytes, packet + sizeof head);
         return -head.error;
     }
-    memcpy(data, packet + sizeof head, head.bytes);
+    memcpy(data, packet + sizeof head, head.bytes < room ? head.bytes : room);
     return 0;
 }
 

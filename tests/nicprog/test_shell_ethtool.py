@@ -3,23 +3,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import replace
 
 import pytest
 
 import nicprog
-from nicprog import shell
-from tests.nicprog.owner import ROOT, Owner
+from nicprog import shell, sim
+from nicprog.rules import expand
+from tests.nicprog.owner import Owner
+from tests.nicprog.real_ethtool import run, served
 
 if not shutil.which("ethtool"):
     pytest.skip("ethtool is not installed", allow_module_level=True)
-
-_BUILD = TemporaryDirectory(prefix="nicprog-tests-")
 
 LINES = (
     "-L qp0 combined 4",
@@ -64,32 +60,6 @@ location = 900
 """.replace("KEY", "5d" * 40)
 
 
-@cache
-def _shim() -> str:
-    output = Path(_BUILD.name) / "ethtool_to_softnic.so"
-    source = ROOT / "native" / "tests" / "ethtool_to_softnic.c"
-    subprocess.run(
-        [os.environ.get("CC", "cc"), "-std=gnu11", "-D_GNU_SOURCE", "-fPIC", "-shared",
-         f"-I{ROOT / 'native' / 'include'}", "-o", output, source],
-        check=True,
-    )  # fmt: skip
-    return str(output)
-
-
-def run(script: str) -> None:
-    """Runs a shell script whose ethtool programs software NICs."""
-    done = subprocess.run(
-        ["sh", "-e"],
-        input=script,
-        env=os.environ | {"LD_PRELOAD": _shim()},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize("line", LINES)
 def test_what_ethtool_does_is_what_the_spec_says(owner: Owner, line: str) -> None:
     script = f"ethtool {line}"
@@ -122,3 +92,43 @@ def test_a_plan_as_commands_leads_to_the_wanted_rules_and_shares(owner: Owner) -
         plan.wanted.channels, plan.wanted.key, plan.wanted.rules,
     )  # fmt: skip
     assert sorted(found.table.entries) == sorted(plan.wanted.table.entries)
+
+
+@pytest.mark.parametrize("profile", ["mlx5", "ice", "i40e", "ixgbe", "gve", "virtio_net"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "-L qp0 combined 4",
+        "-X qp0 weight 3 0 1",
+        "-X qp0 equal 3 start 1",
+        "-N qp0 flow-type tcp4 src-ip 192.0.2.7 dst-port 80 action 1 loc 3",
+        "-N qp0 flow-type tcp4 dst-port 80 action 2",
+    ],
+)
+def test_on_models_of_drivers(run_dir: object, profile: str, lines: str) -> None:
+    """Also where the driver has no place of its own for a rule without loc."""
+    nic = sim.SimNic(profile, device="qp0")
+    if not nic.channels.max_combined:
+        lines = lines.replace("combined 4", "rx 4 tx 4")
+    script = f"ethtool {lines}"
+    spec = shell.read(script).spec
+    with served(nic, "qp0"), sim.connect(nic) as opened:
+        if " flow-type " in lines and not opened.capabilities().locations:
+            pytest.skip("no rules")
+        if " flow-type " in lines and " loc " not in lines and profile == "mlx5":
+            pytest.skip("ethtool finds no location where the driver does not tell how many")
+        run(script)
+        found = opened.read()
+        assert nicprog.plan(opened, spec).wanted.table == found.table
+        assert nicprog.verify(opened, replace(spec, rules=())) == ()
+        matches = [(rule.match, rule.queue) for rule in found.rules]
+        assert matches == [(m, r.queue) for r in spec.rules for m in expand(r)]
+
+
+def test_weights_that_do_not_divide_the_table_are_rounded_otherwise(run_dir: object) -> None:
+    """ethtool rounds each run up or down, nicprog gives what is over to the largest remainders."""
+    nic = sim.SimNic("mlx5", device="qp0")
+    script = "ethtool -X qp0 weight 1 0 1 0 1"
+    with served(nic, "qp0"), sim.connect(nic) as opened:
+        run(script)
+        assert 1 <= len(nicprog.verify(opened, shell.read(script).spec)) <= 3
