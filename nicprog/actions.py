@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nicprog.model import Channels, FlowRule
+from nicprog.settings import Values, text
 from nicprog.text import rule_text
 
 
@@ -78,4 +79,17 @@ class DeleteRule:
         return f"delete the rule at location {self.location}"
 
 
-Action = SetChannels | SetTable | ResetTable | SetKey | InsertRule | DeleteRule
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetValues:
+    """Writes values of one group of settings and leaves its others."""
+
+    group: str
+    values: Values
+    name = "set_values"
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{name} {text(value)}" for name, value in self.values.items())
+        return f"set {self.group}: {told}"
+
+
+Action = SetChannels | SetTable | ResetTable | SetKey | InsertRule | DeleteRule | SetValues

@@ -41,8 +41,8 @@ def plan(nic: Backend, wanted: Spec | NicState) -> Plan:
         Refused: The NIC would refuse it; the text has the numbers.
         DeviceError: The NIC is gone.
     """
-    can, now = nic.capabilities(), nic.read()
-    resolved = _resolve(nic.device, wanted, now, can)
+    can, now = nic.capabilities(), nic.read(_groups(nic, wanted))
+    resolved = _resolve(nic, wanted, now, can)
     try:
         steps = diff(now, resolved.state, can)
     except Refused as error:
@@ -62,14 +62,23 @@ def verify(nic: Backend, wanted: Spec | NicState) -> tuple[Difference, ...]:
     Raises:
         SpecError, Refused, DeviceError: As for :func:`plan`.
     """
-    now = nic.read()
-    return differences(_resolve(nic.device, wanted, now, nic.capabilities()).state, now)
+    now = nic.read(_groups(nic, wanted))
+    return differences(_resolve(nic, wanted, now, nic.capabilities()).state, now)
 
 
-def _resolve(device: str, wanted: Spec | NicState, now: NicState, can: Capabilities) -> Resolved:
+def _groups(nic: Backend, wanted: Spec | NicState) -> tuple[str, ...]:
+    """Groups of settings that are to be read: those named, and what their effect depends on."""
+    named = tuple(wanted.settings)
+    if "hash" in named and "features" not in named and nic.capabilities().fields_need_rx_hashing:
+        return (*named, "features")
+    return named
+
+
+def _resolve(nic: Backend, wanted: Spec | NicState, now: NicState, can: Capabilities) -> Resolved:
     if isinstance(wanted, NicState):
         return Resolved(state=wanted)
-    if wanted.device != device:
-        text = f"the spec is for {wanted.device}, not for {device}"
+    if wanted.device != nic.device:
+        text = f"the spec is for {wanted.device}, not for {nic.device}"
         raise SpecError(wanted.error(("device",), text))
-    return resolve(wanted, now, can)
+    limits = nic.limits(wanted.settings) if wanted.settings else {}
+    return resolve(wanted, now, can, limits)

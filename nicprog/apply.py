@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from nicprog import settings
 from nicprog.actions import DeleteRule, InsertRule
 from nicprog.backends import Backend
 from nicprog.errors import ApplyError, NicprogError, RequestError, StalePlan
@@ -29,7 +30,8 @@ from nicprog.snapshot import Store, locked, now_s
 from nicprog.text import rule_text
 
 _WRITTEN_BY: Final = {
-    "channels": "set_channels", "key": "set_key", "table": "set_table", "rule": "insert_rule"
+    "channels": "set_channels", "key": "set_key", "table": "set_table", "rule": "insert_rule",
+    "setting": "set_values",
 }  # fmt: skip
 _BATCH: Final = 64
 """Rules under way at once; a signal waits for them, some milliseconds."""
@@ -40,7 +42,7 @@ class Difference:
     """Something that is not as wanted.
 
     Attributes:
-        what: ``channels``, ``table entry N``, ``key`` or ``rule N``.
+        what: ``channels``, ``table entry N``, ``key``, ``rule N`` or ``setting GROUP NAME``.
         wanted: As text, or None when it should not be there.
         found: As text, or None when it is not there.
     """
@@ -97,7 +99,7 @@ def apply(
     store = Store(nic.device, Path(state_dir) if state_dir else None)
     with locked(nic.device), held() as pending:
         _refuse_open_end(nic, store)
-        if nic.read() != plan.now:
+        if nic.read(plan.now.settings) != plan.now:
             raise StalePlan(f"{nic.device}: changed since the plan was made; plan again")
         if not plan.steps:
             return Result(device=nic.device, steps=(), snapshot=None)
@@ -153,7 +155,17 @@ def differences(wanted: NicState, found: NicState) -> tuple[Difference, ...]:
             result.append(
                 Difference(what=f"rule {location}", wanted=texts_of[0], found=texts_of[1])
             )
-    return tuple(result)
+    return (*result, *_different_settings(wanted, found))
+
+
+def _different_settings(wanted: NicState, found: NicState) -> Iterator[Difference]:
+    for group, values in wanted.settings.items():
+        there = found.settings.get(group, {})
+        for name in sorted(values):  # others are what the driver adapts by itself
+            one, other = values.get(name), there.get(name)
+            if one != other:
+                what = f"setting {group} {name}"
+                yield Difference(what=what, wanted=settings.text(one), found=settings.text(other))
 
 
 def _carry_out(
@@ -293,7 +305,7 @@ def _stop_if(pending: Pending) -> None:
 
 
 def _prove(nic: Backend, wanted: NicState) -> None:
-    wrong = differences(wanted, nic.read())
+    wrong = differences(wanted, nic.read(wanted.settings))
     if wrong:
         first = wrong[0]
         raise _NotHeld(
@@ -312,7 +324,7 @@ def _undo(nic: Backend, done: Sequence[Step], before: NicState) -> str | None:
             _prove(nic, before)
         except NicprogError:
             # A refused step had an effect, or a step more than it says: what is left is a plan.
-            for step in diff(nic.read(), before, nic.capabilities()):
+            for step in diff(nic.read(before.settings), before, nic.capabilities()):
                 nic.run(step.do)
             _prove(nic, before)
     except NicprogError as error:

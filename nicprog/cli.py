@@ -28,6 +28,7 @@ from nicprog.commands import (
 )
 from nicprog.errors import NicprogError, UsageError
 from nicprog.packet import Packet
+from nicprog.settings import GROUPS
 from nicprog.text import state_to_json, state_to_toml
 from nicprog.where import Server, Steering, server_of
 
@@ -256,7 +257,7 @@ def _where(options: argparse.Namespace) -> Outcome:
 
 def _dump(options: argparse.Namespace) -> Outcome:
     with nicprog.open(options.device) as nic:
-        can, state = nic.capabilities(), nic.read()
+        can, state = nic.capabilities(), nic.read(GROUPS)
     document: dict[str, Any] = {
         "device": options.device,
         "driver": can.driver,

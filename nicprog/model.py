@@ -10,6 +10,8 @@ from enum import Enum
 from itertools import chain, pairwise
 from typing import Final
 
+from nicprog.settings import Settings
+
 SYMMETRIC_KEY_WORD = bytes.fromhex("6d5a")
 """Repeated over the whole key, both directions of a connection hash alike; 16 bits of it vary."""
 
@@ -361,6 +363,10 @@ class Capabilities:
         fewer_channels_lose_rss: Table and key become the default ones when RX channels go.
         picks_locations: The driver chooses the location of a rule and takes no other.
         rule_limits: Which rules the driver takes.
+        channels_disarm_rss: After a change of channels packets are not spread by the table that is
+            shown until it is written again.
+        ntuple_resets_table: Turning ``rx-ntuple-filter`` on makes the table the default one.
+        fields_need_rx_hashing: Hashed fields have no effect while ``rx-hashing`` is off.
     """
 
     driver: str
@@ -380,6 +386,13 @@ class Capabilities:
     fewer_channels_lose_rss: bool = False
     picks_locations: bool = False
     rule_limits: RuleLimits = RuleLimits()
+    channels_disarm_rss: bool = False
+    ntuple_resets_table: bool = False
+    fields_need_rx_hashing: bool = False
+
+    def reach(self, state: NicState) -> int:
+        """Queues that a table can name when the NIC is in ``state``."""
+        return min(state.channels.rx_queues, self.table_queues_max or state.channels.rx_queues)
 
     def has_room_for_masks(self, rules: Iterable[FlowRule]) -> bool:
         """True when the NIC can hold the masks of all these rules at once."""
@@ -415,12 +428,14 @@ class NicState:
         table: Indirection table.
         key: Hash key.
         rules: In order of location, each location once.
+        settings: Groups that were asked for, see :mod:`nicprog.settings`.
     """
 
     channels: Channels
     table: RssTable
     key: bytes
     rules: tuple[FlowRule, ...] = ()
+    settings: Settings = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for before, after in pairwise(self.rules):

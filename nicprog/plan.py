@@ -7,7 +7,7 @@ The order, and why it is safe, is in docs/design/004-nicprog.md. Pure: nothing h
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from nicprog.actions import (
@@ -18,9 +18,11 @@ from nicprog.actions import (
     SetChannels,
     SetKey,
     SetTable,
+    SetValues,
 )
 from nicprog.errors import Refused
 from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable
+from nicprog.settings import NTUPLE, Value, Values, queue_of, text
 from nicprog.text import rule_text
 
 
@@ -29,6 +31,7 @@ class Disruption(Enum):
 
     NONE = "none"
     REORDERS = "reorders flows"
+    LINK = "stops traffic for a moment, the link may flap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +78,15 @@ def diff(now: NicState, wanted: NicState, can: Capabilities) -> tuple[Step, ...]
     """
     check(wanted, can)
     _check_changes(now, wanted, can)
+    first, last = _settings_before(now, wanted), _settings_after(now, wanted)
+    now = _after_features(now, wanted, can)
     channels = list(_channels(now, wanted))
     inside = [*_key(now, wanted), *_table(now, wanted), *_rules(now, wanted, can)]
     # Queues must exist before anything points at them, and nothing may point at them when they go.
     if wanted.channels.rx_queues < now.channels.rx_queues:
-        return (*inside, *channels, *_default_again(now, wanted), *_lost(wanted, can))
-    return (*channels, *inside)
+        again = [*_default_again(now, wanted), *_lost(now, wanted, can)]
+        return (*first, *inside, *channels, *again, *last)
+    return (*first, *channels, *_armed(now, wanted, can), *inside, *last)
 
 
 def check(wanted: NicState, can: Capabilities) -> None:
@@ -136,6 +142,11 @@ def _check_changes(now: NicState, wanted: NicState, can: Capabilities) -> None:
             f"of {can.table_growth.size(old)}, which cannot be planned; choose a number of queues "
             "that leaves it"
         )
+    if wanted.rules and wanted.settings.get("features", {}).get(NTUPLE) is False:
+        raise Refused(
+            f"without the feature {NTUPLE} the NIC has no rules, and {len(wanted.rules)} are "
+            'wanted or kept; leave it on, or take them away with other_rules = "remove"'
+        )
     if now.rules == wanted.rules:
         return
     if can.picks_locations:
@@ -174,6 +185,96 @@ def _channels(now: NicState, wanted: NicState) -> Iterator[Step]:
         ),
         disruption=Disruption.REORDERS if follows else Disruption.NONE,
     )
+
+
+def _settings_before(now: NicState, wanted: NicState) -> list[Step]:
+    """What others build on: the driver's switches, sizes, features that are turned on, the hash.
+
+    Hashed fields come before a transform that needs them symmetric, and after one that goes.
+    """
+    hashing = _changed(now, wanted, "hash")
+    goes = hashing.get("transform") == "none"
+    order = sorted(hashing, key=lambda name: (name == "transform") != goes)
+    return [
+        *_values(now, wanted, "private_flags", Disruption.LINK),
+        *_values(now, wanted, "rings", Disruption.LINK),
+        *_values(now, wanted, "features", Disruption.REORDERS, only=True),
+        *(
+            step
+            for name in order
+            for step in _values(now, wanted, "hash", Disruption.REORDERS, name=name)
+        ),
+    ]
+
+
+def _settings_after(now: NicState, wanted: NicState) -> list[Step]:
+    """What rests on others: coalescing of queues that are there then, features that go."""
+    every = list(_values(now, wanted, "coalesce", Disruption.NONE))
+    queues = [group for group in wanted.settings if queue_of(group) is not None]
+    if every:  # is written to every queue
+        unknown: dict[str, Values] = {group: {} for group in queues}
+        now = replace(now, settings={**now.settings, **unknown})
+    return [
+        *every,
+        *(s for group in queues for s in _values(now, wanted, group, Disruption.NONE)),
+        *_values(now, wanted, "features", Disruption.REORDERS, only=False),
+    ]
+
+
+def _changed(now: NicState, wanted: NicState, group: str) -> dict[str, Value]:
+    there = now.settings.get(group, {})
+    values = wanted.settings.get(group, {})
+    return {name: value for name, value in values.items() if there.get(name) != value}
+
+
+def _values(
+    now: NicState,
+    wanted: NicState,
+    group: str,
+    disruption: Disruption,
+    *,
+    only: bool | None = None,
+    name: str | None = None,
+) -> Iterator[Step]:
+    """One request for the values that differ: all, those that become ``only``, or one."""
+    values = {
+        key: value
+        for key, value in _changed(now, wanted, group).items()
+        if only in (None, value) and name in (None, key)
+    }
+    if not values:
+        return
+    there = now.settings.get(group, {})
+    before = {key: there[key] for key in values if key in there}
+    if group.startswith("coalesce"):  # what the driver adapts from now on comes back, too
+        before |= {key: value for key, value in there.items() if key not in wanted.settings[group]}
+    told = ", ".join(f"{key} is {text(there.get(key)) or 'adapted'}" for key in values)
+    yield Step(
+        do=SetValues(group=group, values=values),
+        undo=SetValues(group=group, values=before),
+        reason=told,
+        disruption=disruption,
+    )
+
+
+def _after_features(now: NicState, wanted: NicState, can: Capabilities) -> NicState:
+    """What the NIC holds when its features are on: some drivers reset the table then."""
+    on = _changed(now, wanted, "features").get(NTUPLE) is True
+    if not on or not can.ntuple_resets_table:
+        return now
+    return replace(now, table=_default(can.reach(now), now))
+
+
+def _armed(now: NicState, wanted: NicState, can: Capabilities) -> Iterator[Step]:
+    """More channels: a table that stays is written once more where the driver needs it."""
+    stays = wanted.table.entries and not list(_table(now, wanted))
+    if can.channels_disarm_rss and now.channels != wanted.channels and stays:
+        yield _again(wanted, f"driver {can.driver} does not use it after a change of channels")
+
+
+def _again(wanted: NicState, reason: str) -> Step:
+    action = SetTable(entries=wanted.table.entries)
+    return Step(do=action, undo=action, reason=reason, disruption=Disruption.REORDERS)
 
 
 def _set(channels: Channels) -> SetChannels:
@@ -219,8 +320,10 @@ def _default_again(now: NicState, wanted: NicState) -> Iterator[Step]:
         )
 
 
-def _lost(wanted: NicState, can: Capabilities) -> Iterator[Step]:
-    """What some drivers make the default with fewer channels, once more."""
+def _lost(now: NicState, wanted: NicState, can: Capabilities) -> Iterator[Step]:
+    """What some drivers make the default, or do not use, with fewer channels, once more."""
+    if can.channels_disarm_rss and wanted.table.entries and not list(_default_again(now, wanted)):
+        yield _again(wanted, f"driver {can.driver} does not use it after a change of channels")
     if not can.fewer_channels_lose_rss:
         return
     reason = f"driver {can.driver} forgets it when channels go"
@@ -232,12 +335,7 @@ def _lost(wanted: NicState, can: Capabilities) -> Iterator[Step]:
             disruption=Disruption.REORDERS,
         )
     if wanted.table.entries and not wanted.table.is_default(wanted.channels.rx_queues):
-        yield Step(
-            do=SetTable(entries=wanted.table.entries),
-            undo=SetTable(entries=wanted.table.entries),
-            reason=reason,
-            disruption=Disruption.REORDERS,
-        )
+        yield _again(wanted, reason)
 
 
 def _default(queues: int, state: NicState) -> RssTable:

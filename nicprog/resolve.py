@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nicprog import settings
 from nicprog.errors import Refused
 from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable, symmetric_key
 from nicprog.rules import NoRoom, Wanted, expand, locate, shadowed
+from nicprog.settings import Limits, Value
 from nicprog.spec import RssSpec, RuleSpec, Spec, check
 
 
@@ -25,8 +29,16 @@ class Resolved:
     warnings: tuple[str, ...] = ()
 
 
-def resolve(spec: Spec, now: NicState, can: Capabilities) -> Resolved:
+def resolve(
+    spec: Spec, now: NicState, can: Capabilities, limits: Mapping[str, Limits] | None = None
+) -> Resolved:
     """Completes ``spec`` with what ``now`` holds.
+
+    Args:
+        spec: What is wanted.
+        now: What the NIC holds, with the groups of settings that the spec names.
+        can: What the NIC can do.
+        limits: Of these groups.
 
     Raises:
         SpecError: The spec contradicts itself.
@@ -42,8 +54,72 @@ def resolve(spec: Spec, now: NicState, can: Capabilities) -> Resolved:
         table=_table(spec, now, channels.rx_queues),
         key=_key(spec, now, can),
         rules=rules,
+        settings=_settings(spec, now, channels.rx_queues, can, limits or {}),
     )
-    return Resolved(state=state, warnings=tuple(_warnings(rules)))
+    return Resolved(state=state, warnings=(*_warnings(rules), *_no_effect(now, state, spec, can)))
+
+
+def _settings(
+    spec: Spec, now: NicState, queues: int, can: Capabilities, limits: Mapping[str, Limits]
+) -> dict[str, dict[str, Value]]:
+    """What the groups that were read should hold."""
+    found = {group: dict(values) for group, values in now.settings.items()}
+    for group, asked in spec.settings.items():
+        wanted = settings.checked(group, asked)
+        queue = settings.queue_of(group)
+        if queue is not None and queue >= queues:
+            text = f"queue {queue} is named, but {queues} queues are active (0 to {queues - 1})"
+            raise Refused(spec.error(("coalesce", "queue", str(queue)), f"{spec.device}: {text}"))
+        for name, value in wanted.items():
+            if why := _objection(group, name, value, limits[group], can):
+                path = (*group.split("."), name)
+                raise Refused(spec.error(path, f"{spec.device}: {why}"))
+        found[group] = settings.merged(group, found[group], wanted)
+    _check_symmetric(spec, found.get("hash", {}))
+    return found
+
+
+def _objection(
+    group: str, name: str, value: Value, limits: Limits, can: Capabilities
+) -> str | None:
+    """Why the NIC would not take a value, or None."""
+    if not limits.known:
+        return f"driver {can.driver} has no {group} that can be set; leave [{group}] out"
+    if name not in limits.known:
+        close = difflib.get_close_matches(name, limits.known, n=1)
+        hint = (
+            f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(limits.known))}"
+        )
+        return f"driver {can.driver} has no {name!r} in {group}; {hint}"
+    if name in limits.fixed and limits.fixed[name] != value:
+        return f"{name} is fixed {settings.text(limits.fixed[name])} by driver {can.driver}"
+    if name in limits.most and int(value) > limits.most[name]:
+        return f"{name} {value} asked, it has at most {limits.most[name]}"
+    return None
+
+
+def _check_symmetric(spec: Spec, hashing: Mapping[str, Value]) -> None:
+    if hashing.get("transform", "none") == "none":
+        return
+    for flow in settings.HASHED_FLOWS:
+        letters = str(hashing.get(flow, ""))
+        if not settings.is_symmetric(letters):
+            text = (
+                f"{spec.device}: transform {hashing['transform']} needs both directions' fields, "
+                f"but {flow} hashes {letters!r}"
+            )
+            raise Refused(spec.error(("hash", "transform"), text))
+
+
+def _no_effect(now: NicState, state: NicState, spec: Spec, can: Capabilities) -> list[str]:
+    features = {**now.settings.get("features", {}), **state.settings.get("features", {})}
+    asked = [name for name in spec.settings.get("hash", {}) if name in settings.HASHED_FLOWS]
+    if not can.fields_need_rx_hashing or not asked or features.get(settings.RX_HASHING, True):
+        return []
+    return [
+        f"driver {can.driver} takes hashed fields ({', '.join(asked)}) and uses them only while "
+        f"{settings.RX_HASHING} is on; add [features] {settings.RX_HASHING} = true"
+    ]
 
 
 def _check_channels(spec: Spec, channels: Channels, can: Capabilities) -> None:

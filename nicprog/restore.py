@@ -81,7 +81,7 @@ def _store(nic: Backend, state_dir: str | Path | None) -> Store:
 
 def _restore(nic: Backend, snapshot: Snapshot) -> tuple[Step, ...]:
     with held() as pending:
-        now = nic.read()
+        now = nic.read(snapshot.state.settings)
         try:
             steps = diff(now, snapshot.state, nic.capabilities())
         except Refused as error:

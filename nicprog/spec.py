@@ -12,6 +12,7 @@ from typing import Final, Literal
 from nicprog import fields as read
 from nicprog.errors import FieldError, SpecError
 from nicprog.model import ANY, Channels, Masked
+from nicprog.settings import GROUPS, Settings, checked, queue_of
 from nicprog.toml_source import Path as ValuePath
 from nicprog.toml_source import Source
 
@@ -250,6 +251,8 @@ class Spec:
         rss: Table and key; None leaves them (but see ``reserve``).
         rules: In order: where two match, the first wins.
         reserve: Queues for classes; their rules come after ``rules``.
+        settings: Groups of :mod:`nicprog.settings` by name, such as ``{"rings": {"rx": 1024}}``;
+            values that are not named stay.
         other_rules: What happens to rules on the NIC that the spec does not name: ``"remove"``,
             ``"keep"``, or None: removed if the spec has rules or reservations, else kept.
         source: The file it came from, for messages.
@@ -260,12 +263,17 @@ class Spec:
     rss: RssSpec | None = None
     rules: tuple[RuleSpec, ...] = ()
     reserve: tuple[Reserve, ...] = ()
+    settings: Settings = field(default_factory=dict)
     other_rules: str | None = None
     source: Source | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.device:
             raise FieldError("device", "device must not be empty")
+        for group, values in self.settings.items():
+            if group not in GROUPS and queue_of(group) is None:
+                raise FieldError("settings", f"settings has no group {group!r}")
+            checked(group, values)
         if self.other_rules is not None:
             _choice("other_rules", self.other_rules, ("remove", "keep"))
 

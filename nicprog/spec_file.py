@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from nicprog.errors import FieldError, SpecError
 from nicprog.model import Channels
+from nicprog.settings import GROUPS, QUEUE, Value, checked
 from nicprog.spec import Reserve, RssSpec, RuleSpec, Spec, check
 from nicprog.toml_source import Path as ValuePath
 from nicprog.toml_source import Source
@@ -47,7 +48,7 @@ def parse(text: str, name: str = "spec") -> Spec:
 _INT_LIST: Final = "a list of integers"
 _TYPES: Final[dict[str, dict[str, tuple[type | str, ...]]]] = {
     "": {"device": (str,), "other_rules": (str,), "channels": (dict,), "rss": (dict,),
-         "rule": ("tables",), "reserve": ("tables",)},
+         "rule": ("tables",), "reserve": ("tables",), **dict.fromkeys(GROUPS, (dict,))},
     "channels": {"combined": (int,), "rx": (int,), "tx": (int,)},
     "rss": {"equal": (_INT_LIST, str), "weights": (_INT_LIST,), "table": (_INT_LIST, str),
             "key": (str,)},
@@ -86,8 +87,39 @@ class _Reader:
             parts["channels"] = self._make(Channels, "channels", values["channels"], ("channels",))
         if "rss" in values:
             parts["rss"] = self._make(RssSpec, "rss", values["rss"], ("rss",))
+        if settings := self._settings(values):
+            parts["settings"] = settings
         plain = {key: values[key] for key in ("device", "other_rules") if key in values}
         return self._build(Spec, plain | parts, (), "device")
+
+    def _settings(self, values: Mapping[str, Any]) -> dict[str, dict[str, Value]]:
+        """Groups that the file has, each checked; those of single queues are in ``coalesce``."""
+        found: dict[str, dict[str, Value]] = {}
+        for group in GROUPS:
+            table = dict(values.get(group, {}))
+            queues = table.pop("queue", {}) if group == "coalesce" else {}
+            if table:
+                found[group] = self._group(group, table, (group,))
+            for queue, of_queue in self._queues(queues):
+                path = ("coalesce", "queue", queue)
+                found[f"{QUEUE}{int(queue)}"] = self._group("coalesce", of_queue, path)
+        return found
+
+    def _queues(self, queues: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        if not isinstance(queues, dict):
+            text = "queue must be tables, written [coalesce.queue.0]"
+            raise self.source.error(("coalesce", "queue"), text)
+        for queue, table in queues.items():
+            if not queue.isdecimal() or not isinstance(table, dict):
+                text = f"[coalesce.queue.N] needs the number of a queue and a table, got {queue!r}"
+                raise self.source.error(("coalesce", "queue", queue), text)
+            yield queue, table
+
+    def _group(self, group: str, table: dict[str, Any], path: ValuePath) -> dict[str, Value]:
+        try:
+            return checked(group, table)
+        except FieldError as error:
+            raise self.source.error((*path, error.field), str(error)) from None
 
     def _make(self, cls: type[_T], section: str, table: Any, path: ValuePath) -> _T:
         self._check_keys(section, table, path)

@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Final
 
 from nicprog.spec import Spec
+from nicprog.text import settings_to_toml
 
 _SECTIONS: Final = {"rules": "rule"}
 """Lists of tables that are called otherwise in a file."""
@@ -18,7 +19,9 @@ def spec_to_toml(spec: Spec) -> str:
     head, tables = [], []
     for name, value in _said(spec):
         section = _SECTIONS.get(name, name)
-        if is_dataclass(value):
+        if name == "settings":
+            tables += [settings_to_toml(group, values) + "\n" for group, values in value.items()]
+        elif is_dataclass(value):
             tables.append(f"\n[{section}]\n{_lines(value)}")
         elif isinstance(value, tuple) and any(map(is_dataclass, value)):
             tables += [f"\n[[{section}]]\n{_lines(one)}" for one in value]

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from typing import Any
 
 from nicprog.fields import address_text
 from nicprog.model import ANY, FLOWS, Channels, FlowRule, Masked, Match, NicState, RssTable
+from nicprog.settings import Values
 
 
 def rule_text(rule: FlowRule) -> str:
@@ -91,6 +93,7 @@ def state_to_json(state: NicState) -> dict[str, Any]:
         "table": list(state.table.entries),
         "key_hex": state.key.hex(),
         "rules": [rule_to_json(rule) for rule in state.rules],
+        "settings": {group: dict(values) for group, values in state.settings.items()},
     }
 
 
@@ -105,6 +108,7 @@ def state_from_json(value: Any) -> NicState:
         table=RssTable(entries=tuple(value["table"])),
         key=bytes.fromhex(value["key_hex"]),
         rules=tuple(_rule_from_json(rule) for rule in value["rules"]),
+        settings=value["settings"],
     )
 
 
@@ -131,6 +135,7 @@ def state_to_toml(device: str, state: NicState) -> str:
         parts.append(f"table = {_toml('default') if is_default else _table(state.table)}")
     if state.key:
         parts.append(f"key = {_toml(state.key.hex())}")
+    parts += [settings_to_toml(group, values) for group, values in state.settings.items() if values]
     for rule in state.rules:
         values: dict[str, Any] = {
             "name": f"location {rule.location}",
@@ -141,6 +146,16 @@ def state_to_toml(device: str, state: NicState) -> str:
         parts.append("\n[[rule]]")
         parts += [f"{key} = {_toml(value)}" for key, value in values.items()]
     return "\n".join(parts) + "\n"
+
+
+def settings_to_toml(group: str, values: Values) -> str:
+    """The section of a spec for one group."""
+    lines = [f"{_toml_key(name)} = {_toml(value)}" for name, value in values.items()]
+    return "\n".join([f"\n[{group}]", *lines])
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
 
 
 def _toml(value: str | int) -> str:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 from nicprog.actions import Action, DeleteRule, InsertRule
 from nicprog.errors import RequestError
 from nicprog.model import Capabilities, NicState
+from nicprog.settings import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +51,14 @@ class Backend(Protocol):
     def capabilities(self) -> Capabilities:
         """What the NIC can do."""
 
-    def read(self) -> NicState:
-        """Everything that it holds now."""
+    def read(self, groups: Collection[str] = ()) -> NicState:
+        """What it holds now: all but settings, and of these the groups that are named.
+
+        A group that the NIC does not have is empty.
+        """
+
+    def limits(self, groups: Collection[str]) -> dict[str, Limits]:
+        """What the settings of these groups can be."""
 
     def run(self, action: Action) -> None:
         """Makes one change, or none.

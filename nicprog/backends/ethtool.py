@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
@@ -20,13 +20,18 @@ from nicprog.actions import (
     SetChannels,
     SetKey,
     SetTable,
+    SetValues,
 )
 from nicprog.backends import Counters, QueueCounters, codec
+from nicprog.backends.groups import limits as limits_of_group
+from nicprog.backends.groups import read as read_group
+from nicprog.backends.groups import write as write_group
 from nicprog.drivers import UNTOLD
 from nicprog.errors import DeviceError, NicprogError, RequestError
 from nicprog.ethtool import Channels as EthtoolChannels
 from nicprog.ethtool import Ethtool, HashFunction, InputTransform, Rss, RuleTable, Transport
 from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable
+from nicprog.settings import Limits
 
 _LIST_ATTEMPTS: Final = 5
 _GET_RULE: Final[int] = lib.ETHTOOL_GRXCLSRULE
@@ -59,8 +64,8 @@ class EthtoolNic:
             self._capabilities = replace(told, **UNTOLD.get(info.driver, {}))
         return self._capabilities
 
-    def read(self) -> NicState:
-        """Everything that the NIC holds now."""
+    def read(self, groups: Collection[str] = ()) -> NicState:
+        """What the NIC holds now; of its settings the groups that are named."""
         now, rss = self._channels(), self._rss()
         if not now.combined_count and not now.rx_count:
             raise NicprogError(
@@ -73,9 +78,14 @@ class EthtoolNic:
                 table=RssTable(entries=rss.table),
                 key=rss.key,
                 rules=self._rules(),
+                settings={group: read_group(self.calls, group) for group in groups},
             )
         except ValueError as error:
             raise NicprogError(f"{self.device}: holds what cannot be: {error}") from None
+
+    def limits(self, groups: Collection[str]) -> dict[str, Limits]:
+        """What the settings of these groups can be."""
+        return {group: limits_of_group(self.calls, group) for group in groups}
 
     def run(self, action: Action) -> None:
         """Makes one change, or none."""
@@ -88,6 +98,8 @@ class EthtoolNic:
                 self.calls.reset_rss_table()
             case SetKey():
                 self.calls.set_rss(key=action.key)
+            case SetValues():
+                write_group(self.calls, action.group, action.values)
             case SetChannels():
                 self.calls.set_channels(
                     replace(

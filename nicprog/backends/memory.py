@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Self
 
 from nicprog.actions import (
@@ -15,10 +15,12 @@ from nicprog.actions import (
     SetChannels,
     SetKey,
     SetTable,
+    SetValues,
 )
 from nicprog.backends import Counters
 from nicprog.errors import RequestError
 from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable
+from nicprog.settings import Limits
 
 
 class MemoryNic:
@@ -46,14 +48,19 @@ class MemoryNic:
         """What the NIC can do."""
         return self._can
 
-    def read(self) -> NicState:
-        """Everything that it holds now."""
+    def read(self, groups: Collection[str] = ()) -> NicState:
+        """Everything that it holds now; it has no settings."""
         return NicState(
             channels=Channels(combined=self._queues),
             table=self._table,
             key=self._key,
             rules=tuple(rule for _, rule in sorted(self._rules.items())),
+            settings={group: {} for group in groups},
         )
+
+    def limits(self, groups: Collection[str]) -> dict[str, Limits]:
+        """There are no settings."""
+        return {group: Limits(known=frozenset()) for group in groups}
 
     def run(self, action: Action) -> None:
         """Makes one change, or none."""
@@ -68,6 +75,8 @@ class MemoryNic:
             case SetKey():
                 self._refuse_if(len(action.key) != self._can.key_bytes, "the key has another size")
                 self._key = action.key
+            case SetValues():
+                raise RequestError(f"{self.device}: no settings", errno.EOPNOTSUPP)
             case InsertRule():
                 self._insert(action.rule)
             case DeleteRule():

@@ -215,10 +215,13 @@ class Ethtool:
         """Names of one set (``ETH_SS_*``) in order; empty when there is no such set."""
         head = struct.pack("=IIQ", lib.ETHTOOL_GSSET_INFO, 0, 1 << string_set)
         answer = self._transport.ask(lib.ETHTOOL_GSSET_INFO, head, room=4)
+        (mask,) = struct.unpack_from("=Q", answer, 8)
+        if not mask:
+            return []
         if len(answer) < 20:
             raise NicprogError(f"{self.device}: the answer lacks the number of names")
-        mask, count = struct.unpack_from("=QI", answer, 8)
-        if not mask or not count:
+        (count,) = struct.unpack_from("=I", answer, 16)
+        if not count:
             return []
         size = lib.ETH_GSTRING_LEN
         head = struct.pack("=III", lib.ETHTOOL_GSTRINGS, string_set, count)

@@ -63,6 +63,9 @@ def save(path: Path, nic: SimNic, instance: str) -> None:
         "contexts": {n: _context_to_json(context) for n, context in nic.contexts.items()},
         "hashed": {flow.name: int(fields) for flow, fields in nic.hashed.items()},
         "rules": [rule.data.hex() for rule in nic.in_order()],
+        "coalesce_of": {queue: asdict(one) for queue, one in nic.coalesce_of.items()},
+        "features": nic.features,
+        "private_flags": nic.private_flags,
         "ntuple": nic.ntuple,
         "xsk_bound": nic.xsk_bound,
     }
@@ -78,6 +81,9 @@ def _restore(nic: SimNic, held: dict[str, Any]) -> None:
     nic.channels = replace(nic.channels, **held["channels"])
     nic.rings = replace(nic.rings, **held["rings"])
     nic.coalesce = Coalesce(**held["coalesce"])
+    nic.coalesce_of = {int(q): Coalesce(**item) for q, item in held["coalesce_of"].items()}
+    nic.features = dict(held["features"])
+    nic.private_flags = dict(held["private_flags"])
     nic.contexts = {int(n): _context_from_json(item) for n, item in held["contexts"].items()}
     nic.hashed = {FlowType[name]: HashField(fields) for name, fields in held["hashed"].items()}
     nic.ntuple, nic.xsk_bound = bool(held["ntuple"]), bool(held["xsk_bound"])

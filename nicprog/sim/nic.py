@@ -75,6 +75,8 @@ class SimNic:
         profile: What it is like.
         quirks: Names of those it has.
         channels, rings, coalesce: As ethtool shows them.
+        coalesce_of: Of queues that differ from ``coalesce``.
+        features, private_flags: Those that can be changed, but for ``ntuple``.
         contexts: By number; 0 is that of packets that no rule takes.
         hashed: Hashed fields of each kind of packet.
         rules: By location.
@@ -101,6 +103,9 @@ class SimNic:
         most = self.profile.rings_max
         self.rings = Rings(rx_max_pending=most, tx_max_pending=most, rx_pending=512, tx_pending=512)
         self.coalesce = Coalesce()
+        self.coalesce_of: dict[int, Coalesce] = {}
+        self.features = dict(self.profile.features)
+        self.private_flags = dict(self.profile.private_flags)
         self.contexts = {0: Context(table=(), key=self._first_key())}
         self.contexts[0].table = self._default_table(self._table_size(self.rx_queues))
         self.hashed = dict(_HASHED)
@@ -137,6 +142,7 @@ class SimNic:
         self._check_still_there(queues)
         self.refuse_if("irdma-holds-channels" in self.quirks, errno.EBUSY)
         tables = {number: self._resized(one, queues) for number, one in self.contexts.items()}
+        self.coalesce_of = {q: one for q, one in self.coalesce_of.items() if q < queues}
         self.channels = replace(
             now, combined_count=counts[0], rx_count=counts[1], tx_count=counts[2]
         )
@@ -181,10 +187,20 @@ class SimNic:
 
     def set_coalesce(self, wanted: Coalesce) -> None:
         """Parameters that the driver has; the others must be 0."""
+        self.check_coalesce(wanted)
+        self.coalesce = wanted
+        self.coalesce_of.clear()
+
+    def check_coalesce(self, wanted: Coalesce) -> None:
+        """Refuses parameters that the driver does not have."""
         for name in Coalesce.__dataclass_fields__:
             if getattr(wanted, name) and name not in self.profile.coalesces:
                 raise self.refusal(errno.EOPNOTSUPP, f"{name} is not supported")
-        self.coalesce = wanted
+
+    def check_queue(self, queue: int) -> None:
+        """Refuses what is about the coalescing of a single queue that cannot be."""
+        self.refuse_if(not self.profile.queues_coalesce, errno.EOPNOTSUPP)
+        self.refuse_if(queue >= self.rx_queues, errno.EINVAL, f"queue {queue} is not active")
 
     def set_ntuple(self, on: bool) -> None:
         """Turns rules on or off; off loses them."""

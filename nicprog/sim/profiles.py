@@ -8,7 +8,8 @@ card or the machine are those of a usual one, and say so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from nicprog.ethtool import HashFunction, InputTransform
@@ -132,6 +133,10 @@ class Profile:
         udp_ports: Ports of UDP are hashed at the start.
         rings_max: Most descriptors of a ring.
         coalesces: Parameters of coalescing that it has.
+        queues_coalesce: Each queue has parameters of its own.
+        features: Those that can be turned on and off, and whether they are on at the start; beside
+            them ``rx-ntuple-filter`` where there are rules.
+        private_flags: Likewise, by the driver's names.
     """
 
     driver: str
@@ -149,6 +154,11 @@ class Profile:
     udp_ports: bool = True
     rings_max: int = 4096
     coalesces: frozenset[str] = frozenset({"rx_coalesce_usecs", "tx_coalesce_usecs"})
+    queues_coalesce: bool = False
+    features: Mapping[str, bool] = field(
+        default_factory=lambda: {"rx-hashing": True, "rx-gro": True, "rx-checksum": True}
+    )
+    private_flags: Mapping[str, bool] = field(default_factory=dict)
 
 
 _FRAMES_TOO: Final = frozenset(
@@ -174,6 +184,8 @@ PROFILES: Final = {
         locations=1024,
         rings_max=8192,
         coalesces=_FRAMES_TOO,
+        # From memory of mlx5/core/en_ethtool.c, as are the flags of the others.
+        private_flags={"rx_cqe_moder": True, "rx_cqe_compress": False, "rx_striding_rq": True},
     ),
     # A table of 512 to 2048 entries by the number of ports; a key of 52 octets.
     "ice": Profile(
@@ -184,6 +196,8 @@ PROFILES: Final = {
         transforms=InputTransform.SYMMETRIC_XOR,
         locations=1024,
         rings_max=8160,
+        queues_coalesce=True,
+        private_flags={"link-down-on-close": False, "fw-lldp-agent": False},
     ),
     "i40e": Profile(
         driver="i40e",
@@ -192,6 +206,7 @@ PROFILES: Final = {
         key_bytes=52,
         locations=8192,
         udp_ports=False,
+        queues_coalesce=True,
     ),
     # 82599: 63 channels, of which the table of 128 entries reaches 16.
     "ixgbe": Profile(
@@ -221,7 +236,11 @@ PROFILES: Final = {
     # RX and TX apart; rules where the device offers them.
     "gve": Profile(driver="gve", apart=(8, 16), table_size=128, locations=1024),
     "virtio_net": Profile(
-        driver="virtio_net", combined=(8, 16), table_size=128, coalesces=_FRAMES_TOO
+        driver="virtio_net",
+        combined=(8, 16),
+        table_size=128,
+        coalesces=_FRAMES_TOO,
+        features={"rx-hashing": False, "rx-gro": True, "rx-checksum": True},
     ),
     # From memory of vmxnet3_ethtool.c: a table, no key, channels that are read only.
     "vmxnet3": Profile(driver="vmxnet3", combined=(8, 8), table_size=32, key_bytes=0),

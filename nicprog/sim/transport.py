@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -16,17 +16,19 @@ from nicprog.backends import codec
 from nicprog.errors import DeviceError, RequestError
 from nicprog.ethtool import Channels, Coalesce, HashField, HashFunction, InputTransform, Rings
 from nicprog.ethtool.rules import FlowType
+from nicprog.settings import NTUPLE
 from nicprog.sim.nic import SimNic
 
+_COALESCE: Final = "struct ethtool_coalesce"
 _RXFH: Final = struct.Struct("=4IBB2sI")  # cmd, context, entries, key bytes, function, transform
-_STRINGS: Final = {lib.ETH_SS_FEATURES: ("rx-hashing", "rx-ntuple-filter")}
-_NTUPLE: Final = 1 << _STRINGS[lib.ETH_SS_FEATURES].index("rx-ntuple-filter")
+_MASK_BYTES: Final = 512
+"""Of the queues in ``struct ethtool_per_queue_op``."""
 _READS: Final = frozenset(
     {
         lib.ETHTOOL_GDRVINFO, lib.ETHTOOL_GCHANNELS, lib.ETHTOOL_GRINGPARAM, lib.ETHTOOL_GCOALESCE,
         lib.ETHTOOL_GSSET_INFO, lib.ETHTOOL_GSTRINGS, lib.ETHTOOL_GSTATS, lib.ETHTOOL_GFEATURES,
         lib.ETHTOOL_GRXFH, lib.ETHTOOL_GRSSH, lib.ETHTOOL_GRXRINGS, lib.ETHTOOL_GRXCLSRLCNT,
-        lib.ETHTOOL_GRXCLSRULE, lib.ETHTOOL_GRXCLSRLALL,
+        lib.ETHTOOL_GRXCLSRULE, lib.ETHTOOL_GRXCLSRLALL, lib.ETHTOOL_GPFLAGS,
     }
 )  # fmt: skip
 
@@ -76,6 +78,9 @@ class SimTransport:
             lib.ETHTOOL_SRINGPARAM: self._set_rings,
             lib.ETHTOOL_GCOALESCE: self._get_coalesce,
             lib.ETHTOOL_SCOALESCE: self._set_coalesce,
+            lib.ETHTOOL_PERQUEUE: self._per_queue,
+            lib.ETHTOOL_GPFLAGS: self._get_flags,
+            lib.ETHTOOL_SPFLAGS: self._set_flags,
             lib.ETHTOOL_GSSET_INFO: self._count_strings,
             lib.ETHTOOL_GSTRINGS: self._strings,
             lib.ETHTOOL_GSTATS: self._statistics,
@@ -178,7 +183,11 @@ class SimTransport:
                 for queue in range(self.nic.rx_queues)
                 for what in ("packets", "bytes")
             ]
-        return _STRINGS.get(string_set, ())
+        if string_set == lib.ETH_SS_FEATURES:
+            return (*self.nic.features, NTUPLE)
+        if string_set == lib.ETH_SS_PRIV_FLAGS:
+            return tuple(self.nic.private_flags)
+        return ()
 
     def _count_strings(self, payload: bytes) -> bytes:
         command, _, mask = struct.unpack("=IIQ", payload)
@@ -201,15 +210,55 @@ class SimTransport:
         return struct.pack(f"=II{len(values)}Q", lib.ETHTOOL_GSTATS, len(values), *values)
 
     def _get_features(self, payload: bytes) -> bytes:
-        can = _NTUPLE if self.nic.profile.locations else 0
-        on = 1 | (_NTUPLE if self.nic.ntuple else 0)
+        states = {**self.nic.features, NTUPLE: self.nic.ntuple}
+        fixed = set() if self.nic.profile.locations else {NTUPLE}
+        can, on = _bits(states, lambda name: name not in fixed), _bits(states, states.__getitem__)
         return struct.pack("=6I", lib.ETHTOOL_GFEATURES, 1, can, on, on, 0)
 
     def _set_features(self, payload: bytes) -> bytes:
         _, _, valid, requested = struct.unpack("=4I", payload)
-        if valid & _NTUPLE:
-            self.nic.set_ntuple(bool(requested & _NTUPLE))
+        for index, name in enumerate(self._names(lib.ETH_SS_FEATURES)):
+            wanted = bool(requested >> index & 1)
+            if not valid >> index & 1:
+                continue
+            if name == NTUPLE:
+                self.nic.set_ntuple(wanted)
+            else:
+                self.nic.features[name] = wanted
         return payload
+
+    def _get_flags(self, payload: bytes) -> bytes:
+        flags = self.nic.private_flags
+        return struct.pack("=II", lib.ETHTOOL_GPFLAGS, _bits(flags, flags.__getitem__))
+
+    def _set_flags(self, payload: bytes) -> bytes:
+        _, bits = struct.unpack("=II", payload)
+        for index, name in enumerate(self.nic.private_flags):
+            self.nic.private_flags[name] = bool(bits >> index & 1)
+        return payload
+
+    def _per_queue(self, payload: bytes) -> bytes:
+        _, sub_command = struct.unpack_from("=II", payload)
+        head, rest = payload[: 8 + _MASK_BYTES], payload[8 + _MASK_BYTES :]
+        mask = int.from_bytes(head[8:], "little")
+        queues = [queue for queue in range(mask.bit_length()) if mask >> queue & 1]
+        for queue in queues:
+            self.nic.check_queue(queue)
+        if sub_command == lib.ETHTOOL_GCOALESCE:
+            return head + b"".join(
+                bytes(ffi.buffer(self._coalesce_of(q).to_struct(_COALESCE, sub_command)))
+                for q in queues
+            )
+        size = ffi.sizeof(_COALESCE)
+        pieces = [rest[at : at + size] for at in range(0, size * len(queues), size)]
+        wanted = [Coalesce.from_struct(_read(_COALESCE, piece)) for piece in pieces]
+        for one in wanted:
+            self.nic.check_coalesce(one)
+        self.nic.coalesce_of |= dict(zip(queues, wanted, strict=True))
+        return payload
+
+    def _coalesce_of(self, queue: int) -> Coalesce:
+        return self.nic.coalesce_of.get(queue, self.nic.coalesce)
 
     def _flow(self, request: bytes) -> FlowType:
         (number,) = struct.unpack_from("=I", request, 4)
@@ -317,6 +366,10 @@ class SimTransport:
     def _delete(self, payload: bytes) -> bytes:
         self.nic.delete(codec.rule_head(payload).location)
         return payload
+
+
+def _bits(names: Iterable[str], is_set: Callable[[str], bool]) -> int:
+    return sum(1 << index for index, name in enumerate(names) if is_set(name))
 
 
 def _read(kind: str, payload: bytes) -> object:

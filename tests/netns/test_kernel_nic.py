@@ -191,3 +191,41 @@ def test_the_contract_of_all_nics_holds(run: Run, namespace: Namespace) -> None:
     done = namespace.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert run("dump", "v0") == before
+
+
+def test_features_of_the_kernel_are_set_and_put_back(run: Run, tmp_path: Path) -> None:
+    wanted = spec(tmp_path, "[features]\ngro = true\ntx-checksum-ip-generic = false\n")
+    before = run("dump", "v0")["settings"]
+    assert before["features"]["tx-checksum-ip-generic"] is True
+    steps = run("apply", wanted)["steps"]
+    assert [step["do"] for step in steps][-1] == "set features: tx-checksum-ip-generic off"
+    now = run("dump", "v0")["settings"]["features"]
+    assert now["rx-gro"] is True
+    assert now["tx-checksum-ip-generic"] is False
+    assert run("verify", wanted)["differences"] == []
+    run("rollback", "v0")
+    assert run("dump", "v0")["settings"] == before
+
+
+def test_coalescing_of_a_tap_is_set_and_put_back(run: Run, tmp_path: Path) -> None:
+    path = Path(spec(tmp_path, "[coalesce]\nrx_frames = 16\n"))
+    path.write_text(path.read_text().replace("v0", "t0"))
+    refusal = run("plan", str(path), status=1)
+    assert "no queue is active" in refusal["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[rings]\nrx = 64", "driver veth has no rings that can be set; leave [rings] out"),
+        ("[private_flags]\nx = true", "driver veth has no private_flags"),
+        ("[features]\nrx-grow = true", "did you mean 'rx-gro'?"),
+        ("[features]\nvlan-challenged = true", "vlan-challenged is fixed off by driver veth"),
+        ('[hash]\nudp4 = "sd"', "driver veth has no hash that can be set"),
+    ],
+)
+def test_what_a_driver_does_not_have_is_refused(
+    run: Run, tmp_path: Path, text: str, words: str
+) -> None:
+    message = run("plan", spec(tmp_path, text), status=1)["error"]["message"]
+    assert words in message

@@ -6,19 +6,21 @@ from __future__ import annotations
 import sys
 
 import nicprog
+from nicprog.apply import differences
 from nicprog.errors import Refused, SpecError
+from nicprog.settings import GROUPS
 from nicprog.text import state_to_toml
 
 
 def plan_of_its_own_state_is_empty(nic: nicprog.Backend) -> None:
-    spec = nicprog.parse(state_to_toml(nic.device, nic.read()))
+    spec = nicprog.parse(state_to_toml(nic.device, nic.read(GROUPS)))
     assert nicprog.plan(nic, spec).steps == ()
     assert nicprog.verify(nic, spec) == ()
 
 
 def applied(nic: nicprog.Backend, spec: nicprog.Spec) -> nicprog.Result | None:
     """What apply did, or None when the planner refused and the NIC is as before."""
-    before = nic.read()
+    before = nic.read(GROUPS)
     reason = ""
     try:
         plan = nicprog.plan(nic, spec)
@@ -26,15 +28,15 @@ def applied(nic: nicprog.Backend, spec: nicprog.Spec) -> nicprog.Result | None:
         reason = str(refused)
     if reason:
         assert len(reason) > len(nic.device) + 20, "a refusal says why"
-        assert nic.read() == before
+        assert nic.read(GROUPS) == before
         return None
     result = nicprog.apply(nic, plan)  # the NIC refuses nothing that the planner allows
-    assert nic.read() == plan.wanted
+    assert differences(plan.wanted, nic.read(plan.wanted.settings)) == ()
     return result
 
 
 def refused_or_applied_and_rolled_back(nic: nicprog.Backend, spec: nicprog.Spec) -> None:
-    before = nic.read()
+    before = nic.read(GROUPS)
     result = applied(nic, spec)
     if result is None:
         return
@@ -43,7 +45,7 @@ def refused_or_applied_and_rolled_back(nic: nicprog.Backend, spec: nicprog.Spec)
     plan_of_its_own_state_is_empty(nic)
     if result.snapshot:
         nicprog.rollback(nic)
-    assert nic.read() == before
+    assert nic.read(GROUPS) == before
 
 
 def main(device: str) -> int:

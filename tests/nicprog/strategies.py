@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from nicprog.model import (
@@ -132,5 +134,26 @@ def specs(draw: st.DrawFn, device: str, apart: bool = False) -> Spec:
         rss=draw(st.none() | rss_specs()),
         rules=tuple(rules),
         reserve=draw(st.sampled_from([(), (), reserve])),
+        settings=draw(st.just({}) | settings()),
         other_rules=draw(st.sampled_from([None, "keep", "remove"])),
+    )
+
+
+def settings() -> st.SearchStrategy[dict[str, dict[str, Any]]]:
+    """Groups of settings, most of which most NICs have."""
+    coalesce = st.fixed_dictionaries(
+        {}, optional={"rx_usecs": st.integers(0, 99), "tx_usecs": st.integers(0, 99)}
+    )
+    hashed = st.sampled_from(["sd", "sdfn", "fn"])
+    groups: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+        "rings": st.fixed_dictionaries({"rx": st.sampled_from([256, 4096, 8192, 1 << 20])}),
+        "coalesce": coalesce,
+        "coalesce.queue.1": coalesce,
+        "features": st.fixed_dictionaries(
+            {}, optional={"rx-gro": st.booleans(), "rx-hashing": st.booleans()}
+        ),
+        "hash": st.fixed_dictionaries({}, optional={"udp4": hashed, "tcp6": hashed}),
+    }
+    return st.fixed_dictionaries({}, optional=groups).map(
+        lambda found: {group: values for group, values in found.items() if values}
     )

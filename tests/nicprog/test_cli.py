@@ -165,9 +165,17 @@ def test_dump_is_a_spec_of_the_same_state(owner: Owner, nic: nicprog.Backend, sp
     run("apply", copy)
     assert nic.read() == state
     document = run_json("dump", "qp0")
-    assert {"device", "driver", "bus", "limits", "channels", "table", "key_hex", "rules"} == set(
-        document
-    )
+    assert {
+        "device",
+        "driver",
+        "bus",
+        "limits",
+        "channels",
+        "table",
+        "key_hex",
+        "rules",
+        "settings",
+    } == set(document)
     assert document["limits"] == {
         "channels": 8, "rx_channels": 0, "tx_channels": 0,
         "table_entries": 256, "key_bytes": 40, "locations": 4096, "masks": 16,

@@ -17,6 +17,7 @@ import pytest
 import nicprog
 from nicprog import sim
 from nicprog.errors import NicprogError
+from nicprog.settings import GROUPS
 from nicprog.sim.transport import SimTransport
 
 RULE = '[[rule]]\nname = "{0}"\nprotocol = "tcp"\nfamily = "ipv4"\ndst_port = {0}\nqueue = {1}\n'
@@ -38,13 +39,31 @@ CASES = [
     ("igb", "few", "many"),
     ("gve", "few rules", "many other-rules key"),
     ("virtio_net", "many weights", "few key"),
+    ("virtio_net", "few weights", "many weights hashed"),
+    ("virtio_net", "many weights", "few weights settings"),
+    ("ice", "few rules settings", "many queue hashed"),
+    ("i40e", "many queue", "few settings queue"),
+    ("mlx5", "few settings adapts", "few flags hashed"),
+    ("mlx5", "few flags", "many settings adapts"),
+    ("ixgbe", "few no-rules", "few rules rules-on"),
 ]
 PARTS = {
     "rules": RULE.format(80, 1) + RULE.format(81, 2),
     "other-rules": RULE.format(443, 0) + RULE.format(81, 1) + RULE.format(80, 2),
     "other-mask": '[[rule]]\nname = "x"\nprotocol = "tcp"\nsrc = "10.0.0.1"\nqueue = 1\n',
 }
+SETTINGS = {
+    "settings": "[rings]\nrx = 1024\n[features]\nrx-gro = false\nrx-hashing = true\n",
+    "adapts": "[coalesce]\nadaptive_rx = true\n",
+    "queue": "[coalesce]\nrx_usecs = 9\n[coalesce.queue.2]\nrx_usecs = 3\n",
+    "flags": "[private_flags]\nrx_cqe_compress = true\n"
+    "[coalesce]\nadaptive_rx = false\nrx_usecs = 7\n",
+    "hashed": '[hash]\nudp4 = "sd"\ntcp4 = "sd"\n',
+    "no-rules": "[features]\nntuple = false\n",
+    "rules-on": "[features]\nntuple = true\n",
+}
 RSS = {"weights": "weights = [3, 1]\n", "key": 'key = "symmetric"\n'}
+ALL = (*GROUPS, "coalesce.queue.2")
 FAULTS = [(errno.EIO, False), (errno.EIO, True), (None, False), (None, True)]
 
 
@@ -56,7 +75,8 @@ def spec(profile: str, words: str) -> nicprog.Spec:
     rules = "".join(PARTS[part] for part in parts if part in PARTS)
     end = 'other_rules = "remove"\n' if not rules and profile in ("mlx5", "ixgbe") else ""
     head = f'device = "sim:{profile}"\n{end}[channels]\n{channels}\n'
-    return nicprog.parse(f"{head}[rss]\n{rss}{rules}")
+    settings = "".join(SETTINGS[part] for part in parts if part in SETTINGS)
+    return nicprog.parse(f"{head}[rss]\n{rss}{settings}{rules}")
 
 
 def prepared(profile: str, words: str, state_dir: Path) -> sim.SimNic:
@@ -70,7 +90,7 @@ def prepared(profile: str, words: str, state_dir: Path) -> sim.SimNic:
 
 def read(model: sim.SimNic) -> nicprog.NicState:
     with sim.connect(model) as nic:
-        return nic.read()
+        return nic.read(ALL)
 
 
 def requests_of(model: sim.SimNic, wanted: nicprog.Spec, state_dir: Path) -> int:
@@ -121,12 +141,12 @@ def test_the_nic_is_as_before_or_as_wanted(
         with sim.connect(model) as nic:
             if died:
                 nicprog.recover(nic, state_dir=folder)
-            assert nic.read() == before, fault
+            assert nic.read(ALL) == before, fault
             result = nicprog.apply(nic, nicprog.plan(nic, wanted), state_dir=folder)
-            assert nic.read() == after
+            assert nic.read(ALL) == after
             if result.snapshot:
                 nicprog.rollback(nic, state_dir=folder)
-            assert nic.read() == before
+            assert nic.read(ALL) == before
 
 
 def test_a_nic_that_refuses_the_undo_too_is_left_to_rollback(run_dir: Path, tmp_path: Path) -> None:
@@ -153,5 +173,5 @@ def test_a_nic_that_refuses_the_undo_too_is_left_to_rollback(run_dir: Path, tmp_
                 if not undone:
                     left += 1
                     nicprog.rollback(nic, state_dir=folder)
-                assert nic.read() == before
+                assert nic.read(ALL) == before
     assert left, "some faults struck the undo"
