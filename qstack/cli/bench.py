@@ -177,12 +177,9 @@ def _tell_without_terminal(bar: Progress, task: TaskID) -> None:
     )
 
 
-def _open_journal(
-    path: Path | None, seed: int, seeds: int, n_bytes: int | None, limit_s: float
-) -> matrix.Journal | None:
+def _open_journal(path: Path | None, options: dict[str, Any]) -> matrix.Journal | None:
     if path is None:
         return None
-    options = {"seed": seed, "seeds": seeds, "bytes": n_bytes, "limit_s": limit_s}
     try:
         return matrix.Journal(path, {**matrix.identity(), **options})
     except OSError as e:
@@ -214,6 +211,14 @@ def _open_journal(
     show_default=True,
     metavar="N",
     help="Wires of each cell, with seeds from --seed on; figures are medians over them.",
+)
+@click.option(
+    "--recheck",
+    type=click.IntRange(1, _SEEDS_MOST),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="A cell with loss that is beyond a limit is measured again, over N wires.",
 )
 @click.option(
     "--bytes",
@@ -252,6 +257,7 @@ def tcp(
     selection: str,
     seed: int,
     seeds: int,
+    recheck: int,
     n_bytes: int | None,
     limit_s: float,
     journal_path: Path | None,
@@ -264,13 +270,19 @@ def tcp(
     transfer got stuck; speed does not matter to it.
     """
     cells = _choose(selection, seed)
-    journal = _open_journal(journal_path, seed, seeds, n_bytes, limit_s)
+    options = {"seed": seed, "seeds": seeds, "recheck": recheck, "bytes": n_bytes}
+    journal = _open_journal(journal_path, {**options, "limit_s": limit_s})
     done = {cell: journal.rows[cell] for cell in cells if cell in journal.rows} if journal else {}
     one_writes = threading.Lock()
 
+    def over_wires(cell: matrix.Cell, n: int) -> dict[str, Any]:
+        wires = range(seed, seed + n)
+        return matrix.run_cell(cell, seeds=wires, limit_s=limit_s, n_bytes=n_bytes)
+
     def measure(cell: matrix.Cell) -> dict[str, Any]:
-        wires = range(seed, seed + seeds)
-        row = matrix.run_cell(cell, seeds=wires, limit_s=limit_s, n_bytes=n_bytes)
+        row = over_wires(cell, seeds)
+        if recheck > seeds and matrix.beyond_limits(row):
+            row = over_wires(cell, recheck)
         if journal:
             with one_writes:
                 journal.add(cell, row)
@@ -287,6 +299,7 @@ def tcp(
             "selection": selection,
             "seed": seed,
             "seeds": seeds,
+            "recheck": recheck,
             "jobs": jobs,
             "complete": len(rows) == len(cells),
             "rows": rows,

@@ -2,7 +2,7 @@
 """QStack against Linux's TCP over one bad wire, beside Linux against Linux."""
 
 from .cells import Cell, all_pairs, every_cell, sample
-from .figures import Side, Wire, judge, summary
+from .figures import Side, Wire, beyond_limits, judge, summary
 from .journal import Journal, identity
 from .run import run_cell
 
@@ -12,6 +12,7 @@ __all__ = [
     "Side",
     "Wire",
     "all_pairs",
+    "beyond_limits",
     "every_cell",
     "identity",
     "judge",

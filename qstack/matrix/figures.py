@@ -139,6 +139,13 @@ def judge(cell: Cell, n_bytes: int, wires: Sequence[Wire]) -> dict[str, Any]:
     }
 
 
+def beyond_limits(row: Mapping[str, Any]) -> bool:
+    """With loss, it is too slow or sends too much again beside Linux; one wire may be bad luck."""
+    ratio, again = row["ratio"], row["retransmits_ratio"]
+    slow = ratio is not None and ratio < GOODPUT_LEAST
+    return bool(row["loss"]) and (slow or (again is not None and again > RETRANSMITS_MOST))
+
+
 def summary(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return counts over all cells, and medians and extremes over those with loss."""
     lossy = [cell for cell in cells if cell["loss"]]

@@ -140,6 +140,27 @@ def test_a_failure_among_several_is_told_and_the_others_are_kept(
     assert set(Journal(path, json.loads(path.read_text().split("\n")[0])).rows) == {wanted[1]}
 
 
+def test_a_cell_beyond_a_limit_is_measured_again_over_more_wires(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: dict[Cell, list[int]] = {}
+    wanted = [cell for cell in matrix.sample(every_cell(), 8, 1) if cell.loss][:3]
+    slow, wasteful, good = wanted
+
+    def run_cell(cell: Cell, *, seeds: range, **_: object) -> dict[str, Any]:
+        asked.setdefault(cell, []).append(len(seeds))
+        again = 1.4 if cell == wasteful else 1.3
+        ratio = 0.89 if cell == slow else 0.9
+        return {**row_of(cell), "ratio": ratio, "retransmits_ratio": again}
+
+    monkeypatch.setattr(matrix, "run_cell", run_cell)
+    monkeypatch.setattr(matrix, "sample", lambda *_: wanted)
+    args = ["--cells", "3", "--seeds", "2", "--recheck", "9", "--json"]
+    done = CliRunner().invoke(tcp, args, standalone_mode=False)
+    assert json.loads(done.stdout)["recheck"] == 9
+    assert asked == {slow: [2, 9], wasteful: [2, 9], good: [2]}
+
+
 def test_each_seed_is_a_wire_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[int]] = []
 
