@@ -83,6 +83,21 @@ static size_t bytes_of(const void *data)
     }
 }
 
+/* Octets that a request has to have; the rest of the structure is room for the answer. */
+static size_t bytes_asked(const void *data, size_t bytes)
+{
+    switch (*(const uint32_t *)data) {
+    case ETHTOOL_GSSET_INFO:
+        return sizeof(struct ethtool_sset_info);
+    case ETHTOOL_GSTRINGS:
+        return sizeof(struct ethtool_gstrings);
+    case ETHTOOL_GFEATURES:
+        return sizeof(struct ethtool_gfeatures);
+    default:
+        return bytes;
+    }
+}
+
 static int connected(const char *device)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
@@ -100,11 +115,11 @@ static int asked(const struct ifreq *request)
 {
     static char packet[ANSWER_MAX];
     void *data = request->ifr_data;
-    struct head head = {*(uint32_t *)data, 0, (uint32_t)bytes_of(data), 0};
-    int fd = head.bytes ? connected(request->ifr_name) : -1;
+    size_t room = bytes_of(data);
+    struct head head = {*(uint32_t *)data, 0, (uint32_t)bytes_asked(data, room), 0};
+    int fd = room ? connected(request->ifr_name) : -1;
     if (fd < 0)
-        return head.bytes ? ENODEV : EOPNOTSUPP;
-    size_t room = head.bytes;
+        return room ? ENODEV : EOPNOTSUPP;
     memcpy(packet, &head, sizeof head);
     memcpy(packet + sizeof head, data, head.bytes);
     ssize_t got = -1;

@@ -10,7 +10,9 @@ from typing import Final, NoReturn
 
 from nicprog.errors import FieldError, SpecError
 from nicprog.model import Channels, Flow, Masked, Match
-from nicprog.shell import flows
+from nicprog.settings import Values
+from nicprog.shell import flows, values
+from nicprog.shell.arguments import Arguments
 from nicprog.shell.words import Command, Word, commands
 from nicprog.spec import RssSpec, RuleSpec, Spec
 from nicprog.text import spec_fields
@@ -56,34 +58,6 @@ def read(text: str, source: str = "script", device: str | None = None) -> Import
     return script.result()
 
 
-class _Arguments:
-    """The words of a command, from the left to the right."""
-
-    def __init__(self, words: tuple[Word, ...]) -> None:
-        self._words, self._at = words, 0
-        self.last = words[0]
-
-    def __bool__(self) -> bool:
-        return self._at < len(self._words)
-
-    def peek(self) -> str:
-        return self._words[self._at].text if self else ""
-
-    def word(self, what: str) -> Word:
-        if not self:
-            self.last.fail(f"{what} is missing after {self.last.text!r}")
-        self.last = self._words[self._at]
-        self._at += 1
-        return self.last
-
-    def number(self, what: str, width: int = 32) -> int:
-        word = self.word(what)
-        try:
-            return flows.integer(word.text, width)
-        except ValueError:
-            word.fail(f"{what} must be a number of at most {width} bits, got {word.text!r}")
-
-
 @dataclass(frozen=True, slots=True)
 class _Rule:
     spec: RuleSpec
@@ -102,6 +76,7 @@ class _Script:
         self._source, self._device, self._picks = source, device, device is not None
         self._channels: dict[str, int] = {}
         self._rss = RssSpec()
+        self._settings: dict[str, Values] = {}
         self._rules: list[_Rule] = []
         self._names: set[str] = set()
         self._warnings: list[str] = []
@@ -110,7 +85,7 @@ class _Script:
 
     def add(self, command: Command) -> None:
         """Takes one command."""
-        arguments = _Arguments(command.words)
+        arguments = Arguments(command.words)
         program = arguments.word("a command")
         if program.text == "sudo":
             program = arguments.word("a command")
@@ -130,12 +105,25 @@ class _Script:
         if self._is_for_us(arguments.word("the name of a NIC")):
             take(arguments, command.comment)
 
-    def _options(self) -> dict[str, Callable[[_Arguments, str], None]]:
+    def _options(self) -> dict[str, Callable[[Arguments, str], None]]:
         return {
             **dict.fromkeys(("-L", "--set-channels"), self._set_channels),
             **dict.fromkeys(("-X", "--set-rxfh-indir", "--rxfh"), self._set_rss),
             **dict.fromkeys(("-N", "-U", "--config-nfc", "--config-ntuple"), self._set_rules),
+            **dict.fromkeys(("-G", "--set-ring"), self._values(values.read_rings)),
+            **dict.fromkeys(("-C", "--coalesce"), self._values(values.read_coalesce)),
+            **dict.fromkeys(("-Q", "--per-queue"), self._values(values.read_queues)),
+            **dict.fromkeys(("-K", "--features", "--offload"), self._values(values.read_features)),
+            "--set-priv-flags": self._values(values.read_private_flags),
         }
+
+    def _values(
+        self, read: Callable[[Arguments, values.Take], None]
+    ) -> Callable[[Arguments, str], None]:
+        return lambda arguments, _: read(arguments, self._take)
+
+    def _take(self, group: str, given: Values) -> None:
+        self._settings[group] = {**self._settings.get(group, {}), **given}
 
     def _is_for_us(self, word: Word) -> bool:
         if self._device is None:
@@ -168,11 +156,12 @@ class _Script:
             channels=channels,
             rss=None if self._rss == RssSpec() else self._rss,
             rules=tuple(rule.spec for rule in rules),
+            settings=self._settings,
             other_rules=other_rules,
         )
         return Imported(spec=spec, warnings=tuple(self._warnings))
 
-    def _set_channels(self, arguments: _Arguments, _comment: str) -> None:
+    def _set_channels(self, arguments: Arguments, _comment: str) -> None:
         while arguments:
             kind = arguments.word("a kind of channels")
             if kind.text == "other":
@@ -181,7 +170,7 @@ class _Script:
                 kind.fail(f"{kind.text!r} is not one of combined, rx, tx")
             self._channels[kind.text] = arguments.number(f"the number of {kind.text} channels")
 
-    def _set_rss(self, arguments: _Arguments, _comment: str) -> None:
+    def _set_rss(self, arguments: Arguments, _comment: str) -> None:
         shares: list[tuple[Word, RssSpec]] = []
         start: tuple[Word, int] | None = None
         key = self._rss.key
@@ -199,12 +188,16 @@ class _Script:
                     shares.append((word, RssSpec(equal=tuple(range(count)))))
                 case "weight":
                     shares.append((word, _weights(word, arguments)))
+                case "hfunc":
+                    values.read_hash("function", arguments, self._take)
+                case "xfrm":
+                    values.read_hash("transform", arguments, self._take)
                 case "default":
                     shares.append((word, RssSpec(table="default")))
                 case _:
                     word.fail(
-                        f"a spec cannot say {word.text!r}; it can say hkey, start, equal, weight "
-                        "and default"
+                        f"a spec cannot say {word.text!r}; it can say hkey, start, equal, weight, "
+                        "default, hfunc and xfrm"
                     )
         if len(shares) > 1:
             shares[1][0].fail(f"{shares[1][0].text} and {shares[0][0].text} exclude each other")
@@ -215,14 +208,18 @@ class _Script:
             wanted = _from(start[1], wanted)
         self._rss = replace(wanted, key=key)
 
-    def _set_rules(self, arguments: _Arguments, comment: str) -> None:
+    def _set_rules(self, arguments: Arguments, comment: str) -> None:
         word = arguments.word("flow-type or delete")
         if word.text == "delete":
             self._delete(arguments.number("the location"))
         elif word.text == "flow-type":
             self._insert(word, arguments, comment)
+        elif word.text == "rx-flow-hash":
+            values.read_hash_fields(arguments, self._take)
         else:
-            word.fail(f"a spec cannot say {word.text!r}; it can say flow-type and delete")
+            word.fail(
+                f"a spec cannot say {word.text!r}; it can say flow-type, delete and rx-flow-hash"
+            )
         if arguments:
             extra = arguments.word("")
             extra.fail(f"{extra.text!r} is too much here")
@@ -237,7 +234,7 @@ class _Script:
             )
         self._rules = left
 
-    def _insert(self, word: Word, arguments: _Arguments, comment: str) -> None:
+    def _insert(self, word: Word, arguments: Arguments, comment: str) -> None:
         spec, match = _flow_rule(arguments, self._name(comment or f"line {word.line}", word))
         if spec.location is not None:
             self._rules = [one for one in self._rules if one.spec.location != spec.location]
@@ -270,7 +267,7 @@ def _key(word: Word) -> str:
         word.fail(f"the key must be hexadecimal octets with colons between, got {word.text!r}")
 
 
-def _weights(word: Word, arguments: _Arguments) -> RssSpec:
+def _weights(word: Word, arguments: Arguments) -> RssSpec:
     weights = []
     while arguments.peek()[:1].isdigit():
         weights.append(arguments.number("a weight"))
@@ -288,7 +285,7 @@ def _from(start: int, wanted: RssSpec) -> RssSpec:
     return RssSpec(weights=(0,) * start + (wanted.weights or ()))
 
 
-def _flow_rule(arguments: _Arguments, name: str) -> tuple[RuleSpec, Match]:
+def _flow_rule(arguments: Arguments, name: str) -> tuple[RuleSpec, Match]:
     flow_word = arguments.word("a flow type")
     flow = flows.FLOW_WORDS.get(flow_word.text)
     if flow is None:
@@ -333,7 +330,7 @@ def _unknown_option(word: Word, flow: Flow) -> NoReturn:
     )
 
 
-def _action(arguments: _Arguments) -> int | None:
+def _action(arguments: Arguments) -> int | None:
     if arguments.peek() == _DROP:
         arguments.word("")
         return None
@@ -342,21 +339,21 @@ def _action(arguments: _Arguments) -> int | None:
     return arguments.number("the action, a queue or -1 to drop,")
 
 
-def _masked(arguments: _Arguments, flow: Flow, option: Word, field: str) -> Masked:
+def _masked(arguments: Arguments, flow: Flow, option: Word, field: str) -> Masked:
     width = flows.bits(flow, field)
     return _value_and_mask(
         arguments, option, width, lambda text: flows.number(flow, field, text), f"ipv{flow.version}"
     )
 
 
-def _masked_number(arguments: _Arguments, option: Word, width: int) -> Masked:
+def _masked_number(arguments: Arguments, option: Word, width: int) -> Masked:
     return _value_and_mask(
         arguments, option, width, lambda text: flows.integer(text, width), f"{width} bits"
     )
 
 
 def _value_and_mask(
-    arguments: _Arguments, option: Word, width: int, number: Callable[[str], int], kind: str
+    arguments: Arguments, option: Word, width: int, number: Callable[[str], int], kind: str
 ) -> Masked:
     """The value after an option, and the mask when one follows."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from nicprog.actions import (
     Action,
@@ -15,15 +16,19 @@ from nicprog.actions import (
     SetChannels,
     SetKey,
     SetTable,
+    SetValues,
 )
 from nicprog.errors import Refused
 from nicprog.model import LOCATION_MAX, Channels, FlowRule, Match
 from nicprog.plan import Plan
 from nicprog.rules import Wanted, expand, locate
-from nicprog.shell import flows
+from nicprog.settings import checked
+from nicprog.shell import flows, values
 from nicprog.spec import RssSpec, Spec, check
 
-_HEAD = "#!/bin/sh\nset -e\n"
+_BEFORE: Final = ("private_flags", "rings", "features", "hash")
+"""Settings that channels, table and rules build on; the others come last."""
+_HEAD: Final = "#!/bin/sh\nset -e\n"
 
 
 def write_spec(spec: Spec) -> str:
@@ -41,11 +46,13 @@ def write_spec(spec: Spec) -> str:
             f"\n# Rules on {spec.device} that are not made here have to go first, each by\n"
             f"# ethtool -N {name} delete LOCATION\n"
         )
+    lines += _settings(name, spec, _BEFORE)
     if spec.channels is not None:
         lines.append(f"ethtool -L {name} {_counts(spec.channels, spec.channels)}")
-    if spec.rss is not None or spec.reserve:
-        lines.append(f"ethtool -X {name} {' '.join(_rss(spec))}")
+    if words := list(_rss(spec)):
+        lines.append(f"ethtool -X {name} {' '.join(words)}")
     lines += _rules(name, spec)
+    lines += _settings(name, spec, tuple(g for g in spec.settings if g not in _BEFORE))
     return "\n".join(lines) + "\n"
 
 
@@ -61,6 +68,12 @@ def write_plan(plan: Plan) -> str:
         lines += [f"# {step.reason}"] if step.reason else []
         lines += _action(name, step.do, step.undo)
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _settings(name: str, spec: Spec, groups: Iterable[str]) -> Iterator[str]:
+    for group in groups:
+        if spec.settings.get(group):
+            yield from values.commands(name, group, checked(group, spec.settings[group]))
 
 
 def _counts(wanted: Channels | SetChannels, now: Channels | SetChannels) -> str:
@@ -164,6 +177,8 @@ def _action(name: str, do: Action, undo: Action) -> Iterable[str]:
             yield f"ethtool -X {name} hkey {do.key.hex(':')}"
         case InsertRule():
             yield _insert(name, do.rule)
+        case SetValues():
+            yield from values.commands(name, do.group, do.values)
         case DeleteRule():
             yield f"ethtool -N {name} delete {do.location}"
 
