@@ -278,7 +278,14 @@ def _causes(nic: Backend, plan: Plan, error: Exception, done: int) -> Sequence[E
         do, number = plan.steps[done].do, error.errno
     else:
         return ()
-    facts = Facts(action=do, can=nic.capabilities(), state=nic.read(), modules=loaded_modules())
+    groups = plan.now.settings
+    facts = Facts(
+        action=do,
+        can=nic.capabilities(),
+        state=nic.read(groups),
+        limits=nic.limits(groups),
+        modules=loaded_modules(),
+    )
     return explain_refusal(number, facts)
 
 

@@ -9,12 +9,22 @@ come first.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
-from nicprog.actions import Action, DeleteRule, InsertRule, SetChannels, SetKey, SetTable
+from nicprog import settings
+from nicprog.actions import (
+    Action,
+    DeleteRule,
+    InsertRule,
+    SetChannels,
+    SetKey,
+    SetTable,
+    SetValues,
+)
 from nicprog.model import Capabilities, Channels, NicState
+from nicprog.settings import Limits
 
 EINVAL, EOPNOTSUPP, EBUSY = errno.EINVAL, errno.EOPNOTSUPP, errno.EBUSY
 ENOSPC, ENOENT, EPERM = errno.ENOSPC, errno.ENOENT, errno.EPERM
@@ -32,12 +42,14 @@ class Facts:
         action: The change.
         can: What the NIC can do.
         state: What it held.
+        limits: What values of its settings can be, by group.
         modules: Kernel modules that are loaded.
     """
 
     action: Action
     can: Capabilities
     state: NicState
+    limits: Mapping[str, Limits] = field(default_factory=dict)
     modules: frozenset[str] = frozenset()
 
 
@@ -226,8 +238,51 @@ def _nothing_there(facts: Facts) -> str | None:
     return None if at in there else f"location {at} is empty; {len(there)} rules are there"
 
 
+def _value_above(facts: Facts) -> str | None:
+    if not isinstance(facts.action, SetValues):
+        return None
+    most = facts.limits[facts.action.group].most if facts.action.group in facts.limits else {}
+    for name, value in facts.action.values.items():
+        if name in most and int(value) > most[name]:
+            return f"{name} {value} asked, at most {most[name]} can be"
+    return None
+
+
+def _value_fixed(facts: Facts) -> str | None:
+    if not isinstance(facts.action, SetValues):
+        return None
+    fixed = facts.limits[facts.action.group].fixed if facts.action.group in facts.limits else {}
+    for name, value in facts.action.values.items():
+        if name in fixed and fixed[name] != value:
+            return f"{name} is fixed {settings.text(fixed[name])} by driver {facts.can.driver}"
+    return None
+
+
+def _no_power_of_two(facts: Facts) -> str | None:
+    if not isinstance(facts.action, SetValues) or facts.action.group != "rings":
+        return None
+    for name, value in facts.action.values.items():
+        if int(value) & (int(value) - 1):
+            return f"{name} {value} is no power of two, which many drivers want"
+    return None
+
+
+def _not_symmetric(facts: Facts) -> str | None:
+    if not isinstance(facts.action, SetValues) or facts.action.group != "hash":
+        return None
+    hashing = {**facts.state.settings.get("hash", {}), **facts.action.values}
+    if hashing.get("transform", "none") == "none":
+        return None
+    for flow in settings.HASHED_FLOWS:
+        letters = str(hashing.get(flow, ""))
+        if not settings.is_symmetric(letters):
+            return f"{flow} hashes {letters!r}, which is not the same in both directions"
+    return None
+
+
 _KERNEL: Final = "Linux, net/ethtool/channels.c"
 _CHANNELS, _TABLE, _KEY, _INSERT = ("set_channels",), ("set_table",), ("set_key",), ("insert_rule",)
+_VALUES: Final = ("set_values",)
 _RSS: Final = ("set_table", "reset_table", "set_key")
 
 CAUSES: Final = (
@@ -399,6 +454,50 @@ CAUSES: Final = (
         text="there is no rule at that location",
         remedy="plan again: something else deleted it",
         source="the driver's table of rules",
+    ),
+    Cause(
+        name="value-above-maximum", calls=_VALUES, errors=(EINVAL,), shows=_value_above,
+        text="a value is above its maximum",
+        remedy="ask for less; 'nicprog probe' shows the most",
+        source="Linux, net/ethtool/rings.c",
+    ),
+    Cause(
+        name="value-is-fixed", calls=_VALUES, errors=(EINVAL, EOPNOTSUPP, FORGOTTEN),
+        shows=_value_fixed,
+        text="the driver does not let it change",
+        remedy="leave it out of the spec",
+        source="Linux, net/ethtool/features.c",
+    ),
+    Cause(
+        name="hash-is-not-symmetric", calls=_VALUES, errors=(EINVAL,), shows=_not_symmetric,
+        text="a symmetric transform needs the fields of both directions in every flow type",
+        remedy="hash sd or sdfn everywhere, or set transform = \"none\" first",
+        source="Linux, net/ethtool/rss.c",
+    ),
+    Cause(
+        name="ring-is-no-power-of-two", calls=_VALUES, errors=(EINVAL,), shows=_no_power_of_two,
+        text="the driver takes some sizes of rings only",
+        remedy="take a power of two",
+        source="drivers' set_ringparam",
+    ),
+    Cause(
+        name="coalescing-is-not-there", calls=_VALUES, errors=(EOPNOTSUPP,),
+        text="the driver has not all of these parameters, or not for single queues",
+        remedy="leave out what 'nicprog probe' does not show or shows as 0",
+        source="Linux, net/ethtool/coalesce.c",
+    ),
+    Cause(
+        name="adaptive-is-ignored", calls=_VALUES, errors=(FORGOTTEN,), drivers=("virtio_net",),
+        text="adaptive coalescing is taken and stays off",
+        remedy="leave adaptive_rx out, set rx_usecs and rx_frames",
+        source="measured on virtio_net, Linux 6.12 and later, in QEMU",
+    ),
+    Cause(
+        name="fields-need-rx-hashing", calls=_VALUES, errors=(FORGOTTEN,),
+        drivers=("virtio_net",),
+        text="hashed fields are taken and have no effect while rx-hashing is off",
+        remedy="set rx-hashing = true in [features]",
+        source="measured on virtio_net, Linux 6.1 to 7.3, in QEMU",
     ),
     Cause(
         name="reset-under-way", calls=(), errors=(EBUSY,),

@@ -22,6 +22,8 @@ CALLS: Final = {
     "reset_table": ("reset the table",),
     "insert_rule": ("insert rx class rule", "insert classification rule", "insert a flow rule",
                     "insert rule", "appropriate slot"),
+    "set_values": ("ring parameters", "ring sizes", "coalesce parameters", "coalescing",
+                   "feature settings", "the features", "flow hash configuration", "hashed fields"),
     "delete_rule": ("delete rx class rule", "delete classification rule", "delete a flow rule",
                     "delete the rule"),
 }  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 
 import nicprog
 from nicprog import cli, sim
-from nicprog.actions import Action, DeleteRule, InsertRule, SetChannels, SetKey, SetTable
+from nicprog.actions import Action, DeleteRule, InsertRule, SetChannels, SetKey, SetTable, SetValues
 from nicprog.backends import Backend
 from nicprog.causes import CAUSES, FORGOTTEN, Facts
 from nicprog.errors import ApplyError, RequestError
@@ -29,6 +29,7 @@ from nicprog.model import (
     RuleLimits,
     TableGrowth,
 )
+from nicprog.settings import Limits, Value
 
 CAN = Capabilities(driver="some", bus="", queues_max=8, table_size=128, key_bytes=40, locations=16)
 STATE = NicState(channels=Channels(combined=4), table=RssTable.default(4, 128), key=bytes(40))
@@ -44,6 +45,14 @@ def insert(location: int = 1, queue: int | None = 1, match: Match = WEB) -> Inse
     return InsertRule(rule=rule(location, queue, match))
 
 
+def values(group: str, **given: Value) -> SetValues:
+    return SetValues(group=group, values=given)
+
+
+LIMITS = {
+    "rings": Limits(known=frozenset({"rx"}), most={"rx": 4096}),
+    "features": Limits(known=frozenset({"lro"}), fixed={"lro": False}),
+}
 SET_TABLE = replace(STATE, table=RssTable(entries=(0, 1, 2, 2) * 32))
 WITH_RULE = replace(STATE, rules=(rule(queue=3),))
 
@@ -97,6 +106,20 @@ CASES: dict[str, tuple[str, int, Action, Capabilities, NicState, str]] = {
     "ntuple-is-off": ("some", errno.EOPNOTSUPP, insert(), CAN, STATE, "turned off"),
     "nothing-to-delete": ("some", errno.ENOENT, DeleteRule(location=7), CAN, WITH_RULE,
         "location 7 is empty; 1 rules are there"),
+    "value-above-maximum": ("some", errno.EINVAL, values("rings", rx=8192), CAN, STATE,
+        "rx 8192 asked, at most 4096 can be"),
+    "value-is-fixed": ("some", errno.EINVAL, values("features", lro=True), CAN, STATE,
+        "lro is fixed off by driver some"),
+    "hash-is-not-symmetric": ("some", errno.EINVAL, values("hash", transform="symmetric-xor"), CAN,
+        replace(STATE, settings={"hash": {"udp4": "sdf"}}), "udp4 hashes 'sdf'"),
+    "ring-is-no-power-of-two": ("some", errno.EINVAL, values("rings", rx=1000), CAN, STATE,
+        "rx 1000 is no power of two"),
+    "coalescing-is-not-there": ("some", errno.EOPNOTSUPP, values("coalesce", rx_usecs=1), CAN,
+        STATE, "not all of these"),
+    "adaptive-is-ignored": ("virtio_net", FORGOTTEN, values("coalesce", adaptive_rx=True), CAN,
+        STATE, "stays off"),
+    "fields-need-rx-hashing": ("virtio_net", FORGOTTEN, values("hash", udp4="sdfn"), CAN, STATE,
+        "no effect while rx-hashing is off"),
     "reset-under-way": ("ice", errno.EBUSY, SetKey(key=bytes(40)), CAN, STATE, "being reset"),
     "no-right": ("some", errno.EPERM, SetKey(key=bytes(40)), CAN, STATE, "CAP_NET_ADMIN"),
     "nic-is-gone": ("some", errno.ENODEV, SetKey(key=bytes(40)), CAN, STATE, "not there any more"),
@@ -113,6 +136,7 @@ HEALTHY: dict[str, Action] = {
     "set_key": SetKey(key=bytes(40)),
     "insert_rule": insert(),
     "delete_rule": DeleteRule(location=0),
+    "set_values": values("rings", rx=1024),
 }
 
 
@@ -128,7 +152,11 @@ def test_every_cause_has_its_case() -> None:
 def test_a_cause_is_found_where_it_is(name: str) -> None:
     driver, error, action, can, state, text = CASES[name]
     facts = Facts(
-        action=action, can=replace(can, driver=driver), state=state, modules=frozenset({"irdma"})
+        action=action,
+        can=replace(can, driver=driver),
+        state=state,
+        limits=LIMITS,
+        modules=frozenset({"irdma"}),
     )
     found = {one.cause.name: one for one in explain_refusal(error, facts)}
     assert name in found
@@ -146,7 +174,7 @@ def test_a_cause_is_found_where_it_is(name: str) -> None:
 def test_what_the_nic_does_not_show_is_not_said(cause: nicprog.causes.Cause, call: str) -> None:
     assert cause.shows is not None
     state = WITH_RULE if call == "delete_rule" else STATE
-    assert cause.shows(Facts(action=HEALTHY[call], can=CAN, state=state)) is None
+    assert cause.shows(Facts(action=HEALTHY[call], can=CAN, state=state, limits=LIMITS)) is None
 
 
 @pytest.mark.parametrize(
@@ -238,6 +266,8 @@ def test_an_apply_tells_no_cause_that_anything_may_have(run_dir: object) -> None
          "irdma-holds-the-channels"}),
         ("eth0: cannot set the RSS table, key or context: refused (EOPNOTSUPP)",
          {"no-rss-on-this-instance"}),
+        ("Cannot set device ring parameters: Invalid argument", {"value-above-maximum",
+         "ring-is-no-power-of-two"}),
         ("rmgr: Cannot find appropriate slot to insert rule", {"no-free-location"}),
     ],
 )  # fmt: skip
