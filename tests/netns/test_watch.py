@@ -34,9 +34,15 @@ def namespace() -> Iterator[Namespace]:
 class Watch:
     """A running ``nicprog watch``, which looks by itself once in an hour only."""
 
-    def __init__(self, namespace: Namespace, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        folder: Path,
+        *arguments: str,
+        wanted: str = "channels = { rx = 2, tx = 3 }",
+    ) -> None:
         spec = folder / "nic.toml"
-        spec.write_text('device = "v0"\nchannels = { rx = 2, tx = 3 }\n')
+        spec.write_text(f'device = "v0"\n{wanted}\n')
         command = [sys.executable, "-m", "nicprog.cli", "watch", str(spec), "--interval", "1h"]
         self.process = namespace.popen(
             [*command, "--json", *arguments],
@@ -100,6 +106,22 @@ def test_drift_that_the_kernel_tells_of_is_repaired_until_the_signal(
         watch.process.terminate()
         assert watch.next()["event"] == "stopped"
         assert watch.process.wait(timeout=20) == 0
+
+
+def test_features_that_somebody_turns_off_are_turned_on_again(
+    namespace: Namespace, tmp_path: Path
+) -> None:
+    wanted = "features = { rx-gro = true }"
+    with Watch(namespace, tmp_path, wanted=wanted) as watch:
+        assert set(watch.until("repaired")) <= {"drift"}
+        namespace.run(["ethtool", "-K", "v0", "gro", "off"], check=True)
+        drift = watch.next()
+        assert drift["first"] == [
+            {"what": "setting features rx-gro", "wanted": "on", "found": "off"}
+        ]
+        assert set(watch.until("repaired")) <= {"waits"}
+        shown_now = namespace.run(["ethtool", "-k", "v0"], capture_output=True, text=True).stdout
+        assert "generic-receive-offload: on" in shown_now
 
 
 def test_an_interface_that_is_made_anew_is_set_again(namespace: Namespace, tmp_path: Path) -> None:
