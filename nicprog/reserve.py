@@ -9,7 +9,7 @@ bits of the source port: one rule for each value of these bits. Rules of others 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -118,9 +118,9 @@ def reserve(
     ]
     others = [rule for rule in now.rules if rule not in own]
     before = _classes_of(own, flows)
-    chosen = _chosen(now, others, before, queues)
+    chosen = _chosen(now, own, others, queues)
     classes = _classes(before, chosen, flows)
-    table = _table(now, chosen, sorted(set(before) - set(chosen)), others)
+    table = _table(now, chosen, _queues(own) - _queues(others) - set(chosen), others)
     rules = _rules(now, can, others, flows, classes)
     width = max(len(before), len(classes), 1)
     return Reservation(
@@ -162,17 +162,22 @@ def _classes_of(own: Sequence[FlowRule], flows: Sequence[Match]) -> tuple[int, .
     return ()
 
 
+def _queues(rules: Sequence[FlowRule]) -> set[int]:
+    return {rule.queue for rule in rules if rule.queue is not None}
+
+
 def _chosen(
     now: NicState,
+    own: Sequence[FlowRule],
     others: Sequence[FlowRule],
-    before: Sequence[int],
     queues: int | Sequence[int],
 ) -> tuple[int, ...]:
     """The queues to reserve: those that it has, then those that the fewest table entries name."""
     active = now.channels.rx_queues
     named = {rule.queue: rule for rule in others if rule.queue is not None}
     entries = Counter(now.table.entries)
-    held = sorted(set(before), key=lambda queue: (-before.count(queue), queue))
+    rules = Counter(rule.queue for rule in own)
+    held = sorted(_queues(own), key=lambda queue: (-rules[queue], queue))
     free = sorted(
         (queue for queue in range(active) if queue not in named and queue not in held),
         key=lambda queue: (entries[queue], -queue),
@@ -228,7 +233,7 @@ def _wide(classes: tuple[int, ...], size: int) -> tuple[int, ...]:
 
 
 def _table(
-    now: NicState, taken: Sequence[int], returned: Sequence[int], others: Sequence[FlowRule]
+    now: NicState, taken: Sequence[int], returned: Set[int], others: Sequence[FlowRule]
 ) -> RssTable:
     """The others keep their shares; a queue that comes back gets what they have on average.
 
@@ -238,7 +243,7 @@ def _table(
     shares = Counter(queue for queue in now.table.entries if queue not in taken)
     queues = now.channels.rx_queues
     if not shares:
-        named = {rule.queue for rule in others}
+        named = _queues(others)
         shares = Counter(q for q in range(queues) if q not in taken and q not in named)
     average = max(1, round(shares.total() / len(shares)))
     shares |= Counter(dict.fromkeys(returned, average))

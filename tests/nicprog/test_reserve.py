@@ -115,6 +115,26 @@ def test_other_flows_keep_their_queue_where_it_is_not_taken(
         now = found.state
 
 
+def test_a_reservation_that_lost_a_rule_can_be_made_whole_and_ended() -> None:
+    whole = reserve.reserve(state(), CAN, WEB, 4).state
+    damaged = replace(whole, rules=whole.rules[1:4] + whole.rules[5:])
+    again = reserve.reserve(damaged, CAN, WEB, 4)
+    assert again.queues == (4, 5, 6, 7)
+    assert others_queues(again.state) == {0, 1, 2, 3}
+    assert reserve.reserve(again.state, CAN, WEB, 0).state == state()
+    ended = reserve.reserve(damaged, CAN, WEB, 0).state
+    assert ended.rules == ()
+    assert others_queues(ended) == {0, 1, 2, 3, 5, 6, 7}  # nothing tells of queue 4
+
+
+def test_a_part_of_the_flows_leaves_the_queues_to_the_others() -> None:
+    both = reserve.reserve(state(), CAN, WEB, 2).state
+    left = reserve.reserve(both, CAN, WEB[:1], 0)
+    assert left.state.table == both.table
+    assert {rule.match.flow for rule in left.state.rules} == {WEB[1].flow}
+    assert reserve.reserve(left.state, CAN, WEB[1:], 0).state == state()
+
+
 def test_queues_that_no_other_flow_uses_are_taken_first() -> None:
     now = replace(state(), table=RssTable(entries=(0, 1, 2, 3, 6, 7) * 20 + (0,) * 8))
     found = reserve.reserve(now, CAN, WEB, 2)
