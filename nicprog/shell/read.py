@@ -102,7 +102,10 @@ class _Script:
                 f"{option.text} is not among the options that a spec can say: "
                 f"{', '.join(self._options())}"
             )
-        if self._is_for_us(arguments.word("the name of a NIC")):
+        device = arguments.word("the name of a NIC")
+        if not arguments:
+            device.fail(f"{option.text} sets nothing here")
+        if self._is_for_us(device):
             take(arguments, command.comment)
 
     def _options(self) -> dict[str, Callable[[Arguments, str], None]]:

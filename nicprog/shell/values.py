@@ -108,6 +108,8 @@ def _take(arguments: Arguments, take: Take, group: str, known: object) -> None:
     """Pairs of names and values, whose names have hyphens here and underscores in a spec."""
     given: dict[str, Value] = {}
     words: dict[str, Word] = {}
+    if not arguments:
+        arguments.last.fail("sets nothing here")
     while arguments:
         word = arguments.word("a name")
         name = word.text.replace("-", "_")

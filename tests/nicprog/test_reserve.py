@@ -225,3 +225,21 @@ def test_the_commands_reserve_and_release(
     assert cli.main(["release", *flow]) == 0  # there is nothing to end
     assert nic.read() == before
     assert cli.main(["reserve", "qp0", "--queues", "1", "--flow", "tcp", "--flow", "tcp"]) == 2
+
+
+@given(
+    st.text(max_size=30)
+    | st.lists(
+        st.sampled_from(["tcp", "47", "dst_port=80", "dst_port=9-3", "src=10.0.0.1/8", "vlan=5000",
+                         "family=ipv6", "dscp=x", "queue=1", "tos=1/2", "src=::1"]), max_size=4
+    ).map(" ".join)
+)  # fmt: skip
+def test_any_text_is_flows_or_a_usage_error(text: str) -> None:
+    try:
+        flows = reserve.flow(text)
+    except UsageError as error:
+        why = str(error)
+    else:
+        why = "flow "
+        assert flows
+    assert why.startswith("flow ")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,7 @@ def test_later_commands_win_over_earlier_ones() -> None:
         ("\n\nip link set e up", "3:1", "'ip' is not ethtool"),
         ("ethtool -L e \\\n  combined x", "2:12", "must be a number of at most 32 bits, got 'x'"),
         ("ethtool -L e combined", "1:14", "number of combined channels is missing"),
+        ("ethtool -L e", "1:12", "-L sets nothing here"),
         ("ethtool -L e other 1", "1:14", "'other' channels"),
         ("ethtool -L e rx 4", "1:12", "at least one RX and one TX queue"),
         ("ethtool -s e speed 10", "1:9", "-s is not among the options"),
@@ -247,3 +249,33 @@ def test_the_commands_import_and_export(
     assert f"ethtool -N '{model}'" not in capsys.readouterr().out  # no quotes are needed
     assert cli.main(["import", str(tmp_path / "absent")]) == 2
     assert "cannot read" in capsys.readouterr().err
+
+
+OPTIONS = st.sampled_from(["-L", "-X", "-N", "-G", "-C", "-Q", "-K", "--set-priv-flags", "-s"])
+WORDS = st.sampled_from(
+    [
+        "e", "f", "combined", "rx", "tx", "4", "0x", "08", "-1", "99999999999", "equal", "start",
+        "weight", "hkey", "6d:5a", "flow-type", "tcp4", "ip6", "src-ip", "10.0.0.1", "fe80::1", "m",
+        "dst-port", "vlan", "loc", "action", "delete", "rx-flow-hash", "udp4", "sdfn", "l4data",
+        "queue_mask", "--coalesce", "rx-usecs", "on", "off", "ntuple", "hfunc", "xfrm", "tos", ";",
+        "&&", "\\\n", "\n", "#", "'", '"', "$x", "`y`", "|", "\nethtool",
+        "\nethtool -N e flow-type",
+    ]
+)  # fmt: skip
+LINES = st.builds(
+    lambda option, words: f"ethtool {option} e {' '.join(words)}",
+    OPTIONS,
+    st.lists(WORDS, max_size=10),
+)
+
+
+@given(LINES | st.lists(WORDS, max_size=6).map(" ".join) | st.text(max_size=40))
+def test_any_text_is_a_spec_or_an_error_with_its_place(text: str) -> None:
+    try:
+        found = shell.read(text, "nic.sh")
+    except SpecError as error:
+        why = str(error)
+    else:
+        why = ""
+        assert nicprog.parse(spec_to_toml(found.spec)) == found.spec
+    assert re.match(r"nic\.sh(:\d+:\d+)?: .|$", why)

@@ -51,6 +51,7 @@ def test_lines_become_settings(line: str, wanted: dict[str, Values]) -> None:
         ("-Q e --coalesce rx-usecs 3", 14, "a spec cannot say 'all'"),
         ("-Q e queue_mask 0 --coalesce rx-usecs 3", 25, "hexadecimal and above 0"),
         ("-Q e queue_mask 1 --show-coalesce", 27, "it can say --coalesce"),
+        ("-Q e queue_mask 1 --coalesce", 27, "sets nothing here"),
         ("-K e tso off", 14, "'tso' is several features"),
         ("-K e tx-checksumming off", 14, "tx-checksum-ipv4"),
         ("-K e gro maybe", 18, "gro must be on or off, got 'maybe'"),
