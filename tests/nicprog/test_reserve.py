@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import nicprog
 from nicprog import Refused, cli, reserve, sim
+from nicprog.backends.memory import MemoryNic
 from nicprog.errors import UsageError
 from nicprog.model import FLOWS, Capabilities, Channels, FlowRule, Masked, Match, NicState, RssTable
 from tests.nicprog import strategies
@@ -243,3 +244,45 @@ def test_any_text_is_flows_or_a_usage_error(text: str) -> None:
         why = "flow "
         assert flows
     assert why.startswith("flow ")
+
+
+FLOWS_OF = (WEB, reserve.flow("udp dst_port=53 family=ipv4"), reserve.flow("tcp src=10.0.0.0/8"))
+
+
+@given(
+    strategies.states(128),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), min_size=1, max_size=6),
+)
+def test_reservations_of_several_flows_on_any_nic(
+    begin: NicState, wishes: list[tuple[int, int]]
+) -> None:
+    nic = MemoryNic(CAN, begin, table_is_set=True)
+    for which, size in wishes:
+        before = nic.read()
+        refusal = ""
+        try:
+            found, plan = reserve.plan(nic, FLOWS_OF[which], size)
+        except Refused as error:
+            refusal = str(error)
+        if refusal:
+            assert any(digit in refusal for digit in "0123456789"), refusal
+            assert nic.read() == before
+            continue
+        for step in plan.steps:
+            nic.run(step.do)
+        after = nic.read()
+        assert after == found.state
+        assert len(found.queues) == size
+        own = {(rule.match, rule.queue) for rule in after.rules} - {
+            (rule.match, rule.queue) for rule in before.rules
+        }
+        assert {queue for _, queue in own} <= set(found.queues)
+        assert not set(after.table.entries) & set(found.queues)
+        assert after.table.entries
+        others = [rule for rule in begin.rules if rule.match not in _possible(FLOWS_OF)]
+        assert set(others) <= set(after.rules)
+
+
+def _possible(flows: Sequence[Sequence[Match]]) -> set[Match]:
+    """Matches that a reservation may have taken for its own."""
+    return {one for group in flows for one in group}
