@@ -37,15 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the console script's entry."""
     options = _parser().parse_args(arguments)
     try:
+        return _run(options)
+    except KeyboardInterrupt:
+        print("nicprog: interrupted", file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
         status, document, print_text = options.command(options)
     except NicprogError as error:
         print(f"nicprog: {error}", file=sys.stderr)
         if options.json:
             _print_json({"error": {"kind": error.kind, "message": str(error)}})
         return error.exit_status
-    except KeyboardInterrupt:
-        print("nicprog: interrupted", file=sys.stderr)
-        return 1
     try:
         if not options.json:
             print_text()

@@ -348,6 +348,17 @@ def test_an_interrupted_apply_is_undone(
     assert not list(run_dir.glob("*.json"))
 
 
+def test_an_interrupt_while_text_is_printed_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nicprog.show.report", interrupted)
+    assert cli.main(["probe", "sim:ice"]) == 1
+    assert capsys.readouterr().err == "nicprog: interrupted\n"
+
+
 def test_a_closed_pipe_is_no_error(owner: Owner) -> None:
     done = subprocess.run(
         f"{sys.executable} -m nicprog.cli dump qp0 --json | head -c 1",
