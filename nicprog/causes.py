@@ -533,7 +533,7 @@ CAUSES: Final = (
     ),
     Cause(
         name="table-does-not-follow", calls=("set_channels", *_RSS), errors=(FORGOTTEN,),
-        drivers=("igb", "sfc"),
+        drivers=("sfc",),
         text="the default table does not follow the number of channels",
         remedy="reset the table after the channels (ethtool -X DEVICE default)",
         source="Firedancer, ethtool-channels.c; Xilinx-CNS/onload issue 208",

@@ -49,7 +49,11 @@ UNTOLD: Final[dict[str, dict[str, Any]]] = {
         "ntuple_resets_table": True,  # Firedancer, ethtool-channels.c
     },
     # igb_ethtool.c: rules for MAC addresses, EtherType and VLAN priority only.
-    "igb": {"rule_limits": RuleLimits(flows=frozenset())},
+    # Measured, Linux 6.1: igb_setup_mrqc makes the table anew for another number of queues.
+    "igb": {
+        "rule_limits": RuleLimits(flows=frozenset()),
+        "channels_lose_table": True,
+    },
     # bnxt_ethtool.c: the location must be RX_CLS_LOC_ANY; others that take it take any location
     # too. Tables come in blocks of 64.
     "bnxt_en": {"picks_locations": True, "table_growth": TableGrowth(least=64, per_queue=1)},
@@ -60,8 +64,9 @@ UNTOLD: Final[dict[str, dict[str, Any]]] = {
         ),
     },
     # Measured, Linux 6.1 to 7.3: with each change of channels the device goes back to steering of
-    # its own, though the table that was set is shown; hashed fields count while rx-hashing is on.
-    "virtio_net": {"channels_disarm_rss": True, "fields_need_rx_hashing": True},
+    # its own, though the table that was set is shown; hashed fields count while rx-hashing is on,
+    # and once that was turned off all packets are for queue 0.
+    "virtio_net": {"channels_lose_table": True, "fields_need_rx_hashing": True},
     # vmxnet3 has no set_channels (from memory of its code).
     "vmxnet3": {"fixed_channels": True},
 }

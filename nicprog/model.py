@@ -363,8 +363,8 @@ class Capabilities:
         fewer_channels_lose_rss: Table and key become the default ones when RX channels go.
         picks_locations: The driver chooses the location of a rule and takes no other.
         rule_limits: Which rules the driver takes.
-        channels_disarm_rss: After a change of channels packets are not spread by the table that is
-            shown until it is written again.
+        channels_lose_table: After a change of channels packets are not spread by the table that was
+            set until it is written again: another is in its place, or it is shown only.
         ntuple_resets_table: Turning ``rx-ntuple-filter`` on makes the table the default one.
         fields_need_rx_hashing: Hashed fields have no effect while ``rx-hashing`` is off.
     """
@@ -386,7 +386,7 @@ class Capabilities:
     fewer_channels_lose_rss: bool = False
     picks_locations: bool = False
     rule_limits: RuleLimits = RuleLimits()
-    channels_disarm_rss: bool = False
+    channels_lose_table: bool = False
     ntuple_resets_table: bool = False
     fields_need_rx_hashing: bool = False
 

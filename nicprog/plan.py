@@ -268,8 +268,8 @@ def _after_features(now: NicState, wanted: NicState, can: Capabilities) -> NicSt
 def _armed(now: NicState, wanted: NicState, can: Capabilities) -> Iterator[Step]:
     """More channels: a table that stays is written once more where the driver needs it."""
     stays = wanted.table.entries and not list(_table(now, wanted))
-    if can.channels_disarm_rss and now.channels != wanted.channels and stays:
-        yield _again(wanted, f"driver {can.driver} does not use it after a change of channels")
+    if can.channels_lose_table and now.channels != wanted.channels and stays:
+        yield _again(wanted, f"driver {can.driver} forgets it with other channels")
 
 
 def _again(wanted: NicState, reason: str) -> Step:
@@ -322,8 +322,8 @@ def _default_again(now: NicState, wanted: NicState) -> Iterator[Step]:
 
 def _lost(now: NicState, wanted: NicState, can: Capabilities) -> Iterator[Step]:
     """What some drivers make the default, or do not use, with fewer channels, once more."""
-    if can.channels_disarm_rss and wanted.table.entries and not list(_default_again(now, wanted)):
-        yield _again(wanted, f"driver {can.driver} does not use it after a change of channels")
+    if can.channels_lose_table and wanted.table.entries and not list(_default_again(now, wanted)):
+        yield _again(wanted, f"driver {can.driver} forgets it with other channels")
     if not can.fewer_channels_lose_rss:
         return
     reason = f"driver {can.driver} forgets it when channels go"

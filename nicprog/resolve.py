@@ -111,7 +111,17 @@ def _check_symmetric(spec: Spec, hashing: Mapping[str, Value]) -> None:
             raise Refused(spec.error(("hash", "transform"), text))
 
 
+def _turns_off(spec: Spec, feature: str) -> bool:
+    asked = settings.checked("features", spec.settings.get("features", {}))
+    return asked.get(feature) is False
+
+
 def _no_effect(now: NicState, state: NicState, spec: Spec, can: Capabilities) -> list[str]:
+    if can.fields_need_rx_hashing and _turns_off(spec, settings.RX_HASHING):
+        return [
+            f"driver {can.driver} sends every packet to queue 0 once {settings.RX_HASHING} was "
+            "turned off; leave it on"
+        ]
     features = {**now.settings.get("features", {}), **state.settings.get("features", {})}
     asked = [name for name in spec.settings.get("hash", {}) if name in settings.HASHED_FLOWS]
     if not can.fields_need_rx_hashing or not asked or features.get(settings.RX_HASHING, True):

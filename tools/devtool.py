@@ -116,6 +116,9 @@ def _pytest(*args: str) -> Stage:
     return Stage(name=name, commands=[[_tool("python"), "-m", "pytest", *args]], good=good)
 
 
+_ALONE = ("netns", "hil")
+
+
 def stages_of_test(args: argparse.Namespace) -> list[Stage]:
     """Return the stages of ``tools/dev test`` with these options."""
     selection = ["-k", args.k] if args.k else []
@@ -137,17 +140,18 @@ def stages_of_test(args: argparse.Namespace) -> list[Stage]:
         return [Stage(name=name, commands=[[*command, *journal]])]
     san = Stage(name="ASan and UBSan: C tests, corpus", commands=_c_tests("san", "-t", "4"))
     netns = _pytest("tests/netns", *selection)
+    hil = _pytest("tests/hil", "-rs", *selection)
     sweep = Stage(
         name="sweep: three edits",
         commands=[*build_commands("gcc"), [str(BUILD / "gcc/native/tests/test_sweep"), "3"]],
     )
-    if args.san or args.netns or args.sweep:
-        return [san] * args.san + [netns] * args.netns + [sweep] * args.sweep
+    if args.san or args.netns or args.hil or args.sweep:
+        only = [san] * args.san + [netns] * args.netns + [hil] * args.hil
+        return only + [sweep] * args.sweep
     folders = [path for path in sorted((ROOT / "tests").iterdir()) if any(path.glob("test_*.py"))]
-    names = [f"tests/{path.name}" for path in folders if path.name != "netns"]
+    names = [f"tests/{path.name}" for path in folders if path.name not in _ALONE]
     python = [_pytest(*names, *selection)]
-    if (ROOT / "tests/netns").is_dir():
-        python.append(netns)
+    python += [netns, hil]
     if args.k:
         return python
     return [
@@ -253,6 +257,7 @@ def _parser() -> argparse.ArgumentParser:
     test = verbs.add_parser("test", help="run the tests")
     test.add_argument("--san", action="store_true", help="only the C tests under ASan and UBSan")
     test.add_argument("--netns", action="store_true", help="only tests/netns")
+    test.add_argument("--hil", action="store_true", help="only tests/hil: guests with real drivers")
     test.add_argument(
         "--matrix",
         action="store_true",

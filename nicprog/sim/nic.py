@@ -138,7 +138,7 @@ class SimNic:
         if not wanted.combined_count and not (wanted.rx_count and wanted.tx_count):
             text = "requested channel counts would result in no RX or TX channel being configured"
             raise self.refusal(errno.EINVAL, text)
-        queues = wanted.combined_count + wanted.rx_count
+        queues, now_queues = wanted.combined_count + wanted.rx_count, self.rx_queues
         self._check_still_there(queues)
         self.refuse_if("irdma-holds-channels" in self.quirks, errno.EBUSY)
         tables = {number: self._resized(one, queues) for number, one in self.contexts.items()}
@@ -148,9 +148,12 @@ class SimNic:
         )
         for number, table in tables.items():
             self.contexts[number].table = table
-        if not self.contexts[0].is_set and "table-stays-on-channel-change" not in self.quirks:
+        if not self.contexts[0].is_set:
             self.contexts[0].table = self._default_table(len(self.contexts[0].table))
-        fewer = queues < now.combined_count + now.rx_count
+        if "channels-reset-table" in self.quirks and queues != now_queues:
+            size = len(self.contexts[0].table)
+            self.contexts[0].table = tuple(i * queues // size for i in range(size))
+        fewer = queues < now_queues
         if fewer and "fewer-channels-lose-rss" in self.quirks:
             self.contexts[0].key = self._first_key()
             self.reset_table()

@@ -125,7 +125,7 @@ CASES: dict[str, tuple[str, int, Action, Capabilities, NicState, str]] = {
     "nic-is-gone": ("some", errno.ENODEV, SetKey(key=bytes(40)), CAN, STATE, "not there any more"),
     "interface-is-down": ("some", errno.ENETDOWN, SetKey(key=bytes(40)), CAN, STATE, "is up"),
     "channels-lose-rss": ("i40e", FORGOTTEN, SetKey(key=bytes(40)), CAN, STATE, "default ones"),
-    "table-does-not-follow": ("igb", FORGOTTEN, SetTable(entries=(0,)), CAN, STATE, "not follow"),
+    "table-does-not-follow": ("sfc", FORGOTTEN, SetTable(entries=(0,)), CAN, STATE, "not follow"),
     "ntuple-resets-the-table": ("ixgbe", FORGOTTEN, SetTable(entries=(0,)), CAN, STATE, "ntuple"),
     "rule-loses-fields": ("gve", FORGOTTEN, insert(), CAN, STATE, "TOS or VLAN"),
 }  # fmt: skip

@@ -151,6 +151,8 @@ def test_fields_without_effect_are_warned_of() -> None:
 
     (text,) = warnings('[hash]\nudp4 = "sd"\n')
     assert "uses them only while rx-hashing is on; add [features] rx-hashing = true" in text
+    (text,) = warnings("[features]\nrxhash = false\n")
+    assert "sends every packet to queue 0 once rx-hashing was turned off" in text
     assert warnings('[features]\nrxhash = true\n[hash]\nudp4 = "sd"\n') == ()
 
 

@@ -45,17 +45,18 @@ def fails_and_is_undone(nic: sim.SimNic, text: str) -> str:
     return str(caught.value)
 
 
-def table_stays_on_channel_change(quirk: sim.Quirk) -> None:
+def channels_reset_table(quirk: sim.Quirk) -> None:
     nic = sim.SimNic("igb")
     for count in (8, 2):
+        calls(nic).set_rss(table=[1, 0] * 64)
         calls(nic).set_channels(replace(nic.channels, combined_count=count))
-        assert calls(nic).rss().table == tuple(i % 4 for i in range(128))
-    calls(nic).reset_rss_table()
-    for count in (8, 4, 1):  # nicprog sets it again each time
+        assert calls(nic).rss().table == tuple(i * count // 128 for i in range(128))
+    for count in (8, 4, 2):  # nicprog sets it again each time
         with sim.connect(nic) as backend:
-            spec = nicprog.parse(f'device = "sim:igb"\n[channels]\ncombined = {count}\n')
+            text = f"[channels]\ncombined = {count}\n[rss]\nweights = [3, 1]\n"
+            spec = nicprog.parse(f'device = "sim:igb"\n{text}')
             nicprog.apply(backend, nicprog.plan(backend, spec))
-            assert backend.read().table.is_default(count)
+            assert backend.read().table.entries.count(0) == 96
 
 
 def fewer_channels_lose_rss(quirk: sim.Quirk) -> None:
