@@ -124,20 +124,11 @@ def stages_of_test(args: argparse.Namespace) -> list[Stage]:
     selection = ["-k", args.k] if args.k else []
     selection += ["-m", "not slow"] if args.quick else []
     if args.matrix:
+        cells = ["--cells", "full", "--jobs", "8", "--recheck", "9"]
         journal = ["--resume", str(BUILD / "matrix.jsonl")]
-        command = [
-            _tool("qstack"),
-            "bench",
-            "tcp",
-            "--cells",
-            "full",
-            "--jobs",
-            "8",
-            "--recheck",
-            "9",
-        ]
+        command = [_tool("qstack"), "bench", "tcp", *cells, *journal]
         name = "the full matrix against Linux's TCP"
-        return [Stage(name=name, commands=[[*command, *journal]])]
+        return [Stage(name=name, commands=[command])]
     san = Stage(name="ASan and UBSan: C tests, corpus", commands=_c_tests("san", "-t", "4"))
     netns = _pytest("tests/netns", *selection)
     hil = _pytest("tests/hil", "-rs", *selection)
