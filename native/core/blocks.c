@@ -42,8 +42,10 @@ static void list_remove(struct qs_engine *e, struct qs_list *l, uint32_t idx, si
 #define READY offsetof(struct qs_block, ready)
 #define EVENTS offsetof(struct qs_block, events)
 
-struct qs_block *qs_block_new(struct qs_engine *e)
+struct qs_block *qs_block_new(struct qs_engine *e, uint8_t prio)
 {
+    if (!qs_class_may_connect(e, prio))
+        return NULL;
     uint32_t idx = e->free_block;
     if (idx != QS_NO_IDX)
         e->free_block = e->blocks[idx].ready.next;
@@ -56,6 +58,7 @@ struct qs_block *qs_block_new(struct qs_engine *e)
     uint32_t gen = c->gen + 1;
     memset(c, 0, sizeof *c);
     c->gen = gen;
+    c->prio = prio & (QS_N_PRIO - 1u);
     c->neigh = QS_NO_NEIGH;
     c->ooo_head = c->ooo_tail = QS_NO_IDX;
     c->loss.head = c->loss.tail = QS_NO_IDX;
@@ -202,7 +205,7 @@ struct qs_block *qs_block_next_ready(struct qs_engine *e)
 {
     if (!e->ready_classes)
         return NULL;
-    uint32_t prio = 31u - (uint32_t)__builtin_clz(e->ready_classes);
+    uint32_t prio = qs_share_next(&e->tx_share, e->ready_classes);
     struct qs_block *c = &e->blocks[e->ready[prio].head];
     qs_ready_unlink(e, c);
     return c;
@@ -255,9 +258,8 @@ void qs_block_ended(struct qs_engine *e, struct qs_block *c)
         qs_block_event(e, c, QS_EVENT_CLOSED);
 }
 
-static void next_event(struct qs_engine *e, struct qs_event *out)
+static void next_event(struct qs_engine *e, uint32_t prio, struct qs_event *out)
 {
-    uint32_t prio = 31u - (uint32_t)__builtin_clz(e->event_classes);
     struct qs_block *c = &e->blocks[e->events[prio].head];
     *out = (struct qs_event){
         .conn = qs_block_handle(e, c),
@@ -267,6 +269,7 @@ static void next_event(struct qs_engine *e, struct qs_event *out)
         .err = c->err,
         .prio = c->prio,
     };
+    qs_class_count(e, prio, QS_CLASS_EVENTS);
     taken(e, c);
     unlink_events(e, c);
     if (out->flags & QS_EVENT_CLOSED)
@@ -277,7 +280,20 @@ size_t qs_engine_events(qs_engine *e, struct qs_event *events, size_t n)
 {
     size_t done = 0;
     while (done < n && e->event_classes)
-        next_event(e, &events[done++]);
+        next_event(e, qs_class_first(e->event_classes), &events[done++]);
+    return done;
+}
+
+uint32_t qs_engine_event_classes(const qs_engine *e)
+{
+    return e->event_classes;
+}
+
+size_t qs_engine_events_of(qs_engine *e, uint32_t prio, struct qs_event *events, size_t n)
+{
+    size_t done = 0;
+    while (done < n && e->event_classes >> prio & 1)
+        next_event(e, prio, &events[done++]);
     return done;
 }
 

@@ -136,6 +136,7 @@ qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_m
     if (!o->sndbuf_initial_bytes)
         e->opts.sndbuf_initial_bytes = o->sndbuf_bytes;
     qs_buffers_init(e);
+    qs_classes_init(e);
     e->mem = *mem;
     e->blocks = mem->alloc(mem->ctx, l.blocks);
     e->table.entries = mem->alloc(mem->ctx, l.table);
@@ -182,7 +183,6 @@ struct arrival {
     struct qs_segment segment;
     uint32_t hash;
     uint8_t local_idx;
-    bool tcp;
 };
 
 static bool mac_is_ours(const struct qs_engine *e, const uint8_t *mac)
@@ -276,6 +276,13 @@ static struct qs_block *locate(const struct qs_engine *e, const struct arrival *
     return qs_block_find(e, keyed, &a->packet.src, s->src_port, a->local_idx, s->dst_port);
 }
 
+/* Class of the connection, or of who would take it. */
+static uint32_t class_of(const struct qs_engine *e, const struct arrival *a)
+{
+    const struct qs_block *c = locate(e, a);
+    return c ? c->prio : qs_tcp_listener_class(e, a->local_idx, a->segment.dst_port);
+}
+
 /* Third pass. */
 static void dispatch(struct qs_engine *e, const struct arrival *a)
 {
@@ -283,6 +290,10 @@ static void dispatch(struct qs_engine *e, const struct arrival *a)
     if (c && qs_tcp_may_reuse(c, &a->segment)) {
         qs_block_free(e, c);
         c = NULL;
+    }
+    if (c) {
+        qs_class_count(e, c->prio, QS_CLASS_SEGMENTS);
+        qs_class_count_add(e, c->prio, QS_CLASS_OCTETS, a->segment.len);
     }
     if (!c)
         qs_tcp_unconnected(e, &a->segment, a->local_idx, a->hash);
@@ -292,20 +303,41 @@ static void dispatch(struct qs_engine *e, const struct arrival *a)
         qs_tcp_segment_arrives(e, c, &a->segment);
 }
 
+/* Most urgent class first; inside a class, and so inside a connection, as they came. */
+static void dispatch_by_class(struct qs_engine *e, const struct arrival *arrivals, uint32_t tcp)
+{
+    uint32_t members[QS_N_PRIO] = {0};
+    for (uint32_t left = tcp; left; left &= left - 1) {
+        uint32_t i = (uint32_t)__builtin_ctz(left);
+        members[class_of(e, &arrivals[i])] |= 1u << i;
+    }
+    for (uint32_t p = QS_N_PRIO; p-- > 0;)
+        for (uint32_t left = members[p]; left; left &= left - 1)
+            dispatch(e, &arrivals[__builtin_ctz(left)]);
+}
+
+static void dispatch_in_order(struct qs_engine *e, const struct arrival *arrivals, uint32_t tcp)
+{
+    for (; tcp; tcp &= tcp - 1)
+        dispatch(e, &arrivals[__builtin_ctz(tcp)]);
+}
+
 static void receive_burst(struct qs_engine *e, const struct qs_frame *frames, size_t n, qs_time now)
 {
     struct arrival arrivals[BURST];
     uint64_t bytes = 0;
+    uint32_t tcp = 0;
     for (size_t i = 0; i < n; i++) {
         bytes += frames[i].len;
-        arrivals[i].tcp = take_apart(e, &arrivals[i], &frames[i], now);
+        if (take_apart(e, &arrivals[i], &frames[i], now))
+            tcp |= 1u << i;
     }
-    for (size_t i = 0; i < n; i++)
-        if (arrivals[i].tcp)
-            prefetch_block(e, arrivals[i].hash);
-    for (size_t i = 0; i < n; i++)
-        if (arrivals[i].tcp)
-            dispatch(e, &arrivals[i]);
+    for (uint32_t left = tcp; left; left &= left - 1)
+        prefetch_block(e, arrivals[__builtin_ctz(left)].hash);
+    if (e->classes_used & (e->classes_used - 1))
+        dispatch_by_class(e, arrivals, tcp);
+    else
+        dispatch_in_order(e, arrivals, tcp);
     qs_count_add(e, QS_COUNT_RX_FRAMES, n);
     qs_count_add(e, QS_COUNT_RX_BYTES, bytes);
 }
@@ -340,11 +372,15 @@ size_t qs_engine_tx(qs_engine *e, struct qs_frame *frames, size_t n, qs_time now
     while (done < n) {
         struct qs_frame *f = &frames[done];
         if (!qs_reply_pop(e, f)) {
+            uint32_t ready = e->ready_classes;
             struct qs_block *c = qs_block_next_ready(e);
             if (!c)
                 break;
             if (!qs_tcp_output(e, c, f, now))
                 continue;
+            qs_share_charge(&e->tx_share, ready, f->prio, f->len);
+            qs_class_count(e, f->prio, QS_CLASS_FRAMES_SENT);
+            qs_class_count_add(e, f->prio, QS_CLASS_BYTES_SENT, f->len);
         }
         bytes += f->len;
         done++;

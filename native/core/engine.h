@@ -5,7 +5,9 @@
 
 #include "conn_table.h"
 #include "packet.h"
+#include "qstack/qs_class.h"
 #include "qstack/qs_stats.h"
+#include "share.h"
 #include "siphash.h"
 #include "tcp_conn.h"
 #include "tcp_sent.h"
@@ -47,6 +49,7 @@ struct qs_listener {
     uint8_t prio;
     struct qs_tcp_conf conf; /* of its connections */
     bool ecn;
+    bool shed_rst; /* an attempt to connect that is refused is answered */
 };
 
 /* What a buffer may be large: the initial size, halved and doubled, and the most that there is. */
@@ -84,6 +87,13 @@ struct qs_budget {
     uint64_t second; /* which one `left` is for */
     uint32_t left;
     uint32_t kind; /* each has random numbers of its own */
+};
+
+/* What a class has for sure, and what became of it: class.c. */
+struct qs_class {
+    uint32_t chunks_reserved, conns_reserved;
+    uint32_t chunk_floor, conn_floor; /* what it leaves free for more urgent ones */
+    uint64_t counters[QS_N_CLASS_COUNTERS];
 };
 
 /* ---- ICMP errors ---- */
@@ -142,6 +152,10 @@ struct qs_engine {
     struct qs_buf_sizes rcvbuf, sndbuf;
     uint64_t grown[QS_N_PRIO]; /* octets by which buffers of each class are above initial size */
 
+    struct qs_class classes[QS_N_PRIO];
+    uint32_t classes_used;    /* bit for each that a listener or an active open ever named */
+    struct qs_share tx_share; /* of what is sent; costs are octets */
+
     uint64_t counters[QS_N_COUNTERS];
 };
 
@@ -157,6 +171,18 @@ static inline void qs_count(struct qs_engine *e, enum qs_counter which)
     qs_count_add(e, which, 1);
 }
 
+static inline void qs_class_count_add(struct qs_engine *e, uint32_t prio,
+                                      enum qs_class_counter which, uint64_t n)
+{
+    uint64_t *c = &e->classes[prio].counters[which];
+    __atomic_store_n(c, __atomic_load_n(c, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+}
+
+static inline void qs_class_count(struct qs_engine *e, uint32_t prio, enum qs_class_counter which)
+{
+    qs_class_count_add(e, prio, which, 1);
+}
+
 static inline uint32_t qs_block_idx(const struct qs_engine *e, const struct qs_block *c)
 {
     return (uint32_t)(c - e->blocks);
@@ -169,8 +195,8 @@ static inline const qs_addr *qs_block_local(const struct qs_engine *e, const str
 
 /* ---- blocks.c: blocks, their lists and their end ---- */
 
-/* A zeroed block in state CLOSED, not in the table yet, or NULL. */
-struct qs_block *qs_block_new(struct qs_engine *e);
+/* A zeroed block of the class in state CLOSED, not in the table yet, or NULL. */
+struct qs_block *qs_block_new(struct qs_engine *e, uint8_t prio);
 
 /* Gives everything of the block back; its handle is stale from now on. */
 void qs_block_free(struct qs_engine *e, struct qs_block *c);
@@ -191,7 +217,7 @@ void qs_block_enter(struct qs_engine *e, struct qs_block *c);
 /* The connection may have something to send. */
 void qs_block_ready(struct qs_engine *e, struct qs_block *c);
 
-/* First block of the most urgent ready class, taken off the list; NULL when none is ready. */
+/* First block of the class that is to send next, taken off the list; NULL when none is ready. */
 struct qs_block *qs_block_next_ready(struct qs_engine *e);
 
 /* Raises QS_EVENT_* for the application; nothing for an orphan. */
@@ -217,6 +243,19 @@ void qs_neigh_wait(struct qs_engine *e, struct qs_block *c);
 
 /* Wakes all connections that waited for a neighbour. */
 void qs_neigh_wake(struct qs_engine *e, struct qs_neigh_entry *n);
+
+/* ---- class.c ---- */
+
+void qs_classes_init(struct qs_engine *e);
+
+/* Is there a connection that the class may have? */
+bool qs_class_may_connect(const struct qs_engine *e, uint32_t prio);
+
+/* Chunks that a connection leaves free for more urgent classes. */
+static inline uint32_t qs_chunk_floor(const struct qs_engine *e, const struct qs_block *c)
+{
+    return e->classes[c->prio].chunk_floor;
+}
 
 /* ---- route.c ---- */
 
@@ -340,7 +379,8 @@ static inline bool qs_tcp_writable(const struct qs_engine *e, const struct qs_bl
 /* tcp_open.c: what passive and active open share. */
 
 /* A block for `remote` with route and neighbour, in no state yet; NULL is counted. */
-struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint8_t local_idx);
+struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint8_t local_idx,
+                                 uint8_t prio);
 /* Keyed hash of a tuple: the low half is for its ISN, the high half for its timestamps. */
 uint64_t qs_tcp_tuple_secret(const struct qs_engine *e, const qs_addr *remote, uint16_t remote_port,
                              const qs_addr *local, uint16_t local_port);
@@ -367,6 +407,8 @@ void qs_tcp_unconnected(struct qs_engine *e, const struct qs_segment *s, uint8_t
  * table; NULL is counted. */
 struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
                                 uint8_t local_idx, uint32_t hash);
+/* Class of what listens there, 0 when nothing does. */
+uint8_t qs_tcp_listener_class(const struct qs_engine *e, uint8_t local_idx, uint16_t port);
 /* Does the application have to take connections before there can be more? */
 bool qs_tcp_backlog_full(const struct qs_engine *e, uint16_t listener);
 /* A connection of a listener is established: no longer half-open, not yet taken. */

@@ -18,6 +18,12 @@ static int find_listener(const struct qs_engine *e, const qs_addr *local, uint16
     return any;
 }
 
+uint8_t qs_tcp_listener_class(const struct qs_engine *e, uint8_t local_idx, uint16_t port)
+{
+    int listener = find_listener(e, &e->locals[local_idx].addr, port);
+    return listener < 0 ? 0 : e->listeners[listener].prio;
+}
+
 bool qs_tcp_backlog_full(const struct qs_engine *e, uint16_t listener)
 {
     return e->listeners[listener].untaken >= e->listeners[listener].backlog;
@@ -34,12 +40,11 @@ struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const st
                                 uint8_t local_idx, uint32_t hash)
 {
     const struct qs_listener *l = &e->listeners[listener];
-    struct qs_block *c = qs_tcp_new_conn(e, &s->packet->src, local_idx);
+    struct qs_block *c = qs_tcp_new_conn(e, &s->packet->src, local_idx, l->prio);
     if (!c)
         return NULL;
     c->remote_port = s->src_port;
     c->local_port = s->dst_port;
-    c->prio = l->prio & (QS_N_PRIO - 1u);
     c->user = l->user;
     c->listener = (uint8_t)listener; /* below QS_LISTENERS_MAX */
     c->flags = QS_CF_PASSIVE;
@@ -50,12 +55,28 @@ struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const st
     return c;
 }
 
+/* An attempt to connect is refused, early and at little cost. */
+static void shed(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
+                 enum qs_class_counter why)
+{
+    const struct qs_listener *l = &e->listeners[listener];
+    qs_class_count(e, l->prio, why);
+    if (l->shed_rst)
+        qs_tcp_reset_reply(e, s);
+}
+
 static void accept_syn(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
                        uint8_t local_idx, uint32_t hash)
 {
     uint16_t cells;
     if (qs_tcp_backlog_full(e, listener)) {
         qs_count(e, QS_COUNT_DROP_BACKLOG);
+        shed(e, listener, s, QS_CLASS_SHED_BACKLOG);
+        return;
+    }
+    if (!qs_class_may_connect(e, e->listeners[listener].prio)) {
+        qs_count(e, QS_COUNT_DROP_NO_CONN);
+        shed(e, listener, s, QS_CLASS_SHED_CONNS);
         return;
     }
     if (!qs_half_open_may(e, listener, &s->packet->src, &cells)) {
@@ -133,7 +154,9 @@ int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o)
         .prio = o->prio,
         .conf = conf,
         .ecn = !o->no_ecn,
+        .shed_rst = o->shed_rst,
     };
+    e->classes_used |= 1u << o->prio;
     if (at >= e->n_listeners)
         e->n_listeners = at + 1;
     return (int)at;

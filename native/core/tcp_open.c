@@ -7,7 +7,8 @@
 #define MSS_DEFAULT_V6 1220u
 #define WSCALE_MASK 15u /* of four bits */
 
-struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint8_t local_idx)
+struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint8_t local_idx,
+                                 uint8_t prio)
 {
     qs_addr next_hop;
     if (!qs_route(e, remote, &next_hop)) {
@@ -15,7 +16,7 @@ struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uin
         return NULL;
     }
     uint16_t neigh = qs_neigh_get(e, &next_hop);
-    struct qs_block *c = neigh == QS_NO_NEIGH ? NULL : qs_block_new(e);
+    struct qs_block *c = neigh == QS_NO_NEIGH ? NULL : qs_block_new(e, prio);
     if (!c) {
         qs_count(e, QS_COUNT_DROP_NO_CONN);
         return NULL;
@@ -127,6 +128,7 @@ void qs_tcp_established(struct qs_engine *e, struct qs_block *c, const struct qs
     qs_cc_ops(c->cc_algo)->start(&c->cc, c->mss);
     if (c->flags & QS_CF_PASSIVE)
         qs_tcp_accepted(e, c);
+    qs_class_count(e, c->prio, QS_CLASS_OPENS);
     qs_count(e, c->flags & QS_CF_PASSIVE ? QS_COUNT_PASSIVE_OPENS : QS_COUNT_ACTIVE_OPENS);
     qs_block_event(e, c, QS_EVENT_OPEN);
     if (c->flags & QS_CF_FIN_QUEUED)

@@ -76,13 +76,12 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
     uint16_t port = o->local_port ? o->local_port : choose_port(e, o, local_idx);
     if (port == 0 || !port_free(e, o, local_idx, port))
         return QS_ERR_ADDRINUSE;
-    struct qs_block *c = qs_tcp_new_conn(e, &o->remote, local_idx);
+    struct qs_block *c = qs_tcp_new_conn(e, &o->remote, local_idx, o->prio);
     if (!c)
         return QS_ERR_NOMEM;
 
     c->remote_port = o->remote_port;
     c->local_port = port;
-    c->prio = o->prio & (QS_N_PRIO - 1u);
     c->user = o->user;
     c->hash = qs_tuple_hash(e, &c->remote, c->remote_port, local_idx, port);
     c->flags =
@@ -93,6 +92,7 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
         c->flags |= QS_CF_ECN;
     e->now = now;
     e->opened = true;
+    e->classes_used |= 1u << c->prio;
     qs_block_enter(e, c);
     qs_tcp_choose_isn(e, c, now);
     qs_tcp_set_state(c, QS_TCP_SYN_SENT);

@@ -110,9 +110,10 @@ static uint32_t fill_gap(struct qs_engine *e, struct qs_block *c, uint32_t prev,
         struct qs_chunk *k = prev == QS_NO_IDX ? NULL : &chunks[prev];
         uint32_t room_left = k ? QS_CHUNK_BYTES - k->start - k->len : 0;
         if (!k || !qs_seq_eq(chunk_end(k), r->seq) || room_left == 0) {
-            uint32_t idx = c->n_ooo < ooo_max(e, c)
-                               ? qs_chunk_take(&e->pool, qs_reserve_ahead(&e->pool))
-                               : QS_NO_IDX;
+            uint32_t idx =
+                c->n_ooo < ooo_max(e, c)
+                    ? qs_chunk_take(&e->pool, qs_reserve_ahead(&e->pool) + qs_chunk_floor(e, c))
+                    : QS_NO_IDX;
             if (idx == QS_NO_IDX)
                 return QS_NO_IDX;
             c->n_ooo++;
@@ -133,6 +134,12 @@ static uint32_t fill_gap(struct qs_engine *e, struct qs_block *c, uint32_t prev,
         gap -= n;
     }
     return prev;
+}
+
+static void no_chunk(struct qs_engine *e, const struct qs_block *c)
+{
+    qs_count(e, QS_COUNT_DROP_NO_CHUNK);
+    qs_class_count(e, c->prio, QS_CLASS_SHED_CHUNKS);
 }
 
 /* Keeps the octets of `r` that are not there yet. @return octets from its start that are there now.
@@ -162,7 +169,7 @@ static uint32_t keep_ahead(struct qs_engine *e, struct qs_block *c, struct run r
             gap = qs_min_u32(gap, qs_seq_span(r.seq, chunks[at].seq));
         prev = fill_gap(e, c, prev, &r, gap);
         if (prev == QS_NO_IDX) {
-            qs_count(e, QS_COUNT_DROP_NO_CHUNK);
+            no_chunk(e, c);
             break;
         }
     }
@@ -227,9 +234,10 @@ static void owe_duplicate(struct qs_block *c)
 
 static void take_in_order(struct qs_engine *e, struct qs_block *c, const struct run *r, qs_time now)
 {
-    uint32_t taken = (uint32_t)qs_bytes_append(&e->pool, &c->rx, r->data, r->len, 0);
+    uint32_t taken =
+        (uint32_t)qs_bytes_append(&e->pool, &c->rx, r->data, r->len, qs_chunk_floor(e, c));
     if (taken < r->len)
-        qs_count(e, QS_COUNT_DROP_NO_CHUNK); /* the peer sends it again */
+        no_chunk(e, c); /* the peer sends it again */
     c->rcv_nxt = qs_seq_add(c->rcv_nxt, taken);
     if (taken)
         c->dup_acks = 0;

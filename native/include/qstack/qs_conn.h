@@ -99,6 +99,8 @@ struct qs_listen_opts {
     uint64_t user;                 /**< given back in every event until qs_conn_set_user() */
     struct qs_conn_opts conn;      /**< of its connections */
     bool no_ecn;                   /**< ECN (RFC 3168) is not agreed to when a peer asks for it */
+    bool shed_rst; /**< an attempt to connect for which there is no place is answered with RST;
+                        else with nothing: the peer tries again */
 };
 
 /** Defaults: any address, class 0, backlog 4,096, 1,024 half-open, qs_conn_opts_init(). */
