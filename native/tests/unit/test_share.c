@@ -110,6 +110,16 @@ static void nobody_is_owed_anything_before_a_unit_of_its_share(void)
     CHECK_EQ(cost, 100 * UNIT);
 }
 
+static void idle_time_gives_no_claim(void)
+{
+    static const uint16_t min[QS_N_PRIO] = {[0] = 500};
+    struct qs_share s;
+    qs_share_init(&s, min, UNIT, QUANTUM);
+    for (int i = 0; i < 1000; i++)
+        qs_share_charge(&s, 1u << 3 | 1u << 7, 7, 100);
+    CHECK_EQ(qs_share_next(&s, 1u | 1u << 7), 7);
+}
+
 static void a_unit_beyond_the_quantum_is_paid_by_one_quantum(void)
 {
     static const uint16_t min[QS_N_PRIO] = {[0] = 500};
@@ -130,6 +140,7 @@ int main(void)
     RUN(who_comes_and_goes_has_no_more_than_who_stays);
     RUN(what_was_had_alone_does_not_count);
     RUN(nobody_is_owed_anything_before_a_unit_of_its_share);
+    RUN(idle_time_gives_no_claim);
     RUN(a_unit_beyond_the_quantum_is_paid_by_one_quantum);
     return TEST_RESULT();
 }
