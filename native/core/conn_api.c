@@ -90,6 +90,16 @@ qs_err qs_conn_want_write(qs_engine *e, qs_conn handle)
     return 0;
 }
 
+qs_err qs_conn_want_read(qs_engine *e, qs_conn handle)
+{
+    struct qs_block *c = qs_block_of(e, handle);
+    if (!c)
+        return QS_ERR_STALE;
+    if (c->rx.len > 0)
+        qs_block_event(e, c, QS_EVENT_READABLE);
+    return 0;
+}
+
 qs_err qs_conn_shutdown(qs_engine *e, qs_conn handle)
 {
     struct qs_block *c = qs_block_of(e, handle);

@@ -16,6 +16,9 @@
 #define RING_BYTES_MAX ((size_t)64 << 20)
 /* Octets of one QS_DO_WRITE at most, so that a long write does not wait for a nearly empty ring. */
 #define WRITE_RUN_MAX 32768u
+/* Nanoseconds: a short handler; some thousand. */
+#define SHARE_UNIT 10000u
+#define SHARE_QUANTUM 10000000u
 
 qs_err qs_app_new(qs_app **out, uint32_t *index, qs_stack *s, size_t ring_bytes)
 {
@@ -35,6 +38,7 @@ qs_err qs_app_new(qs_app **out, uint32_t *index, qs_stack *s, size_t ring_bytes)
     a->stack = s;
     a->idx = s->n_apps;
     a->ring_bytes = ring_bytes;
+    qs_share_init(&a->share, s->opts.min_share_permille, SHARE_UNIT, SHARE_QUANTUM);
     a->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (a->event_fd < 0) {
         free(a);
@@ -368,20 +372,52 @@ static size_t take_events(struct qs_channel *ch, struct qs_app_event *events, si
     return done;
 }
 
-/* Events of the most urgent class that has any, from all queues in turn. */
+/* Events of a class, from all queues in turn. */
+static size_t take_class(struct qs_app *a, uint32_t prio, struct qs_app_event *events, size_t n)
+{
+    uint32_t queues = a->stack->opts.n_queues, first = a->rotation++;
+    size_t done = 0;
+    for (uint32_t i = 0; i < queues && done < n; i++)
+        done += take_events(a->channels[(first + i) % queues][prio], events + done, n - done);
+    return done;
+}
+
+/* A bit for each class that has records. */
+static uint32_t waiting_classes(const struct qs_app *a)
+{
+    uint32_t waiting = 0;
+    for (uint32_t classes = classes_of(a); classes; classes &= classes - 1) {
+        uint32_t p = (uint32_t)__builtin_ctz(classes);
+        for (uint32_t q = 0; q < a->stack->opts.n_queues && !(waiting & 1u << p); q++)
+            if (!qs_ring_is_empty(&a->channels[q][p]->events))
+                waiting |= 1u << p;
+    }
+    return waiting;
+}
+
+/* Events of the class that is next; what was lent out is given back before. */
 static size_t collect(struct qs_app *a, struct qs_app_event *events, size_t n)
 {
-    uint32_t queues = a->stack->opts.n_queues, first = a->rotation++, classes = classes_of(a);
-    for (uint32_t p = QS_N_PRIO; p-- > 0;) {
-        if (!(classes & 1u << p))
+    a->waiting = waiting_classes(a);
+    for (uint32_t left = a->waiting; left; left &= ~(1u << a->served)) {
+        a->served = qs_share_next(&a->share, left);
+        size_t done = take_class(a, a->served, events, n);
+        if (!done) /* records of connections that were given up meanwhile */
             continue;
-        size_t done = 0;
-        for (uint32_t i = 0; i < queues && done < n; i++)
-            done += take_events(a->channels[(first + i) % queues][p], events + done, n - done);
-        if (done)
-            return done;
+        if (a->waiting & (a->waiting - 1))
+            a->since = qs_clock_now();
+        return done;
     }
+    a->waiting = 0;
     return 0;
+}
+
+/* The application is back: what it was given last has taken so long. */
+static void charge(struct qs_app *a, qs_time now)
+{
+    if (a->waiting & (a->waiting - 1))
+        qs_share_charge(&a->share, a->waiting, a->served, now.ns - a->since.ns);
+    a->waiting = 0;
 }
 
 static void give_back_all(struct qs_app *a)
@@ -445,6 +481,7 @@ int qs_app_wait(qs_app *a, struct qs_app_event *events, size_t n, qs_dur timeout
         return QS_ERR_ARG;
     disarm(a);
     qs_time began = qs_clock_now();
+    charge(a, began);
     for (uint64_t waited = 0;; waited = qs_clock_now().ns - began.ns) {
         give_back_all(a); /* what was lent out, skipped records, and calls that were put off */
         size_t found = collect(a, events, n);

@@ -14,6 +14,7 @@
 #include "io/iface.h"
 #include "io/mem.h"
 #include "io/softnic_lookup.h"
+#include "qstack/qs_class.h"
 
 /* Local ports that qs_stack_open() tries to find one whose answers come to the right queue. */
 #define PORT_FIRST 49152u
@@ -22,6 +23,8 @@
  * what a path of 100 ms needs for 300 Mbit/s. */
 #define BUFFER_INITIAL (64u << 10)
 #define BUFFER_MOST (4u << 20)
+#define SHARE_DEFAULT 10u
+#define RESERVED_DEFAULT 62u /* a sixteenth */
 
 void qs_stack_opts_init(qs_stack_opts *o)
 {
@@ -40,8 +43,11 @@ void qs_stack_opts_init(qs_stack_opts *o)
         .sndbuf_bytes = BUFFER_MOST,
         .poll_idle = QS_US(50),
     };
-    for (uint32_t p = 0; p < QS_N_PRIO; p++)
+    for (uint32_t p = 0; p < QS_N_PRIO; p++) {
         o->growth_bytes[p] = QS_GROWTH_DEFAULT;
+        o->min_share_permille[p] = SHARE_DEFAULT;
+        o->reserved_permille[p] = RESERVED_DEFAULT;
+    }
 }
 
 static qs_err check_buffer(const qs_stack_opts *o, const char *what, uint32_t initial,
@@ -51,6 +57,22 @@ static qs_err check_buffer(const qs_stack_opts *o, const char *what, uint32_t in
         return qs_fail(diag, QS_ERR_ARG,
                        "%s: a %s buffer begins with %u bytes, more than its %u at most", o->ifname,
                        what, initial, most);
+    return 0;
+}
+
+static qs_err check_classes(const qs_stack_opts *o, struct qs_diag *diag)
+{
+    uint32_t shares = 0, reserved = 0;
+    for (uint32_t p = 0; p < QS_N_PRIO; p++) {
+        shares += o->min_share_permille[p];
+        reserved += o->reserved_permille[p];
+    }
+    if (shares > QS_SHARE_WHOLE)
+        return qs_fail(diag, QS_ERR_ARG, "%s: minimum shares of all classes make %u of %u",
+                       o->ifname, shares, QS_SHARE_WHOLE);
+    if (reserved > QS_SHARE_WHOLE / 2)
+        return qs_fail(diag, QS_ERR_ARG, "%s: %u of %u are reserved, half of them may be",
+                       o->ifname, reserved, QS_SHARE_WHOLE);
     return 0;
 }
 
@@ -76,7 +98,9 @@ static qs_err check_opts(const qs_stack_opts *o, struct qs_diag *diag)
         return qs_fail(diag, QS_ERR_ARG,
                        "%s: the %s driver needs an address, for example 10.0.0.2/24", o->ifname,
                        o->driver);
-    qs_err err = check_buffer(o, "receive", o->rcvbuf_initial_bytes, o->rcvbuf_bytes, diag);
+    qs_err err = check_classes(o, diag);
+    if (!err)
+        err = check_buffer(o, "receive", o->rcvbuf_initial_bytes, o->rcvbuf_bytes, diag);
     return err ? err : check_buffer(o, "send", o->sndbuf_initial_bytes, o->sndbuf_bytes, diag);
 }
 
@@ -331,6 +355,26 @@ static int listen_on_queues(struct qs_stack *s, const struct qs_stack_listen *l,
     return number;
 }
 
+/* Classes that listeners use have their shares; all but the least urgent of them what is reserved.
+ */
+static void share_out(struct qs_stack *s)
+{
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < s->n_listeners; i++)
+        used |= 1u << s->listeners[i].prio;
+    uint32_t above = used & (used - 1);
+    for (uint32_t q = 0; q < s->opts.n_queues; q++)
+        for (uint32_t p = 0; p < QS_N_PRIO; p++) {
+            uint32_t reserved = above >> p & 1 ? s->opts.reserved_permille[p] : 0;
+            struct qs_class_opts o;
+            qs_class_opts_init(&o);
+            o.min_share_permille = s->opts.min_share_permille[p];
+            o.chunks_reserved = (uint32_t)((uint64_t)s->opts.chunks_max * reserved / 1000);
+            o.conns_reserved = (uint32_t)((uint64_t)s->opts.conns_max * reserved / 1000);
+            (void)!qs_engine_class_set(s->queues[q].engine, p, &o); /* checked with the options */
+        }
+}
+
 int qs_stack_listen(qs_stack *s, const struct qs_stack_listen *l, struct qs_diag *diag)
 {
     if (l->size != sizeof *l)
@@ -365,6 +409,7 @@ int qs_stack_listen(qs_stack *s, const struct qs_stack_listen *l, struct qs_diag
     s->listener_addrs[number] = l->l.addr;
     s->listener_ports[number] = l->l.port;
     s->n_listeners = (uint32_t)number + 1;
+    share_out(s);
     return number;
 }
 
@@ -537,4 +582,12 @@ void qs_stack_info(const qs_stack *s, struct qs_stack_info *out)
 size_t qs_stack_counters(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n)
 {
     return queue < s->opts.n_queues ? qs_engine_counters(s->queues[queue].engine, out, n) : 0;
+}
+
+size_t qs_stack_class_counters(const qs_stack *s, uint32_t queue, uint32_t prio, uint64_t *out,
+                               size_t n)
+{
+    if (queue >= s->opts.n_queues)
+        return 0;
+    return qs_engine_class_counters(s->queues[queue].engine, prio, out, n);
 }

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "core/share.h"
 #include "io/driver.h"
 #include "qstack/qs_app.h"
 #include "qstack/qs_stats.h"
@@ -75,6 +76,8 @@ struct qs_worker {
     uint64_t cpu_ns_before; /* of threads that were joined */
     uint64_t cpu_ns_at_end; /* likewise, with the last one; set by it */
     int epoll_fd, event_fd;
+    uint32_t next_queue;   /* whose events are looked at next */
+    struct qs_share share; /* of its time for handlers */
     struct qs_mailbox mail;
     _Alignas(64) uint32_t sleeping;            /* atomic: needs event_fd to wake */
     _Alignas(64) struct qs_worker_stats stats; /* relaxed atomics */
@@ -85,9 +88,12 @@ struct qs_app {
     uint32_t idx;
     size_t ring_bytes;
     int event_fd;
-    uint32_t classes;  /* atomic: bit for each class that has channels */
-    uint32_t rotation; /* queue that is looked at first */
-    bool armed;        /* its own thread's: workers may have written to event_fd */
+    uint32_t classes;         /* atomic: bit for each class that has channels */
+    uint32_t rotation;        /* queue that is looked at first */
+    struct qs_share share;    /* of the time from one qs_app_wait() to the next */
+    uint32_t waiting, served; /* classes that had events, and the one that was taken, */
+    qs_time since;            /* when qs_app_wait() returned last */
+    bool armed;               /* its own thread's: workers may have written to event_fd */
     struct qs_channel *channels[QS_N_QUEUES_MAX][QS_N_PRIO];
     struct qs_links links[QS_N_QUEUES_MAX];
     _Alignas(64) uint32_t sleeping; /* atomic: needs event_fd to wake */
@@ -128,6 +134,15 @@ static inline struct qs_worker *qs_worker_of(struct qs_stack *s, uint32_t queue)
 {
     return &s->workers[queue % s->opts.n_workers];
 }
+
+/* ---- serve.c: handlers, all events of a worker's queues ---- */
+
+/* A bit for each class that has events. */
+uint32_t qs_serve_waiting(const struct qs_worker *w);
+
+/* Calls handlers for a bounded time; `*now` becomes later when it took some. @return true when
+ * there was an event. */
+bool qs_serve(struct qs_worker *w, qs_time *now);
 
 /* ---- neighbours.c ---- */
 

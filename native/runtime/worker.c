@@ -16,9 +16,11 @@
 
 #define RX_BURST 64u
 #define TX_BURST 64u
-#define EVENTS 64u
-/* What one queue may take of a turn before the next one has its own. */
+/* What one queue may take of a turn before the next one has its own, and receiving goes on. */
 #define TX_BURSTS_PER_TURN 8u
+/* Nanoseconds: a short handler; some thousand. */
+#define SHARE_UNIT 10000u
+#define SHARE_QUANTUM 10000000u
 /* Longest sleep. */
 #define SLEEP_MAX QS_MS(100)
 /* A device that is full is tried again after this; none tells when it has room. */
@@ -40,34 +42,6 @@ static bool receive(struct qs_driver *d, struct qs_queue *q, qs_time now)
     qs_engine_rx(q->engine, frames, n, now);
     d->ops->rx_done(d, q->idx, frames, n);
     return true;
-}
-
-static void serve(struct qs_stack *s, struct qs_queue *q, const struct qs_event *ev, qs_time now)
-{
-    if (ev->listener < 0) {
-        const struct qs_worker_slot *slot = &q->slots[qs_slot_of(ev->conn)];
-        slot->fn(q->engine, ev, now, slot->ctx);
-        return;
-    }
-    const struct qs_handler *h = &s->listeners[ev->listener];
-    if (h->fn)
-        h->fn(q->engine, ev, now, h->ctx);
-    else
-        qs_split_event(s, q, ev);
-}
-
-static bool serve_all(struct qs_stack *s, struct qs_queue *q, qs_time now)
-{
-    struct qs_event events[EVENTS];
-    bool any = false;
-    size_t n;
-    do {
-        n = qs_engine_events(q->engine, events, EVENTS);
-        for (size_t i = 0; i < n; i++)
-            serve(s, q, &events[i], now);
-        any |= n > 0;
-    } while (n == EVENTS);
-    return any;
 }
 
 static bool transmit(struct qs_stack *s, struct qs_queue *q, qs_time now)
@@ -94,17 +68,12 @@ static bool transmit(struct qs_stack *s, struct qs_queue *q, qs_time now)
     return any;
 }
 
-/* @return true when something moved. */
-static bool run_queue(struct qs_stack *s, struct qs_queue *q, qs_time now)
+/* What handlers and applications caused. @return true when something moved. */
+static bool send(struct qs_stack *s, struct qs_queue *q, qs_time now)
 {
-    bool busy = receive(s->driver, q, now);
-    busy |= serve_all(s, q, now);
-    if (s->n_apps)
-        busy |= qs_split_run(s, q);
+    bool busy = s->n_apps && qs_split_run(s, q);
     busy |= transmit(s, q, now);
     busy |= qs_neighbours_listen(s, q);
-    /* Timers that ran with the transmission may have made events. */
-    busy |= serve_all(s, q, now);
     if (q->touched_apps)
         qs_split_wake(s, q);
     return busy;
@@ -171,12 +140,18 @@ static void sleep_until_work(struct qs_worker *w, qs_time now)
 
 /* ---- thread ---- */
 
-static void turn(struct qs_worker *w, qs_time now, bool *busy)
+/* @return true when something moved, or is to. */
+static bool turn(struct qs_worker *w, qs_time now)
 {
     struct qs_stack *s = w->stack;
-    *busy = qs_notes_take(w, now);
+    bool busy = qs_notes_take(w, now);
     for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers)
-        *busy |= run_queue(s, &s->queues[q], now);
+        busy |= receive(s->driver, &s->queues[q], now);
+    busy |= qs_serve(w, &now);
+    for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers)
+        busy |= send(s, &s->queues[q], now);
+    /* Events that were left, and those of timers that ran with the transmission. */
+    return busy || qs_serve_waiting(w);
 }
 
 static void *run(void *arg)
@@ -185,8 +160,7 @@ static void *run(void *arg)
     struct qs_stack *s = w->stack;
     qs_time now = qs_clock_now(), last_busy = now;
     while (!__atomic_load_n(&s->stopping, __ATOMIC_ACQUIRE)) {
-        bool busy;
-        turn(w, now, &busy);
+        bool busy = turn(w, now);
         stat_add(&w->stats.polls, 1);
         qs_time after = qs_clock_now();
         if (busy) {
@@ -216,7 +190,8 @@ static qs_err watch(struct qs_worker *w, int fd, struct qs_diag *diag)
 qs_err qs_worker_init(struct qs_worker *w, struct qs_stack *s, uint32_t idx, struct qs_diag *diag)
 {
     w->stack = s;
-    w->idx = idx;
+    w->idx = w->next_queue = idx;
+    qs_share_init(&w->share, s->opts.min_share_permille, SHARE_UNIT, SHARE_QUANTUM);
     pthread_mutex_init(&w->mail.lock, NULL);
     w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -192,6 +192,11 @@ QS_API QS_MUST_CHECK int64_t qs_conn_write(qs_engine *e, qs_conn c, const void *
  *  @return 0 or QS_ERR_STALE. */
 QS_API QS_MUST_CHECK qs_err qs_conn_want_write(qs_engine *e, qs_conn c);
 
+/** Asks for QS_EVENT_READABLE although no new bytes arrived, behind the events that others of its
+ *  class have already: a handler that has much to read lets them have their turn. Without bytes to
+ *  read it does nothing. @return 0 or QS_ERR_STALE. */
+QS_API QS_MUST_CHECK qs_err qs_conn_want_read(qs_engine *e, qs_conn c);
+
 /** Sends FIN after what was written; reading goes on. @return 0 or QS_ERR_STALE. */
 QS_API QS_MUST_CHECK qs_err qs_conn_shutdown(qs_engine *e, qs_conn c);
 

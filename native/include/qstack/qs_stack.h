@@ -51,6 +51,14 @@ typedef struct qs_stack_opts {
     /** Octets by which all buffers of a class may grow together, for each class and queue.
      *  QS_GROWTH_DEFAULT: a quarter of the queue's chunks. */
     uint64_t growth_bytes[QS_N_PRIO];
+    /** Least part, in thousandths, that a class has of what each queue sends and of the time of
+     *  handlers on each worker and application thread, while it has something to do; 10 for each,
+     *  all together at most 1000. */
+    uint16_t min_share_permille[QS_N_PRIO];
+    /** Part, in thousandths, of each queue's chunks and connections that less urgent classes leave
+     *  free, for each class above the least urgent one that listeners use; 62, all together at
+     *  most 500. */
+    uint16_t reserved_permille[QS_N_PRIO];
     qs_dur poll_idle;   /**< a worker without work polls this long before it sleeps */
     uint32_t pair_side; /**< pair: 0 makes the wire, 1 joins it */
     bool no_offload;    /**< checksums and segmentation in software, for tests and comparison */
@@ -118,6 +126,11 @@ QS_API void qs_stack_info(const qs_stack *s, struct qs_stack_info *out);
 /** Copies counters of one queue's engine (qs_stats.h). @return counters written, 0 for no such
  * queue. */
 QS_API size_t qs_stack_counters(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n);
+
+/** Copies counters of class `prio` of one queue's engine (qs_class.h). @return counters written, 0
+ * for no such queue or class. */
+QS_API size_t qs_stack_class_counters(const qs_stack *s, uint32_t queue, uint32_t prio,
+                                      uint64_t *out, size_t n);
 
 /** Worker figures since start. */
 struct qs_worker_stats {

@@ -243,6 +243,27 @@ static void events_of_one_class(void)
     rig_free(r);
 }
 
+static void who_has_much_to_read_lets_others_have_their_turn(void)
+{
+    struct rig *r = with_two_classes(NULL, false);
+    struct client a = connect_one(r, LOW_PORT, 1000), b = connect_one(r, LOW_PORT, 1001);
+    uint8_t buf[4000];
+    arrive(r, &a);
+    arrive(r, &b);
+    CHECK_EQ(rig_event(r), QS_EVENT_READABLE);
+    CHECK_EQ(r->ev.conn.v, a.conn.v);
+    CHECK_EQ(qs_conn_read(r->e, a.conn, buf, 600), 600);
+    CHECK_EQ(qs_conn_want_read(r->e, a.conn), 0);
+    CHECK_EQ(rig_event(r), QS_EVENT_READABLE);
+    CHECK_EQ(r->ev.conn.v, b.conn.v);
+    CHECK_EQ(rig_event(r), QS_EVENT_READABLE);
+    CHECK_EQ(r->ev.conn.v, a.conn.v);
+    CHECK_EQ(qs_conn_read(r->e, a.conn, buf, 600), 400);
+    CHECK_EQ(qs_conn_want_read(r->e, a.conn), 0);
+    CHECK_EQ(rig_event(r), 0);
+    rig_free(r);
+}
+
 int main(void)
 {
     RUN(in_a_burst_the_most_urgent_comes_first);
@@ -252,5 +273,6 @@ int main(void)
     RUN(reserved_connections_are_for_the_urgent);
     RUN(a_full_backlog_is_counted_for_its_class);
     RUN(events_of_one_class);
+    RUN(who_has_much_to_read_lets_others_have_their_turn);
     return TEST_RESULT();
 }

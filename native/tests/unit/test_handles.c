@@ -11,6 +11,7 @@ static void call_all(struct rig *r, qs_conn c, qs_err want)
     CHECK_EQ(qs_conn_consume(r->e, c, 0), want);
     CHECK_EQ(qs_conn_read(r->e, c, buf, sizeof buf), want);
     CHECK_EQ(qs_conn_write(r->e, c, "abc", 3), want);
+    CHECK_EQ(qs_conn_want_read(r->e, c), want);
     CHECK_EQ(qs_conn_shutdown(r->e, c), want);
     CHECK_EQ(qs_conn_set_user(r->e, c, 1), want);
     CHECK_EQ(qs_conn_info(r->e, c, &info), want);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handlers on a worker: events of all its queues, most urgent class first, no class below its share
+ * of the time, for a bounded time. What is left waits for the next turn, in the lists of its class:
+ * docs/design/014-priority.md. */
+#include "io/clock.h"
+#include "qstack/qs_class.h"
+#include "runtime/stack.h"
+
+/* Between two looks at the classes. */
+#define BATCH 8u
+/* Handlers of a turn, and the one that runs when it is over. */
+#define TURN_MAX QS_US(25)
+
+uint32_t qs_serve_waiting(const struct qs_worker *w)
+{
+    const struct qs_stack *s = w->stack;
+    uint32_t classes = 0;
+    for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers)
+        classes |= qs_engine_event_classes(s->queues[q].engine);
+    return classes;
+}
+
+static void serve(struct qs_stack *s, struct qs_queue *q, const struct qs_event *ev, qs_time now)
+{
+    if (ev->listener < 0) {
+        const struct qs_worker_slot *slot = &q->slots[qs_slot_of(ev->conn)];
+        slot->fn(q->engine, ev, now, slot->ctx);
+        return;
+    }
+    const struct qs_handler *h = &s->listeners[ev->listener];
+    if (h->fn)
+        h->fn(q->engine, ev, now, h->ctx);
+    else
+        qs_split_event(s, q, ev);
+}
+
+/* Some events of a class, from a queue that has any: from each in turn. */
+static void serve_some(struct qs_worker *w, uint32_t prio, qs_time now)
+{
+    struct qs_stack *s = w->stack;
+    struct qs_event events[BATCH];
+    size_t n = 0;
+    for (uint32_t tried = 0; n == 0 && tried < s->opts.n_queues; tried++) {
+        uint32_t idx = w->next_queue;
+        w->next_queue += s->opts.n_workers;
+        if (w->next_queue >= s->opts.n_queues)
+            w->next_queue = w->idx;
+        struct qs_queue *q = &s->queues[idx];
+        n = qs_engine_events_of(q->engine, prio, events, BATCH);
+        for (size_t i = 0; i < n; i++)
+            serve(s, q, &events[i], now);
+    }
+}
+
+bool qs_serve(struct qs_worker *w, qs_time *now)
+{
+    uint32_t waiting = qs_serve_waiting(w);
+    bool any = waiting, contended = waiting & (waiting - 1);
+    if (contended) /* the time is charged to somebody: not that of receiving */
+        *now = qs_clock_now();
+    qs_time began = *now;
+    for (uint32_t batches = 0; waiting; batches++) {
+        uint32_t prio = qs_share_next(&w->share, waiting), left;
+        serve_some(w, prio, *now);
+        left = qs_serve_waiting(w);
+        if (!left)
+            break;
+        qs_time after = qs_clock_now();
+        if (!contended && batches == 0)
+            began = after;
+        qs_share_charge(&w->share, waiting, prio, after.ns - now->ns);
+        *now = after;
+        if (after.ns - began.ns >= TURN_MAX.ns)
+            break;
+        waiting = left;
+    }
+    return any;
+}
