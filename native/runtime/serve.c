@@ -7,9 +7,9 @@
 #include "runtime/stack.h"
 
 /* Between two looks at the classes. */
-#define BATCH 8u
+#define BATCH 2u
 /* Handlers of a turn, and the one that runs when it is over. */
-#define TURN_MAX QS_US(25)
+#define TURN_MAX QS_US(8)
 
 uint32_t qs_serve_waiting(const struct qs_worker *w)
 {

@@ -14,7 +14,7 @@
 #include "io/diag.h"
 #include "runtime/stack.h"
 
-#define RX_BURST 64u
+#define RX_BURST 32u
 #define TX_BURST 64u
 /* What one queue may take of a turn before the next one has its own, and receiving goes on. */
 #define TX_BURSTS_PER_TURN 8u

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* qs-priority-server: answers 146 octets to each 200 on two ports, on QStack, inline on the
+ * workers.
+ *
+ *     qs-priority-server --driver pair --device WIRE --address 10.9.0.2/24 --high-class 7
+ *
+ * Prints a line when it is ready. Ends with SIGTERM; prints the counters of both classes then, as
+ * JSON. */
+#include <argp.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "priority.h"
+#include "qstack/qs_class.h"
+#include "qstack/qs_stack.h"
+
+static struct settings {
+    qs_stack_opts stack;
+    uint32_t low_port, high_port, high_class;
+    uint32_t low_share_permille;
+    uint64_t work_ns;
+} settings = {.low_port = 7000, .high_port = 7007, .high_class = 7, .work_ns = 1000};
+
+static void die(const char *what, const char *why)
+{
+    fprintf(stderr, "qs-priority-server: %s: %s\n", what, why);
+    exit(1);
+}
+
+/* One request for each event, so that a connection with many waits for the others. */
+static void answer(qs_engine *e, const struct qs_event *ev, qs_time now, void *ctx)
+{
+    (void)now, (void)ctx;
+    static const uint8_t reply[REPLY_BYTES];
+    uint8_t request[REQUEST_BYTES];
+    if (ev->flags & QS_EVENT_CLOSED)
+        return;
+    if (ev->flags & QS_EVENT_EOF) {
+        (void)qs_conn_close(e, ev->conn);
+        return;
+    }
+    struct qs_conn_info info;
+    if (qs_conn_info(e, ev->conn, &info) != 0 || info.readable_bytes < REQUEST_BYTES)
+        return;
+    if (info.writable_bytes < REPLY_BYTES) { /* its peer does not read: it waits */
+        (void)!qs_conn_want_write(e, ev->conn);
+        return;
+    }
+    (void)!qs_conn_read(e, ev->conn, request, sizeof request);
+    work_for(settings.work_ns);
+    if (qs_conn_write(e, ev->conn, reply, sizeof reply) != sizeof reply)
+        (void)qs_conn_abort(e, ev->conn); /* without memory for all of it */
+    else if (info.readable_bytes >= 2 * REQUEST_BYTES)
+        (void)!qs_conn_want_read(e, ev->conn);
+}
+
+static void listen_on(qs_stack *s, uint32_t port, uint32_t prio)
+{
+    struct qs_diag diag = {""};
+    struct qs_stack_listen l;
+    qs_stack_listen_init(&l);
+    l.l.port = (uint16_t)port;
+    l.l.prio = (uint8_t)prio;
+    l.inline_fn = answer;
+    if (qs_stack_listen(s, &l, &diag) < 0)
+        die("listening", diag.text);
+}
+
+static void print_class(const qs_stack *s, uint32_t prio)
+{
+    uint64_t sum[QS_N_CLASS_COUNTERS] = {0}, one[QS_N_CLASS_COUNTERS];
+    for (uint32_t q = 0; qs_stack_class_counters(s, q, prio, one, QS_N_CLASS_COUNTERS) > 0; q++)
+        for (size_t i = 0; i < QS_N_CLASS_COUNTERS; i++)
+            sum[i] += one[i];
+    printf("\"%" PRIu32 "\": {", prio);
+    for (size_t i = 0; i < QS_N_CLASS_COUNTERS; i++)
+        printf("%s\"%s\": %" PRIu64, i ? ", " : "", qs_class_counter_name(i), sum[i]);
+    printf("}");
+}
+
+static void print_figures(const qs_stack *s)
+{
+    struct qs_worker_stats w;
+    if (qs_stack_worker_stats(s, 0, &w) != 0)
+        die("worker", "no figures");
+    printf("{\"classes\": {");
+    print_class(s, 0);
+    if (settings.high_class) {
+        printf(", ");
+        print_class(s, settings.high_class);
+    }
+    printf("}, \"worker\": {\"cpu_ns\": %" PRIu64 ", \"busy_ns\": %" PRIu64 ", \"polls\": %" PRIu64
+           "}}\n",
+           w.cpu_ns, w.busy_ns, w.polls);
+}
+
+static const struct argp_option options[] = {
+    {"driver", 'd', "NAME", 0, "pair (default), tap or xsk", 0},
+    {"device", 'i', "NAME", 0, "device, or name of the wire", 0},
+    {"address", 'a', "CIDR", 0, "own address; xsk: the device's", 0},
+    {"host-address", 'b', "CIDR", 0, "tap: of the kernel's side", 0},
+    {"queues", 'q', "N", 0, "queues, all on one worker", 0},
+    {"cpu", 'c', "N", 0, "of the worker", 0},
+    {"conns", 'n', "N", 0, "most connections of a queue", 0},
+    {"low-port", 'l', "PORT", 0, "of class 0", 0},
+    {"high-port", 'h', "PORT", 0, "of the urgent class", 0},
+    {"high-class", 'p', "CLASS", 0, "0 to 7; 0: no priority", 0},
+    {"low-share", 's', "PERMILLE", 0, "least share of class 0", 0},
+    {"work-ns", 'w', "NS", 0, "that an answer takes", 0},
+    {0},
+};
+
+static uint32_t number(const char *arg, struct argp_state *state, uint32_t most)
+{
+    char *end;
+    unsigned long n = strtoul(arg, &end, 10);
+    if (*end || end == arg || n > most)
+        argp_error(state, "%s is not a number from 0 to %u", arg, most);
+    return (uint32_t)n;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct settings *x = &settings;
+    switch (key) {
+    case 'd':
+        x->stack.driver = arg;
+        return 0;
+    case 'i':
+        x->stack.ifname = arg;
+        return 0;
+    case 'a':
+        x->stack.addr4 = arg;
+        return 0;
+    case 'b':
+        x->stack.host_addr4 = arg;
+        return 0;
+    case 'q':
+        x->stack.n_queues = number(arg, state, QS_N_QUEUES_MAX);
+        return 0;
+    case 'c':
+        x->stack.first_cpu = (int32_t)number(arg, state, 4095);
+        return 0;
+    case 'n':
+        x->stack.conns_max = number(arg, state, (1u << 24) - 1);
+        return 0;
+    case 'l':
+        x->low_port = number(arg, state, 65535);
+        return 0;
+    case 'h':
+        x->high_port = number(arg, state, 65535);
+        return 0;
+    case 'p':
+        x->high_class = number(arg, state, QS_N_PRIO - 1);
+        return 0;
+    case 's':
+        x->low_share_permille = number(arg, state, 930);
+        return 0;
+    case 'w':
+        x->work_ns = number(arg, state, 1000000000);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp argp = {options, parse, NULL, "Answers on two ports.",
+                                     NULL,    NULL,  NULL};
+    struct qs_diag diag = {""};
+    qs_stack *s;
+    sigset_t ends;
+    int signal;
+    qs_stack_opts_init(&settings.stack);
+    settings.stack.poll_idle = QS_S(1000); /* never sleeps: a wake-up is not what is measured */
+    argp_parse(&argp, argc, argv, 0, NULL, NULL);
+    settings.stack.chunks_max = settings.stack.conns_max + 65536;
+    if (settings.low_share_permille)
+        settings.stack.min_share_permille[0] = (uint16_t)settings.low_share_permille;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    sigprocmask(SIG_BLOCK, &ends, NULL);
+    if (qs_stack_new(&s, &settings.stack, &diag) != 0)
+        die("stack", diag.text);
+    listen_on(s, settings.low_port, 0);
+    listen_on(s, settings.high_port, settings.high_class);
+    if (qs_stack_start(s, &diag) != 0)
+        die("stack", diag.text);
+    printf("ready\n");
+    (void)fflush(stdout);
+    (void)sigwait(&ends, &signal);
+    qs_stack_stop(s);
+    print_figures(s);
+    qs_stack_free(s);
+    return 0;
+}
