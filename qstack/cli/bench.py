@@ -29,11 +29,15 @@ from rich.table import Table
 from .. import matrix, programs
 from ..errors import ConfigError, QStackError
 from ..lab import LabError
+from .bench_priority import priority
 
 
 @click.group()
 def bench() -> None:
     """Measure; figures of this machine, as JSON or text."""
+
+
+bench.add_command(priority)
 
 
 @bench.command()

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``qstack bench priority``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .. import units
+from ..errors import ConfigError
+from ..priority import Options, run
+from ..priority.show import plot, table
+
+_WORK_NS_MOST = 10**9
+_QUICK = {"seconds": 0.3, "rounds": 1, "connections": 20}
+
+
+def _work_ns(text: str) -> int:
+    try:
+        value = units.parse_duration_ns(text)
+    except ValueError as e:
+        raise ConfigError(f"--work {text}: {e}") from None
+    if not 0 <= value <= _WORK_NS_MOST:
+        raise ConfigError(f"--work {text}: at most 1s")
+    return value
+
+
+@click.command()
+@click.option(
+    "--driver",
+    type=click.Choice(["pair", "xsk"]),
+    default="pair",
+    show_default=True,
+    help="In memory, without any rights; or AF_XDP over veth, as root.",
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(2, 200_000),
+    default=1000,
+    show_default=True,
+    help="Of both classes; 5 % of them are urgent.",
+)
+@click.option(
+    "--urgent-percent",
+    type=click.FloatRange(0.1, 99.9),
+    default=5,
+    show_default=True,
+    help="Of the requests.",
+)
+@click.option("--work", default="1us", show_default=True, help="Of the server, for each answer.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 600),
+    default=3,
+    show_default=True,
+    help="Of each load.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 100),
+    default=5,
+    show_default=True,
+    help="Figures are medians over so many.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the times.")
+@click.option(
+    "--kernel/--no-kernel",
+    default=False,
+    help="Also a C server on kernel TCP with epoll, over veth, as root.",
+)
+@click.option("--quick", is_flag=True, help="A smoke run of seconds; its figures mean nothing.")
+@click.option(
+    "--plot",
+    "png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Draw the urgent p99.9 over the load.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def priority(
+    driver: str,
+    connections: int,
+    urgent_percent: float,
+    work: str,
+    seconds: float,
+    rounds: int,
+    seed: int,
+    kernel: bool,
+    quick: bool,
+    png: Path | None,
+    as_json: bool,
+) -> int:
+    """Measure how long urgent requests wait while others overload the server.
+
+    An open loop: requests of 200 B are due at random times, 146 B answer them, and latency counts
+    from when a request was due. First the capacity, then urgent requests alone, and then both
+    classes at 0.7, 1.0 and 1.5 times the capacity; with classes and a NIC queue for the urgent
+    ones, and without any of it. Exit status 1 when an urgent request was not answered.
+    """
+    settings = {"seconds": seconds, "rounds": rounds, "connections": connections}
+    options = Options(
+        driver=driver,
+        urgent_percent=urgent_percent,
+        work_ns=_work_ns(work),
+        seed=seed,
+        kernel=kernel,
+        **(_QUICK if quick else settings),  # type: ignore[arg-type]
+    )
+    with _progress() as bar:
+        task = bar.add_task("", total=1.0)
+        document = run(
+            options,
+            lambda what, part: bar.update(task, description=what, completed=part),
+        )
+    document["quick"] = quick
+    if png is not None:
+        plot(document, png)
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+    else:
+        Console().print(table(document))
+        mode = document["modes"]["connections"]
+        click.echo(f"p99.9 at 1.5 against unloaded: {mode['ratio_overload_to_unloaded']:.2f}")
+    return 1 if document["modes"]["connections"]["urgent_lost"] else 0
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
