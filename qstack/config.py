@@ -110,6 +110,12 @@ class StackConfig:
             connections may be above their initial sizes together, in each queue; beyond it none
             grows, and the counter ``buffers_not_grown`` says so. None given: a quarter of the
             queue's chunks each.
+        minimum_share_percent: For each class, 0 first, the least part that it has of what a queue
+            sends and of the time of handlers, while it has something to do; the rest goes to the
+            most urgent class. At most 100 together. None given: 1 each.
+        reserved_percent: For each class, the part of every queue's buffers and connections that less
+            urgent classes leave free, if a listener has the class and another one a less urgent
+            one. At most 50 together. None given: 6.2 each.
         poll_idle_ns: A worker without work polls this long before it sleeps.
         join: "pair" only: join the wire that another process made.
         offload: Use the device's checksums and segmentation.
@@ -130,6 +136,8 @@ class StackConfig:
     receive_buffer_initial_bytes: int | None = None
     send_buffer_initial_bytes: int | None = None
     buffer_growth_bytes: tuple[int, ...] = ()
+    minimum_share_percent: tuple[float, ...] = ()
+    reserved_percent: tuple[float, ...] = ()
     poll_idle_ns: int = 50_000
     join: bool = False
     offload: bool = True
@@ -146,6 +154,8 @@ class StackConfig:
         if self.mtu:
             self._check_range("mtu", 576, 65_535)
         self._check_buffers()
+        self._check_percents("minimum_share_percent", 100)
+        self._check_percents("reserved_percent", 50)
         if self.first_cpu is not None:
             self._check_range("first_cpu", 0, 4095)
         _split_versions(self.addresses, "address")
@@ -187,6 +197,20 @@ class StackConfig:
                 f"got {growth!r}"
             )
 
+    def _check_percents(self, name: str, most: int) -> None:
+        value = getattr(self, name)
+        each_fine = isinstance(value, tuple) and all(
+            isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one <= most
+            for one in value
+        )
+        if not each_fine or len(value) not in (0, PRIORITIES):
+            raise ConfigError(
+                f"{name} must be {PRIORITIES} numbers from 0 to {most}, one for each class, "
+                f"got {value!r}"
+            )
+        if sum(round(10 * one) for one in value) > 10 * most:
+            raise ConfigError(f"{name}: all classes together have {sum(value):g}, {most} at most")
+
     def address(self, version: int) -> str | None:
         """Return the stack's own address with prefix of an IP version, or None."""
         return _split_versions(self.addresses, "address").get(version)
@@ -223,6 +247,8 @@ class ListenConfig:
             size that the stack has and at most the stack's own; None: they grow.
         send_buffer: Of their send buffers, likewise.
         mss_max: Largest MSS that is announced and used, 88 to 65,535; None: what the MTU allows.
+        shed_reset: An attempt to connect for which there is no place is answered with a reset;
+            False: with nothing, and the peer tries again.
     """
 
     port: int
@@ -236,6 +262,7 @@ class ListenConfig:
     receive_buffer: str | None = None
     send_buffer: str | None = None
     mss_max: int | None = None
+    shed_reset: bool = False
 
     def __post_init__(self) -> None:
         if not _is_int(self.port) or not 1 <= self.port <= 65_535:
@@ -251,7 +278,7 @@ class ListenConfig:
             )
         self._duration_ns("keepalive", KEEPALIVE_NS_MAX)
         self._duration_ns("user_timeout", USER_TIMEOUT_NS_MAX)
-        for name in ("nodelay", "pacing"):
+        for name in ("nodelay", "pacing", "shed_reset"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ConfigError(f"port {self.port}: {name} must be true or false, got {value!r}")

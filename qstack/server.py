@@ -155,6 +155,7 @@ class Server:
         receive_buffer: str | None = None,
         send_buffer: str | None = None,
         mss_max: int | None = None,
+        shed_reset: bool = False,
     ) -> Callable[[H], H]:
         """Register the decorated function or object as the handler of a port.
 
@@ -176,6 +177,9 @@ class Server:
             send_buffer: Of their send buffers, likewise.
             mss_max: Largest MSS that is announced and used, 88 to 65,535; None (default): what the
                 MTU allows.
+            shed_reset: An attempt to connect for which there is no place, since the backlog is
+                full or all connections are in use, is answered with a reset; False (default): with
+                nothing, and the peer tries again.
 
         Raises:
             ConfigError: Out of range, an unknown congestion control, or the port has a listener.
@@ -195,6 +199,7 @@ class Server:
             receive_buffer=receive_buffer,
             send_buffer=send_buffer,
             mss_max=mss_max,
+            shed_reset=shed_reset,
         )
         check_ports((*(listener.config for listener in self._listeners), config))
 
@@ -300,12 +305,16 @@ class Server:
         """Return figures.
 
         Returns:
-            ``queues``: counters of each by name; ``workers``; ``listeners`` by port;
-            ``connections``
+            ``queues``: counters of each by name; ``classes``: counters of each that a listener
+            has, of all queues; ``workers``; ``listeners`` by port; ``connections``
         """
         stack = self._running_stack()
         return {
             "queues": stack.counters(),
+            "classes": {
+                str(priority): stack.class_counters(priority)
+                for priority in sorted({entry.priority for entry in self._listeners})
+            },
             "workers": stack.worker_stats(),
             "listeners": {str(entry.port): entry.stats.as_dict() for entry in self._listeners},
             "connections": len(self._conns),

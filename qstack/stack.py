@@ -54,6 +54,15 @@ COUNTERS = _counter_names()
 """Names of the counters of a queue, in the library's order."""
 
 
+def _class_counter_names() -> tuple[str, ...]:
+    names = map(lib.qs_class_counter_name, range(lib.QS_N_CLASS_COUNTERS))
+    return tuple(ffi.string(name).decode("ascii") for name in names)
+
+
+CLASS_COUNTERS = _class_counter_names()
+"""Names of the counters of a class, likewise."""
+
+
 def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
     """Return ``qs_stack_opts*`` and the strings that it points to."""
     opts = ffi.new("qs_stack_opts *")
@@ -85,6 +94,10 @@ def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
     opts.sndbuf_initial_bytes = config.send_buffer_initial_bytes or 0
     for priority, growth in enumerate(config.buffer_growth_bytes):
         opts.growth_bytes[priority] = growth
+    for priority, percent in enumerate(config.minimum_share_percent):
+        opts.min_share_permille[priority] = round(10 * percent)
+    for priority, percent in enumerate(config.reserved_percent):
+        opts.reserved_permille[priority] = round(10 * percent)
     opts.poll_idle.ns = config.poll_idle_ns
     opts.pair_side = int(config.join)
     opts.no_offload = not config.offload
@@ -170,6 +183,7 @@ class Stack:
             listen.receive_buffer_bytes,
             listen.send_buffer_bytes,
             listen.mss_max or 0,
+            listen.shed_reset,
             self._app_index,
             diag,
         )
@@ -226,6 +240,16 @@ class Stack:
             n = lib.qs_stack_counters(self._stack, queue, room, len(COUNTERS))
             queues.append(dict(zip(COUNTERS, ffi.unpack(room, n), strict=False)))
         return queues
+
+    def class_counters(self, priority: int) -> dict[str, int]:
+        """Return the counters of a class by name (`CLASS_COUNTERS`), sums over all queues."""
+        room = ffi.new("uint64_t[]", len(CLASS_COUNTERS))
+        sums = dict.fromkeys(CLASS_COUNTERS, 0)
+        for queue in range(self.info.queues):
+            lib.qs_stack_class_counters(self._stack, queue, priority, room, len(CLASS_COUNTERS))
+            for name, value in zip(CLASS_COUNTERS, room, strict=True):
+                sums[name] += value
+        return sums
 
     def worker_stats(self) -> list[dict[str, int]]:
         """Return each worker's polls, busy_polls, sleeps, busy_ns and cpu_ns."""

@@ -7,6 +7,7 @@ static const int QS_ERR_ARG, QS_ERR_NOMEM, QS_ERR_STALE, QS_ERR_AGAIN, QS_ERR_CL
     QS_ERR_STATE;
 static const int QS_N_QUEUES_MAX;
 static const int QS_N_COUNTERS;
+static const int QS_N_CLASS_COUNTERS;
 static const int QS_OFFLOAD_TX_CSUM, QS_OFFLOAD_TSO;
 static const int QS_EVENT_OPEN, QS_EVENT_READABLE, QS_EVENT_WRITABLE, QS_EVENT_EOF,
     QS_EVENT_CLOSED;
@@ -36,6 +37,7 @@ struct qs_diag { char text[320]; };
 const char *qs_strerror(int code);
 const char *qs_counter_name(size_t idx);
 const char *qs_counter_text(size_t idx);
+const char *qs_class_counter_name(size_t idx);
 
 typedef struct qs_stack_opts {
     const char *driver;
@@ -57,6 +59,8 @@ typedef struct qs_stack_opts {
     uint32_t rcvbuf_initial_bytes;
     uint32_t sndbuf_initial_bytes;
     uint64_t growth_bytes[8];
+    uint16_t min_share_permille[8];
+    uint16_t reserved_permille[8];
     qs_dur poll_idle;
     uint32_t pair_side;
     bool no_offload;
@@ -81,6 +85,8 @@ struct qs_stack_info {
     ...;
 };
 void qs_stack_info(const qs_stack *s, struct qs_stack_info *out);
+size_t qs_stack_class_counters(const qs_stack *s, uint32_t queue, uint32_t prio, uint64_t *out,
+                               size_t n);
 size_t qs_stack_counters(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n);
 
 struct qs_worker_stats {
@@ -112,7 +118,7 @@ void qs_app_wake(qs_app *a);
 int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio, const char *cc,
                 uint64_t keepalive_ns, uint64_t user_timeout_ns, bool nodelay, bool pacing,
                 uint64_t pacing_rate_max, uint32_t rcvbuf_bytes, uint32_t sndbuf_bytes,
-                uint16_t mss_max, uint32_t app, struct qs_diag *diag);
+                uint16_t mss_max, bool shed_rst, uint32_t app, struct qs_diag *diag);
 int64_t qspy_write(qs_app *a, uint64_t conn, const char *buf, size_t len);
 int qspy_shutdown(qs_app *a, uint64_t conn);
 int qspy_close(qs_app *a, uint64_t conn);

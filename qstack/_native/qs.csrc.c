@@ -2,6 +2,7 @@
 /* Source of the extension qstack._native._qs: the public headers, and shorthands that take a handle
  * as a plain integer, so that Python builds no structure for each call. */
 #include "qstack/qs_app.h"
+#include "qstack/qs_class.h"
 #include "qstack/qs_stats.h"
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,8 @@
 static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio,
                        const char *cc, uint64_t keepalive_ns, uint64_t user_timeout_ns,
                        bool nodelay, bool pacing, uint64_t pacing_rate_max, uint32_t rcvbuf_bytes,
-                       uint32_t sndbuf_bytes, uint16_t mss_max, uint32_t app, struct qs_diag *diag)
+                       uint32_t sndbuf_bytes, uint16_t mss_max, bool shed_rst, uint32_t app,
+                       struct qs_diag *diag)
 {
     struct qs_stack_listen l;
 
@@ -28,6 +30,7 @@ static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t 
     l.l.conn.rcvbuf_bytes = rcvbuf_bytes;
     l.l.conn.sndbuf_bytes = sndbuf_bytes;
     l.l.conn.mss_max = mss_max;
+    l.l.shed_rst = shed_rst;
     l.app = app;
     return qs_stack_listen(s, &l, diag);
 }

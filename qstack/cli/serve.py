@@ -188,6 +188,7 @@ def serve(
             receive_buffer=listen.receive_buffer,
             send_buffer=listen.send_buffer,
             mss_max=listen.mss_max,
+            shed_reset=listen.shed_reset,
         )
         listener(handler(open_sink=site.open_sink)(site))
     _serve_until_signal(server, ports, as_json, namespace)

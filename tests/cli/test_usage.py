@@ -52,6 +52,10 @@ SERVE = ("serve", "--nic", "pair:qy-cli")
         (("bench", "tcp", "--bytes", "0"), 2, "0 is not in the range"),
         (("bench", "tcp", "--limit", "0"), 2, "0.0 is not in the range"),
         (("bench", "tcp", "--seed", "-1"), 2, "-1 is not in the range"),
+        (("bench", "priority", "--driver", "tap"), 2, "'tap' is not one of 'pair', 'xsk'"),
+        (("bench", "priority", "--connections", "1"), 2, "1 is not in the range"),
+        (("bench", "priority", "--work", "1"), 2, "--work 1: "),
+        (("bench", "priority", "--work", "2s"), 2, "at most 1s"),
     ],
 )
 def test_bad_input_is_one_message_and_changes_nothing(

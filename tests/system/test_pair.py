@@ -57,6 +57,10 @@ def test_http_over_a_wire_with_classes() -> None:
     assert stats["listeners"][str(LOW)]["handler_errors"] == 0
     opened = sum(stats["listeners"][str(port)]["opened"] for port in (LOW, HIGH))
     assert sum(queue["passive_opens"] for queue in stats["queues"]) == opened
+    assert set(stats["classes"]) == {"0", "7"}
+    assert stats["classes"]["0"]["opens"] == 16
+    assert sum(of["opens"] for of in stats["classes"].values()) == opened
+    assert stats["classes"]["7"]["shed_conns"] == 0
     assert sum(queue["keepalive_probes"] for queue in stats["queues"]) > 0
 
 

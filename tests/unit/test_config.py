@@ -93,6 +93,25 @@ def test_buffers_begin_between_a_segment_and_the_most(way: str) -> None:
         config(65_536, 8959, 9000)
 
 
+@pytest.mark.parametrize("name", ["minimum_share_percent", "reserved_percent"])
+@pytest.mark.parametrize("value", [(1,), (0,) * 9, (-1,) * 8, ("1",) * 8, (True,) * 8, [1] * 8, 5])
+def test_bad_parts_of_classes(name: str, value: Any) -> None:
+    settings: dict[str, Any] = {name: value}
+    with pytest.raises(ConfigError, match=f"{name} must be 8 numbers from 0 to "):
+        StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), **settings)
+
+
+def test_classes_have_no_more_than_there_is() -> None:
+    def config(**settings: Any) -> StackConfig:
+        return StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), **settings)
+
+    config(minimum_share_percent=(93, *(1,) * 7))
+    with pytest.raises(ConfigError, match=r"all classes together have 100\.1, 100 at most"):
+        config(minimum_share_percent=(93.1, *(1,) * 7))
+    with pytest.raises(ConfigError, match="all classes together have 56, 50 at most"):
+        config(reserved_percent=(7,) * 8)
+
+
 @pytest.mark.parametrize("growth", [(1,), (0,) * 7, (0,) * 9, (-1,) * 8, ("1MiB",) * 8, 5])
 def test_bad_growth(growth: Any) -> None:
     with pytest.raises(ConfigError, match="buffer_growth_bytes must be 8 sizes"):
@@ -103,7 +122,9 @@ def test_serve_config(tmp_path: Path) -> None:
     path = tmp_path / "serve.toml"
     path.write_text(
         '[stack]\nnic = "tap:t"\naddresses = ["10.0.0.2/24"]\npoll_idle = "20us"\n'
-        'receive_buffer = "64KiB"\nreceive_buffer_initial = "16KiB"\nbuffer_growth = ['
+        'receive_buffer = "64KiB"\nreceive_buffer_initial = "16KiB"\n'
+        "minimum_share_percent = [5, 1, 1, 1, 1, 1, 1, 2.5]\n"
+        "reserved_percent = [0, 0, 0, 0, 0, 0, 0, 10]\nbuffer_growth = ["
         + '"0B", '
         * 7
         + '"1MiB"]\n[[listen]]\nport = 80\n[[listen]]\nport = 443\npriority = 7\n'
@@ -136,6 +157,8 @@ def test_serve_config(tmp_path: Path) -> None:
     assert (stack.receive_buffer_bytes, stack.receive_buffer_initial_bytes) == (65_536, 16_384)
     assert stack.buffer_growth_bytes == (0,) * 7 + (1 << 20,)
     assert stack.addresses == ("10.0.0.2/24",)
+    assert stack.minimum_share_percent == (5, 1, 1, 1, 1, 1, 1, 2.5)
+    assert stack.reserved_percent == (0,) * 7 + (10,)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +195,7 @@ def test_serve_config(tmp_path: Path) -> None:
         ('[[listen]]\nport = 80\nsend_buffer = "2"\n', "port 80: send_buffer: .*has no unit"),
         ("[[listen]]\nport = 80\nmss_max = 87\n", "mss_max must be 88..65535 bytes, got 87"),
         ("[[listen]]\nport = 80\nmss_max = true\n", "mss_max must be .*, got True"),
+        ("[[listen]]\nport = 80\nshed_reset = 1\n", "shed_reset must be true or false, got 1"),
         ("[[listen]]\nport = 99999\n", "port must be"),
         ("[[listen]]\nport = 80\n[[listen]]\nport = 80\n", "port 80 is named twice"),
         ("listen = 3\n", r"\[\[listen\]\]"),
