@@ -113,9 +113,9 @@ class StackConfig:
         minimum_share_percent: For each class, 0 first, the least part that it has of what a queue
             sends and of the time of handlers, while it has something to do; the rest goes to the
             most urgent class. At most 100 together. None given: 1 each.
-        reserved_percent: For each class, the part of every queue's buffers and connections that less
-            urgent classes leave free, if a listener has the class and another one a less urgent
-            one. At most 50 together. None given: 6.2 each.
+        reserved_percent: For each class, the part of every queue's buffers and connections that
+            less urgent classes leave free, if a listener has the class and another one a less
+            urgent one. At most 50 together. None given: 6.2 each.
         poll_idle_ns: A worker without work polls this long before it sleeps.
         join: "pair" only: join the wire that another process made.
         offload: Use the device's checksums and segmentation.

@@ -320,6 +320,18 @@ class Server:
             "connections": len(self._conns),
         }
 
+    def residency(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return where requests spend their time, from a sample of them.
+
+        Returns:
+            By class, such as "7", and stage (`qstack.residency.STAGES`): ``count``, ``p50_us``,
+            ``p99_us``, ``p999_us`` and ``max_us``, at most 12.5 % above the true ones. A stage
+            that no request went through is not there.
+        """
+        stack = self._running_stack()
+        classes = sorted({entry.priority for entry in self._listeners})
+        return {str(priority): stack.residency(priority) for priority in classes}
+
     def _serve(self, stack: Stack) -> None:
         classes = {entry.priority for entry in self._listeners}
         batch = _BATCH if len(classes) == 1 else 1

@@ -10,6 +10,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Self
 
+from . import residency
 from ._native import CData, ffi, lib
 from .config import ListenConfig, StackConfig, split_nic
 from .errors import check
@@ -250,6 +251,17 @@ class Stack:
             for name, value in zip(CLASS_COUNTERS, room, strict=True):
                 sums[name] += value
         return sums
+
+    def residency(self, priority: int) -> dict[str, dict[str, float]]:
+        """Return `residency.figures` of each stage that requests of a class went through."""
+        counts = ffi.new("uint64_t[]", residency.BUCKETS)
+        stages = {}
+        for stage, name in enumerate(residency.STAGES):
+            lib.qspy_residency(self._stack, priority, stage, counts, residency.BUCKETS)
+            figures = residency.figures(ffi.unpack(counts, residency.BUCKETS))
+            if figures["count"]:
+                stages[name] = figures
+        return stages
 
     def worker_stats(self) -> list[dict[str, int]]:
         """Return each worker's polls, busy_polls, sleeps, busy_ns and cpu_ns."""

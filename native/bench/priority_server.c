@@ -15,6 +15,7 @@
 
 #include "priority.h"
 #include "qstack/qs_class.h"
+#include "qstack/qs_residency.h"
 #include "qstack/qs_stack.h"
 
 static struct settings {
@@ -81,6 +82,31 @@ static void print_class(const qs_stack *s, uint32_t prio)
     printf("}");
 }
 
+static uint64_t quantile_ns(const uint64_t *counts, double part)
+{
+    uint64_t all = 0, below = 0;
+    size_t i = 0;
+    for (i = 0; i < QS_RESIDENCY_BUCKETS; i++)
+        all += counts[i];
+    for (i = 0; all && i < QS_RESIDENCY_BUCKETS; i++)
+        if ((double)(below += counts[i]) >= part * (double)all)
+            return qs_residency_bound_ns(i + 1);
+    return 0;
+}
+
+static void print_residency(const qs_stack *s, uint32_t prio)
+{
+    printf("\"%" PRIu32 "\": {", prio);
+    for (uint32_t stage = 0; stage < QS_N_STAGES; stage++) {
+        uint64_t counts[QS_RESIDENCY_BUCKETS];
+        (void)qs_stack_residency(s, prio, (enum qs_stage)stage, counts, QS_RESIDENCY_BUCKETS);
+        printf("%s\"%s\": {\"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f}",
+               stage ? ", " : "", qs_stage_name(stage), (double)quantile_ns(counts, 0.5) / 1e3,
+               (double)quantile_ns(counts, 0.99) / 1e3, (double)quantile_ns(counts, 0.999) / 1e3);
+    }
+    printf("}");
+}
+
 static void print_figures(const qs_stack *s)
 {
     struct qs_worker_stats w;
@@ -91,6 +117,12 @@ static void print_figures(const qs_stack *s)
     if (settings.high_class) {
         printf(", ");
         print_class(s, settings.high_class);
+    }
+    printf("}, \"residency\": {");
+    print_residency(s, 0);
+    if (settings.high_class) {
+        printf(", ");
+        print_residency(s, settings.high_class);
     }
     printf("}, \"worker\": {\"cpu_ns\": %" PRIu64 ", \"busy_ns\": %" PRIu64 ", \"polls\": %" PRIu64
            "}}\n",

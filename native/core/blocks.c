@@ -268,6 +268,7 @@ static void next_event(struct qs_engine *e, uint32_t prio, struct qs_event *out)
         .listener = c->flags & QS_CF_PASSIVE ? c->listener : -1,
         .err = c->err,
         .prio = c->prio,
+        .traced = e->traces[prio].at == QS_TRACE_EVENT && qs_trace_taken(e, c),
     };
     qs_class_count(e, prio, QS_CLASS_EVENTS);
     taken(e, c);

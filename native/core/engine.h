@@ -12,6 +12,7 @@
 #include "tcp_conn.h"
 #include "tcp_sent.h"
 #include "tcp_wire.h"
+#include "trace.h"
 
 #define QS_ADDRS_MAX 16
 #define QS_LISTENERS_MAX 256
@@ -156,6 +157,10 @@ struct qs_engine {
     uint32_t classes_used;    /* bit for each that a listener or an active open ever named */
     struct qs_share tx_share; /* of what is sent; costs are octets */
 
+    struct qs_trace traces[QS_N_PRIO];
+    uint32_t traces_sent; /* bit for each that is QS_TRACE_SENT */
+    struct qs_residency residency;
+
     uint64_t counters[QS_N_COUNTERS];
 };
 
@@ -256,6 +261,16 @@ static inline uint32_t qs_chunk_floor(const struct qs_engine *e, const struct qs
 {
     return e->classes[c->prio].chunk_floor;
 }
+
+/* ---- trace.c: what trace.h does not show ---- */
+
+/* An event of `c` for octets that arrived at e->now is raised: it is followed if its turn has come.
+ */
+void qs_trace_begin(struct qs_engine *e, const struct qs_block *c);
+/* The event is taken. @return true when it is followed. */
+bool qs_trace_taken(struct qs_engine *e, const struct qs_block *c);
+/* A frame with new octets of `c` is written. */
+void qs_trace_frame(struct qs_engine *e, const struct qs_block *c);
 
 /* ---- route.c ---- */
 

@@ -200,6 +200,8 @@ static bool send(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, co
 {
     write_frame(e, c, f, p, now);
     ack_sent(c);
+    if (p->len && e->traces[c->prio].at == QS_TRACE_ANSWER)
+        qs_trace_frame(e, c);
     if (p->len || p->flags & (QS_SYN | QS_FIN))
         note_sequence_sent(e, c, p, now);
     return true;

@@ -250,6 +250,13 @@ static void take_in_order(struct qs_engine *e, struct qs_block *c, const struct 
     }
     if (taken == 0)
         return;
+    if (!(c->ev_flags & QS_EVENT_READABLE)) {
+        struct qs_trace *t = &e->traces[c->prio];
+        if (t->skip)
+            t->skip--;
+        else
+            qs_trace_begin(e, c);
+    }
     qs_block_event(e, c, QS_EVENT_READABLE);
     owe_ack(e, c, r->len, now);
 }

@@ -357,7 +357,8 @@ static bool take_record(struct qs_channel *ch, const struct qs_event_record *r,
     return !l->given_up;
 }
 
-static size_t take_events(struct qs_channel *ch, struct qs_app_event *events, size_t n)
+static size_t take_events(struct qs_app *a, struct qs_channel *ch, struct qs_app_event *events,
+                          size_t n)
 {
     size_t bytes, done = 0;
     const uint8_t *at = qs_ring_peek(&ch->events, ch->held, &bytes);
@@ -365,6 +366,11 @@ static size_t take_events(struct qs_channel *ch, struct qs_app_event *events, si
         const struct qs_event_record *r = (const void *)at;
         if (take_record(ch, r, &events[done]))
             done++;
+        if (r->traced.ns) {
+            a->traced = true;
+            qs_residency_add(&a->residency, QS_STAGE_RING, ch->prio,
+                             qs_clock_now().ns - r->traced.ns);
+        }
         ch->held += r->bytes;
         at += r->bytes;
         bytes -= r->bytes;
@@ -378,7 +384,7 @@ static size_t take_class(struct qs_app *a, uint32_t prio, struct qs_app_event *e
     uint32_t queues = a->stack->opts.n_queues, first = a->rotation++;
     size_t done = 0;
     for (uint32_t i = 0; i < queues && done < n; i++)
-        done += take_events(a->channels[(first + i) % queues][prio], events + done, n - done);
+        done += take_events(a, a->channels[(first + i) % queues][prio], events + done, n - done);
     return done;
 }
 
@@ -404,7 +410,7 @@ static size_t collect(struct qs_app *a, struct qs_app_event *events, size_t n)
         size_t done = take_class(a, a->served, events, n);
         if (!done) /* records of connections that were given up meanwhile */
             continue;
-        if (a->waiting & (a->waiting - 1))
+        if (a->traced || a->waiting & (a->waiting - 1))
             a->since = qs_clock_now();
         return done;
     }
@@ -417,6 +423,9 @@ static void charge(struct qs_app *a, qs_time now)
 {
     if (a->waiting & (a->waiting - 1))
         qs_share_charge(&a->share, a->waiting, a->served, now.ns - a->since.ns);
+    if (a->traced)
+        qs_residency_add(&a->residency, QS_STAGE_HANDLER, a->served, now.ns - a->since.ns);
+    a->traced = false;
     a->waiting = 0;
 }
 

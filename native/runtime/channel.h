@@ -28,6 +28,7 @@ struct qs_event_record {
     int16_t listener;
     uint8_t flags; /* QS_EVENT_* */
     int8_t err;
+    qs_time traced; /* since when it is in the ring, if it is followed; else 0 */
 };
 
 /* Octets of a record with QS_EVENT_OPEN. */
@@ -153,6 +154,12 @@ struct qs_link_list {
  * was stored, and the index is looked at again after the flag was set. So of the two exchanges the
  * second sees what came before the first, and no wake-up is lost. */
 
+/* Who is followed on the way to the application; since.ns 0: nobody. */
+struct qs_traced {
+    uint32_t link;
+    qs_time since;
+};
+
 struct qs_channel {
     struct qs_ring events;   /* worker to application */
     struct qs_ring commands; /* application to worker */
@@ -162,9 +169,10 @@ struct qs_channel {
 
     /* worker */
     struct qs_link_list waiting; /* links with events that found no room */
-    uint32_t written;            /* octets of the first command that the engine took already */
-    bool no_chunk;               /* the first command waits for the engine's memory */
-    uint32_t worker_starved;     /* atomic: wake the worker when there is room */
+    struct qs_traced traced;
+    uint32_t written;        /* octets of the first command that the engine took already */
+    bool no_chunk;           /* the first command waits for the engine's memory */
+    uint32_t worker_starved; /* atomic: wake the worker when there is room */
 
     /* application */
     _Alignas(64) size_t held;    /* bytes of `events` lent out by the last qs_app_wait() */

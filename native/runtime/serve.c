@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Handlers on a worker: events of all its queues, most urgent class first, no class below its share
- * of the time, for a bounded time. What is left waits for the next turn, in the lists of its class:
- * docs/design/014-priority.md. */
+/* Handlers on a worker: events of all its queues, in each turn those of one class, for a bounded
+ * time; the most urgent one, and none below its share of the time. What is left waits for the next
+ * turn, in the lists of its class: docs/design/014-priority.md. */
 #include "io/clock.h"
 #include "qstack/qs_class.h"
 #include "runtime/stack.h"
@@ -20,7 +20,7 @@ uint32_t qs_serve_waiting(const struct qs_worker *w)
     return classes;
 }
 
-static void serve(struct qs_stack *s, struct qs_queue *q, const struct qs_event *ev, qs_time now)
+static void call(struct qs_stack *s, struct qs_queue *q, const struct qs_event *ev, qs_time now)
 {
     if (ev->listener < 0) {
         const struct qs_worker_slot *slot = &q->slots[qs_slot_of(ev->conn)];
@@ -32,6 +32,28 @@ static void serve(struct qs_stack *s, struct qs_queue *q, const struct qs_event 
         h->fn(q->engine, ev, now, h->ctx);
     else
         qs_split_event(s, q, ev);
+}
+
+/* As call(), of an event that is followed: when it began, and ended in the inline layout. */
+static void call_traced(struct qs_stack *s, struct qs_queue *q, const struct qs_event *ev)
+{
+    qs_time began = qs_clock_now();
+    qs_trace_handed(q->engine, ev, began);
+    call(s, q, ev, began);
+    if (ev->listener >= 0 && !s->listeners[ev->listener].fn)
+        return;
+    qs_time ended = qs_clock_now();
+    qs_residency_add(qs_engine_residency_of(q->engine), QS_STAGE_HANDLER, ev->prio,
+                     ended.ns - began.ns);
+    qs_trace_answered(q->engine, ev->conn, ended);
+}
+
+static void serve(struct qs_stack *s, struct qs_queue *q, const struct qs_event *ev, qs_time now)
+{
+    if (ev->traced)
+        call_traced(s, q, ev);
+    else
+        call(s, q, ev, now);
 }
 
 /* Some events of a class, from a queue that has any: from each in turn. */
@@ -55,24 +77,27 @@ static void serve_some(struct qs_worker *w, uint32_t prio, qs_time now)
 bool qs_serve(struct qs_worker *w, qs_time *now)
 {
     uint32_t waiting = qs_serve_waiting(w);
-    bool any = waiting, contended = waiting & (waiting - 1);
+    if (!waiting)
+        return false;
+    bool contended = waiting & (waiting - 1);
     if (contended) /* the time is charged to somebody: not that of receiving */
         *now = qs_clock_now();
     qs_time began = *now;
-    for (uint32_t batches = 0; waiting; batches++) {
-        uint32_t prio = qs_share_next(&w->share, waiting), left;
+    uint32_t prio = qs_share_next(&w->share, waiting);
+    for (uint32_t batches = 0;; batches++) {
         serve_some(w, prio, *now);
-        left = qs_serve_waiting(w);
-        if (!left)
+        uint32_t left = qs_serve_waiting(w);
+        if (!left && !contended)
             break;
         qs_time after = qs_clock_now();
         if (!contended && batches == 0)
             began = after;
         qs_share_charge(&w->share, waiting, prio, after.ns - now->ns);
         *now = after;
-        if (after.ns - began.ns >= TURN_MAX.ns)
+        /* Answers of one class leave before another one is served. */
+        if (!left || after.ns - began.ns >= TURN_MAX.ns || qs_share_next(&w->share, left) != prio)
             break;
         waiting = left;
     }
-    return any;
+    return true;
 }

@@ -9,6 +9,7 @@
  * Who was given something is woken once, at the end (qs_split_wake). */
 #include <string.h>
 
+#include "io/clock.h"
 #include "runtime/stack.h"
 
 /* Octets of one event record at most: an application gets long runs in pieces. */
@@ -105,6 +106,16 @@ static size_t run_room(struct qs_channel *ch)
     return room - overhead < RUN_MAX ? room - overhead : RUN_MAX;
 }
 
+/* Since when the record is followed: the first one with octets of the connection is. */
+static qs_time trace_of(struct qs_channel *ch, uint32_t link)
+{
+    qs_time since = ch->traced.since;
+    if (since.ns == 0 || ch->traced.link != link)
+        return (qs_time){0};
+    ch->traced.since.ns = 0;
+    return since;
+}
+
 /* Copies what can be read. */
 static bool push_octets(struct qs_queue *q, struct qs_channel *ch, uint32_t link)
 {
@@ -123,6 +134,7 @@ static bool push_octets(struct qs_queue *q, struct qs_channel *ch, uint32_t link
         if (!r)
             return false;
         copy_spans((uint8_t *)(r + 1), spans, len);
+        r->traced = trace_of(ch, link);
         qs_ring_commit(&ch->events, r->bytes);
         if (qs_conn_consume(q->engine, conn, len) != 0)
             break;
@@ -198,6 +210,8 @@ void qs_split_event(struct qs_stack *s, struct qs_queue *q, const struct qs_even
         flags &= (uint8_t)~QS_EVENT_WRITABLE;
     if (flags & QS_EVENT_WRITABLE)
         l->wants_write = false;
+    if (ev->traced)
+        ch->traced = (struct qs_traced){link, qs_clock_now()};
     if (flags & QS_EVENT_CLOSED) {
         l->over = true;
         l->err = (int8_t)ev->err;
@@ -236,6 +250,8 @@ static bool write_octets(struct qs_queue *q, struct qs_channel *ch,
                          const struct qs_command_record *r)
 {
     const uint8_t *data = (const uint8_t *)(r + 1);
+    if (qs_trace_waits(q->engine, r->conn))
+        qs_trace_answered(q->engine, r->conn, qs_clock_now());
     int64_t n = qs_conn_write(q->engine, r->conn, data + ch->written, r->len - ch->written);
     if (n == QS_ERR_AGAIN)
         return false;

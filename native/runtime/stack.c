@@ -584,6 +584,21 @@ size_t qs_stack_counters(const qs_stack *s, uint32_t queue, uint64_t *out, size_
     return queue < s->opts.n_queues ? qs_engine_counters(s->queues[queue].engine, out, n) : 0;
 }
 
+size_t qs_stack_residency(const qs_stack *s, uint32_t prio, enum qs_stage stage, uint64_t *counts,
+                          size_t n)
+{
+    if (prio >= QS_N_PRIO || (uint32_t)stage >= QS_N_STAGES)
+        return 0;
+    n = n < QS_RESIDENCY_BUCKETS ? n : QS_RESIDENCY_BUCKETS;
+    memset(counts, 0, n * sizeof *counts);
+    for (uint32_t q = 0; q < s->opts.n_queues; q++)
+        qs_residency_sum(qs_engine_residency(s->queues[q].engine), stage, prio, counts, n);
+    for (uint32_t a = 0; a < s->n_apps; a++)
+        if (s->apps[a])
+            qs_residency_sum(&s->apps[a]->residency, stage, prio, counts, n);
+    return n;
+}
+
 size_t qs_stack_class_counters(const qs_stack *s, uint32_t queue, uint32_t prio, uint64_t *out,
                                size_t n)
 {

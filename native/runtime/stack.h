@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "core/share.h"
+#include "core/trace.h"
 #include "io/driver.h"
 #include "qstack/qs_app.h"
 #include "qstack/qs_stats.h"
@@ -92,8 +93,10 @@ struct qs_app {
     uint32_t rotation;        /* queue that is looked at first */
     struct qs_share share;    /* of the time from one qs_app_wait() to the next */
     uint32_t waiting, served; /* classes that had events, and the one that was taken, */
-    qs_time since;            /* when qs_app_wait() returned last */
-    bool armed;               /* its own thread's: workers may have written to event_fd */
+    bool traced;              /* one of those events is followed */
+    struct qs_residency residency;
+    qs_time since; /* when qs_app_wait() returned last */
+    bool armed;    /* its own thread's: workers may have written to event_fd */
     struct qs_channel *channels[QS_N_QUEUES_MAX][QS_N_PRIO];
     struct qs_links links[QS_N_QUEUES_MAX];
     _Alignas(64) uint32_t sleeping; /* atomic: needs event_fd to wake */

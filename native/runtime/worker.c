@@ -61,6 +61,8 @@ static bool transmit(struct qs_stack *s, struct qs_queue *q, qs_time now)
         }
         size_t used = qs_engine_tx(q->engine, frames, lent, now);
         d->ops->tx_commit(d, q->idx, frames, lent, used);
+        if (qs_trace_sent(q->engine))
+            qs_trace_left(q->engine, qs_clock_now());
         any |= used > 0;
         if (used < lent)
             break;

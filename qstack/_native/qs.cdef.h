@@ -7,7 +7,7 @@ static const int QS_ERR_ARG, QS_ERR_NOMEM, QS_ERR_STALE, QS_ERR_AGAIN, QS_ERR_CL
     QS_ERR_STATE;
 static const int QS_N_QUEUES_MAX;
 static const int QS_N_COUNTERS;
-static const int QS_N_CLASS_COUNTERS;
+static const int QS_N_CLASS_COUNTERS, QS_N_STAGES, QS_RESIDENCY_BUCKETS;
 static const int QS_OFFLOAD_TX_CSUM, QS_OFFLOAD_TSO;
 static const int QS_EVENT_OPEN, QS_EVENT_READABLE, QS_EVENT_WRITABLE, QS_EVENT_EOF,
     QS_EVENT_CLOSED;
@@ -38,6 +38,9 @@ const char *qs_strerror(int code);
 const char *qs_counter_name(size_t idx);
 const char *qs_counter_text(size_t idx);
 const char *qs_class_counter_name(size_t idx);
+const char *qs_stage_name(size_t idx);
+const char *qs_stage_text(size_t idx);
+uint64_t qs_residency_bound_ns(size_t idx);
 
 typedef struct qs_stack_opts {
     const char *driver;
@@ -87,6 +90,7 @@ struct qs_stack_info {
 void qs_stack_info(const qs_stack *s, struct qs_stack_info *out);
 size_t qs_stack_class_counters(const qs_stack *s, uint32_t queue, uint32_t prio, uint64_t *out,
                                size_t n);
+size_t qspy_residency(const qs_stack *s, uint32_t prio, uint32_t stage, uint64_t *counts, size_t n);
 size_t qs_stack_counters(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n);
 
 struct qs_worker_stats {

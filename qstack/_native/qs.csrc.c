@@ -3,6 +3,7 @@
  * as a plain integer, so that Python builds no structure for each call. */
 #include "qstack/qs_app.h"
 #include "qstack/qs_class.h"
+#include "qstack/qs_residency.h"
 #include "qstack/qs_stats.h"
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,12 @@ static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t 
     l.l.shed_rst = shed_rst;
     l.app = app;
     return qs_stack_listen(s, &l, diag);
+}
+
+static size_t qspy_residency(const qs_stack *s, uint32_t prio, uint32_t stage, uint64_t *counts,
+                             size_t n)
+{
+    return qs_stack_residency(s, prio, (enum qs_stage)stage, counts, n);
 }
 
 static int64_t qspy_write(qs_app *a, uint64_t conn, const char *buf, size_t len)

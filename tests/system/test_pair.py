@@ -13,6 +13,7 @@ import pytest
 from qstack import Server, StackConfig, http, programs
 from qstack.errors import ConfigError, NoDeviceError
 from qstack.http import Request, Response
+from qstack.residency import STAGES
 
 LOW, HIGH = 8080, 8443
 
@@ -46,7 +47,7 @@ def test_http_over_a_wire_with_classes() -> None:
         done = subprocess.run(
             [*command, "16", "100", "2"], capture_output=True, text=True, timeout=60, check=False
         )
-        stats = app.stats()
+        stats, residency = app.stats(), app.residency()
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["low_rps"] > 0
@@ -61,6 +62,14 @@ def test_http_over_a_wire_with_classes() -> None:
     assert stats["classes"]["0"]["opens"] == 16
     assert sum(of["opens"] for of in stats["classes"].values()) == opened
     assert stats["classes"]["7"]["shed_conns"] == 0
+    assert set(residency) == {"0", "7"}
+    for stages in residency.values():
+        assert list(stages) == list(STAGES)
+        for figures in stages.values():
+            assert figures["count"] > 0
+            assert 0 < figures["p50_us"] <= figures["p99_us"] <= figures["max_us"]
+        parts = ("event", "ring", "handler", "transmit")
+        assert stages["all"]["p50_us"] < 2 * sum(stages[part]["p99_us"] for part in parts)
     assert sum(queue["keepalive_probes"] for queue in stats["queues"]) > 0
 
 

@@ -158,6 +158,7 @@ struct qs_event {
     qs_err err;       /**< QS_EVENT_CLOSED: 0 closed in order, or QS_ERR_RESET, TIMEDOUT, REFUSED,
                            UNREACH */
     uint8_t prio;
+    bool traced; /**< it is followed, for qs_residency.h; of no use to handlers */
 };
 
 /** Takes up to `n` events, the most urgent class first, in order of arrival inside a class.

@@ -197,7 +197,7 @@ static void what_is_reserved_depends_on_the_listeners(void)
     CHECK_EQ(e->classes[5].conn_floor, 0);
     rig_listen(s, 82, 0, on_server, NULL, 0);
     CHECK_EQ(e->classes[0].conn_floor, 200);
-    CHECK_EQ(e->classes[0].chunk_floor, 2 * 4096 / 10);
+    CHECK_EQ(e->classes[0].chunk_floor, 2 * (4096 / 10));
     qs_stack_free(s);
 }
 
