@@ -37,6 +37,8 @@ from typing import IO, Any, Literal, TypeVar
 
 from pyroute2 import IPRoute, netns
 
+from .rundir import run_dir
+
 T = TypeVar("T")
 
 NETNS_DIR = Path("/run/netns")
@@ -187,21 +189,6 @@ class Lab:
 
 
 # --- records ----------------------------------------------------------------------------------
-
-
-def run_dir() -> Path:
-    """Returns RUNDIR (docs/design/002), made with mode 0700 when it is missing."""
-    given = os.environ.get("QSTACK_RUN_DIR")
-    if given:
-        path = Path(given)
-    elif os.geteuid() == 0:
-        path = Path("/run/qstack")
-    elif runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        path = Path(runtime) / "qstack"
-    else:
-        path = Path(f"/tmp/qstack-{os.getuid()}")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return path
 
 
 def _labs_dir() -> Path:

@@ -16,9 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 
+from . import residency
 from ._native import CData, ffi, lib
 from .config import CONGESTION, ListenConfig, StackConfig, check_ports
 from .connection import Connection
+from .control import Control
 from .errors import QStackError, WrongStateError, from_code
 from .stack import Stack, StackInfo
 
@@ -133,6 +135,7 @@ class Server:
         self._listeners: list[Listener] = []
         self._by_number: dict[int, Listener] = {}
         self._stack: Stack | None = None
+        self._control: Control | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._ended = threading.Event()
@@ -246,6 +249,7 @@ class Server:
             stack.close()
             raise
         self._stack = stack
+        self._control = self._open_control(stack)
         self._stopping = False
         self._failure = None
         self._ended.clear()
@@ -263,6 +267,9 @@ class Server:
             raise WrongStateError(
                 "a handler cannot stop its server: call stop() from another thread"
             )
+        if self._control is not None:
+            self._control.close()
+            self._control = None
         self._stopping = True
         stack.wake()
         thread.join()
@@ -331,6 +338,27 @@ class Server:
         stack = self._running_stack()
         classes = sorted({entry.priority for entry in self._listeners})
         return {str(priority): stack.residency(priority) for priority in classes}
+
+    def _explain(self) -> dict[str, Any]:
+        """Answer ``qstack explain``."""
+        ports: dict[str, list[int]] = {}
+        for entry in self._listeners:
+            ports.setdefault(str(entry.priority), []).append(entry.port)
+        return {
+            "stages": residency.STAGES,
+            "residency": self.residency(),
+            "classes": self.stats()["classes"],
+            "ports": ports,
+        }
+
+    def _open_control(self, stack: Stack) -> Control | None:
+        """Answer questions of other processes; a server that cannot do so serves all the same."""
+        device = stack.info.ifname + (".joined" if self.config.join else "")
+        try:
+            return Control(device, {"explain": self._explain, "stats": self.stats})
+        except QStackError as e:
+            _log.warning("'qstack explain' will not find this server: %s", e)
+            return None
 
     def _serve(self, stack: Stack) -> None:
         classes = {entry.priority for entry in self._listeners}

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from qstack import lab
+from qstack.rundir import run_dir
 from tests.netns.driver_rig import ROOT, program
 
 LAB = str(ROOT / "tools/provision/lab")
@@ -46,10 +47,10 @@ def test_everything_is_gone_after_the_end(make: type) -> None:
         assert sleeper.stdout
         with sleeper.stdout:
             assert sleeper.stdout.readline() == b"inside\n"
-        (lab.run_dir() / f"{made.server_if}.nic").touch()
+        (run_dir() / f"{made.server_if}.nic").touch()
     assert not any(exists(namespaces_of(made)))
     assert sleeper.wait(timeout=5) == -signal.SIGTERM
-    assert list(lab.run_dir().glob("*")) == [lab.run_dir() / "labs"]
+    assert list(run_dir().glob("*")) == [run_dir() / "labs"]
     assert lab.labs() == []
 
 
@@ -163,7 +164,7 @@ def test_a_forked_copy_does_not_take_the_lab_away() -> None:
 
 def test_a_record_that_cannot_be_read_is_left_alone() -> None:
     with lab.tap_lab():
-        stray = lab.run_dir() / "labs/stray.json"
+        stray = run_dir() / "labs/stray.json"
         stray.touch()
         assert lab.sweep() == []
         with pytest.raises(lab.LabError, match="no lab 'stray'"):

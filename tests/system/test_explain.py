@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``qstack explain``, and what else other processes may ask a server that runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qstack import Server, control, http, programs
+from qstack.errors import QStackError
+from qstack.http import Request, Response
+from qstack.rundir import run_dir
+
+LOW, HIGH = 8080, 8443
+WIRE = f"qe-{os.getpid()}"
+
+
+@pytest.fixture(autouse=True)
+def _own_run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QSTACK_RUN_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server with two classes."""
+    app = Server(nic=f"pair:{WIRE}", addresses=("10.79.0.2/24",))
+
+    def web(_: Request) -> Response:
+        return Response(body=b"hello")
+
+    app.listen(port=LOW)(http.handler(web))
+    app.listen(port=HIGH, priority=7)(http.handler(web))
+    with app:
+        yield app
+
+
+def explain(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "qstack", "explain", *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def load() -> None:
+    command = [programs.find("qs-load"), WIRE, "10.79.0.1/24", "10.79.0.2", str(LOW), str(HIGH)]
+    subprocess.run([*command, "16", "200", "1"], capture_output=True, timeout=60, check=True)
+
+
+def test_each_stage_of_each_class(server: Server) -> None:
+    load()
+    done = explain("--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["ports"] == {"0": [LOW], "7": [HIGH]}
+    for priority in ("0", "7"):
+        assert list(document["residency"][priority]) == list(document["stages"])
+        assert document["classes"][priority]["segments"] > 0
+    text = explain(WIRE)
+    assert text.returncode == 0, text.stderr
+    for word in ("transmit", "handler", str(HIGH), *document["stages"].values()):
+        assert word in text.stdout
+
+
+def test_without_traffic_there_is_nothing_to_show(server: Server) -> None:
+    done = explain(WIRE)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(explain("--json").stdout)["residency"] == {"0": {}, "7": {}}
+
+
+def test_no_server() -> None:
+    done = explain()
+    assert (done.returncode, done.stderr) == (1, "qstack: no server runs here\n")
+    done = explain("eth7")
+    assert done.returncode == 1
+    assert done.stderr == "qstack: eth7: no server answers here; there are: none\n"
+
+
+def test_of_several_servers_one_is_named(server: Server) -> None:
+    other = Server(nic=f"pair:{WIRE}-b", addresses=("10.79.1.2/24",))
+    with other:
+        done = explain()
+        assert done.returncode == 1
+        assert f"say which one, of {WIRE}, {WIRE}-b" in done.stderr
+        assert explain(f"{WIRE}-b").returncode == 0
+
+
+def test_a_socket_whose_owner_died_is_replaced() -> None:
+    path = run_dir() / f"{WIRE}.stack"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+        dead.bind(str(path))
+    assert control.servers() == []
+    assert not path.exists()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+        dead.bind(str(path))
+    answers = control.Control(WIRE, {"name": lambda: {"wire": WIRE}})
+    assert control.ask(WIRE, "name") == {"wire": WIRE}
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(QStackError, match="another process answers there"):
+        control.Control(WIRE, {})
+    answers.close()
+    assert not path.exists()
+
+
+def test_strange_questions(server: Server) -> None:
+    with pytest.raises(QStackError, match="unknown: 'weather'; known: explain, stats"):
+        control.ask(WIRE, "weather")
+    for question in (b"", b"\n", b"\xff" * 5000, b"no end"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+            link.connect(str(run_dir() / f"{WIRE}.stack"))
+            link.sendall(question)
+    assert "queues" in control.ask(WIRE, "stats")
+
+
+def test_who_asks_and_says_nothing_holds_nobody_up(server: Server) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+        silent.connect(str(run_dir() / f"{WIRE}.stack"))
+        assert "queues" in control.ask(WIRE, "stats")
+        server.stop()
+        server.start()
+        assert "queues" in control.ask(WIRE, "stats")
