@@ -5,7 +5,8 @@ from . import errors, http
 from .config import ListenConfig, StackConfig
 from .connection import Connection
 from .errors import QStackError
-from .server import Handler, Listener, Server
+from .listener import Handler, Listener
+from .server import Server
 
 __version__ = "0.1.0"
 

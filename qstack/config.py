@@ -249,6 +249,7 @@ class ListenConfig:
         mss_max: Largest MSS that is announced and used, 88 to 65,535; None: what the MTU allows.
         shed_reset: An attempt to connect for which there is no place is answered with a reset;
             False: with nothing, and the peer tries again.
+        thread: Name of the application thread on which its handlers run; any text.
     """
 
     port: int
@@ -263,6 +264,7 @@ class ListenConfig:
     send_buffer: str | None = None
     mss_max: int | None = None
     shed_reset: bool = False
+    thread: str = ""
 
     def __post_init__(self) -> None:
         if not _is_int(self.port) or not 1 <= self.port <= 65_535:
@@ -282,6 +284,8 @@ class ListenConfig:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ConfigError(f"port {self.port}: {name} must be true or false, got {value!r}")
+        if not isinstance(self.thread, str):
+            raise ConfigError(f"port {self.port}: thread must be a name, got {self.thread!r}")
         self._check_pacing_rate()
         self._size_bytes("receive_buffer")
         self._size_bytes("send_buffer")

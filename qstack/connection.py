@@ -10,15 +10,16 @@ from ._native import CData, ffi, lib
 from .errors import check
 
 if TYPE_CHECKING:
-    from .server import Listener
-    from .stack import Stack
+    from .application import Application
+    from .listener import Listener
+    from .stack import App
 
 _QUEUE_OF_HANDLE_SHIFT = 24
 _QUEUE_OF_HANDLE_MASK = 0xFF
 
 
 class Connection:
-    """A connection. Used on the server's application thread only, which is where handlers run.
+    """A connection. Used on the application thread of its listener, which is where handlers run.
 
     Attributes:
         data: Bytes that arrived since the last call of the handler; empty outside of it. What
@@ -34,9 +35,10 @@ class Connection:
     """
 
     __slots__ = (
+        "_app",
+        "_application",
         "_handle",
         "_pending",
-        "_stack",
         "_waiting_bytes",
         "closed",
         "closing",
@@ -49,8 +51,9 @@ class Connection:
         "state",
     )
 
-    def __init__(self, stack: Stack, handle: int, listener: Listener) -> None:
-        self._stack = stack
+    def __init__(self, application: Application, app: App, handle: int, listener: Listener) -> None:
+        self._application = application
+        self._app = app
         self._handle = handle
         self.listener = listener
         self._pending: deque[memoryview] = deque()
@@ -71,7 +74,7 @@ class Connection:
         Raises:
             StaleHandleError: The connection is gone.
         """
-        return self._stack.peer(self._handle)
+        return self._app.peer(self._handle)
 
     @property
     def priority(self) -> int:
@@ -109,7 +112,7 @@ class Connection:
         if self._pending:
             self._keep(data, 0)
             return
-        taken = lib.qspy_write(self._stack.app, self._handle, _readable(data), len(data))
+        taken = lib.qspy_write(self._app.pointer, self._handle, _readable(data), len(data))
         if taken < len(data):
             self._keep_rest(data, taken)
 
@@ -136,7 +139,7 @@ class Connection:
         """Hand over what waits, as far as there is room. The server calls it when there is."""
         while self._pending:
             chunk = self._pending[0]
-            taken = lib.qspy_write(self._stack.app, self._handle, _readable(chunk), len(chunk))
+            taken = lib.qspy_write(self._app.pointer, self._handle, _readable(chunk), len(chunk))
             if taken < 0:
                 self._keep_rest(b"", taken)
                 return
@@ -166,27 +169,27 @@ class Connection:
         if self.eof:
             self.release()
         else:
-            lib.qspy_shutdown(self._stack.app, self._handle)
-        self.listener.server.finished(self)
+            lib.qspy_shutdown(self._app.pointer, self._handle)
+        self._application.finished(self)
 
     def resume_soon(self) -> None:
         """Have ``on_writable`` called after what is more urgent.
 
         For a handler that has more to write but yields.
         """
-        self.listener.server.resume_soon(self)
+        self._application.resume_soon(self)
 
     def abort(self) -> None:
         """Reset the connection: what waits is thrown away."""
         if not self.closed:
-            lib.qspy_abort(self._stack.app, self._handle)
+            lib.qspy_abort(self._app.pointer, self._handle)
             self.reset = True
             self.forget()
-            self.listener.server.finished(self)
+            self._application.finished(self)
 
     def release(self) -> None:
         """Give the library's handle up. For the server."""
-        lib.qspy_close(self._stack.app, self._handle)
+        lib.qspy_close(self._app.pointer, self._handle)
 
     @property
     def handle(self) -> int:

@@ -105,8 +105,63 @@ def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
     return opts, kept
 
 
+class App:
+    """One ``qs_app``: what one application thread uses. Not thread-safe, except `wake`."""
+
+    def __init__(self, stack: CData) -> None:
+        """Make it, before the stack starts.
+
+        Raises:
+            QStackError: There is no memory, or there are too many.
+        """
+        out = ffi.new("qs_app **")
+        index = ffi.new("uint32_t *")
+        check(lib.qs_app_new(out, index, stack, _RING_BYTES), "cannot make an application thread")
+        self.pointer = out[0]
+        """``qs_app*`` for the calls on connections; NULL after `close`."""
+        self.index: int = index[0]
+        """What ties listeners to it."""
+        self.events = ffi.new("struct qs_app_event[]", _EVENTS_MAX)
+        """Where `wait` leaves events."""
+        self._timeout = ffi.new("qs_dur *")
+
+    def wait(self, n: int, timeout_ns: int) -> int:
+        """Wait for events without the GIL.
+
+        Returns:
+            How many of ``events`` are filled; 0 after the timeout or `wake`.
+        """
+        self._timeout.ns = timeout_ns
+        count = lib.qs_app_wait(self.pointer, self.events, min(n, _EVENTS_MAX), self._timeout[0])
+        if count == lib.QS_ERR_AGAIN:
+            return 0
+        return check(count, "cannot wait for events")
+
+    def wake(self) -> None:
+        """Make `wait` in another thread return at once."""
+        if self.pointer != ffi.NULL:
+            lib.qs_app_wake(self.pointer)
+
+    def peer(self, handle: int) -> tuple[str, int]:
+        """Return the address and port of a connection's other end.
+
+        Raises:
+            StaleHandleError: The connection is gone.
+        """
+        addr = ffi.new("qs_addr *")
+        port = ffi.new("uint16_t *")
+        check(lib.qspy_peer(self.pointer, handle, addr, port), "peer of a connection")
+        ip = ipaddress.IPv6Address(bytes(ffi.buffer(addr.b)))
+        return str(ip.ipv4_mapped or ip), port[0]
+
+    def close(self) -> None:
+        """Free it, after the stack has stopped. Allowed at any time."""
+        lib.qs_app_free(self.pointer)
+        self.pointer = ffi.NULL
+
+
 class Stack:
-    """One ``qs_stack`` with one application thread's ``qs_app``. Not thread-safe, except `wake`."""
+    """One ``qs_stack``. Not thread-safe, except what reads figures."""
 
     def __init__(self, config: StackConfig) -> None:
         """Open the device and make the engines; nothing is left behind when that fails.
@@ -115,36 +170,24 @@ class Stack:
             QStackError: With the library's words on what is wrong and what to do.
         """
         self._stack = ffi.NULL
-        self.app = ffi.NULL
-        """``qs_app*`` for the calls on connections; NULL after `close`."""
-        self.events = ffi.new("struct qs_app_event[]", _EVENTS_MAX)
-        """Where `wait` leaves events."""
-        self._timeout = ffi.new("qs_dur *")
+        self._apps: list[App] = []
         opts, strings = _c_options(config)
         diag = ffi.new("struct qs_diag *")
         out = ffi.new("qs_stack **")
         self._check(lib.qs_stack_new(out, opts, diag), f"cannot open {config.nic}", diag)
         del strings
         self._stack = out[0]
-        try:
-            self._open_app()
-        except BaseException:
-            self.close()
-            raise
         self.info = self._read_info()
 
     @staticmethod
     def _check(code: int, what: str, diag: CData) -> int:
         return check(code, what, ffi.string(diag.text).decode("utf-8", "replace"))
 
-    def _open_app(self) -> None:
-        out = ffi.new("qs_app **")
-        index = ffi.new("uint32_t *")
-        check(
-            lib.qs_app_new(out, index, self._stack, _RING_BYTES), "cannot make the application side"
-        )
-        self.app = out[0]
-        self._app_index: int = index[0]
+    def new_app(self) -> App:
+        """Return what another application thread uses, before `start`; closed with the stack."""
+        app = App(self._stack)
+        self._apps.append(app)
+        return app
 
     def _read_info(self) -> StackInfo:
         raw = ffi.new("struct qs_stack_info *")
@@ -166,8 +209,13 @@ class Stack:
             mac=":".join(f"{octet:02x}" for octet in raw.mac),
         )
 
-    def listen(self, listen: ListenConfig) -> int:
-        """Listen on every queue, before `start`; return the number that events carry."""
+    def listen(self, listen: ListenConfig, app: App) -> int:
+        """Listen on every queue, before `start`; return the number that events carry.
+
+        Args:
+            listen: What for.
+            app: Has the events.
+        """
         addr = ffi.new("qs_addr *", {"b": _ANY_ADDRESS})
         diag = ffi.new("struct qs_diag *")
         code = lib.qspy_listen(
@@ -185,7 +233,7 @@ class Stack:
             listen.send_buffer_bytes,
             listen.mss_max or 0,
             listen.shed_reset,
-            self._app_index,
+            app.index,
             diag,
         )
         return self._check(code, f"cannot listen on port {listen.port}", diag)
@@ -203,9 +251,9 @@ class Stack:
     def close(self) -> None:
         """Reset every connection and give the device back. Allowed at any time."""
         self.stop()
-        if self.app != ffi.NULL:
-            lib.qs_app_free(self.app)
-            self.app = ffi.NULL
+        for app in self._apps:
+            app.close()
+        self._apps.clear()
         if self._stack != ffi.NULL:
             lib.qs_stack_free(self._stack)
             self._stack = ffi.NULL
@@ -215,23 +263,6 @@ class Stack:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def wait(self, n: int, timeout_ns: int) -> int:
-        """Wait for events without the GIL.
-
-        Returns:
-            How many of ``events`` are filled; 0 after the timeout or `wake`.
-        """
-        self._timeout.ns = timeout_ns
-        count = lib.qs_app_wait(self.app, self.events, min(n, _EVENTS_MAX), self._timeout[0])
-        if count == lib.QS_ERR_AGAIN:
-            return 0
-        return check(count, "cannot wait for events")
-
-    def wake(self) -> None:
-        """Make `wait` in another thread return at once."""
-        if self.app != ffi.NULL:
-            lib.qs_app_wake(self.app)
 
     def counters(self) -> list[dict[str, int]]:
         """Return the counters of each queue by name (`COUNTERS`)."""
@@ -279,15 +310,3 @@ class Stack:
                 }
             )
         return workers
-
-    def peer(self, handle: int) -> tuple[str, int]:
-        """Return the address and port of a connection's other end.
-
-        Raises:
-            StaleHandleError: The connection is gone.
-        """
-        addr = ffi.new("qs_addr *")
-        port = ffi.new("uint16_t *")
-        check(lib.qspy_peer(self.app, handle, addr, port), "peer of a connection")
-        ip = ipaddress.IPv6Address(bytes(ffi.buffer(addr.b)))
-        return str(ip.ipv4_mapped or ip), port[0]

@@ -189,6 +189,7 @@ def serve(
             send_buffer=listen.send_buffer,
             mss_max=listen.mss_max,
             shed_reset=listen.shed_reset,
+            thread=listen.thread,
         )
         listener(handler(open_sink=site.open_sink)(site))
     _serve_until_signal(server, ports, as_json, namespace)

@@ -196,6 +196,7 @@ def test_serve_config(tmp_path: Path) -> None:
         ("[[listen]]\nport = 80\nmss_max = 87\n", "mss_max must be 88..65535 bytes, got 87"),
         ("[[listen]]\nport = 80\nmss_max = true\n", "mss_max must be .*, got True"),
         ("[[listen]]\nport = 80\nshed_reset = 1\n", "shed_reset must be true or false, got 1"),
+        ("[[listen]]\nport = 80\nthread = 1\n", "thread must be a name, got 1"),
         ("[[listen]]\nport = 99999\n", "port must be"),
         ("[[listen]]\nport = 80\n[[listen]]\nport = 80\n", "port 80 is named twice"),
         ("listen = 3\n", r"\[\[listen\]\]"),
