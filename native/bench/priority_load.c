@@ -8,7 +8,8 @@
  * in turn, answered or not; one that does not fit into a send buffer waits, and its time runs.
  * Latency counts from when a request was due (no coordinated omission). At the end all answers are
  * waited for. With --rate 0 each connection has --window requests under way: that measures how many
- * the server answers. Prints one JSON document; percentiles are exact, every latency is kept. */
+ * the server answers. With --messages each connection has requests of both classes, to the low
+ * port. Prints one JSON document; percentiles are exact, every latency is kept. */
 #include <argp.h>
 #include <inttypes.h>
 #include <math.h>
@@ -38,11 +39,17 @@ struct request {
     uint32_t next;
 };
 
+/* Of one class on a connection. */
+struct lane {
+    uint32_t first, last; /* requests */
+    uint32_t unsent;      /* of them, that the send buffer had no room for */
+};
+
 struct connection {
     qs_conn conn;
-    uint32_t first, last; /* requests */
-    uint32_t unsent;      /* octets that the send buffer had no room for */
-    uint32_t got;         /* octets of the next reply */
+    struct lane of[KINDS]; /* without messages only that of its own class */
+    uint32_t sent;         /* octets of the first request that is unsent */
+    uint32_t got;          /* octets of the next reply */
     uint8_t kind;
 };
 
@@ -65,6 +72,7 @@ static struct load {
     uint32_t free_request, fresh_request, under_way;
     uint64_t random, count_from_ns, end_ns;
     bool closed_loop; /* each answer is followed by the next request */
+    uint8_t messages; /* of qs_engine_messages(), or 0 */
 } load;
 
 static struct settings {
@@ -73,6 +81,7 @@ static struct settings {
     const char *server;
     uint32_t port[KINDS], conns[KINDS], prio[KINDS];
     uint32_t window;
+    bool messages;
     double rate, urgent_percent, seconds, warm_up, patience;
     uint64_t seed;
 } settings = {
@@ -111,32 +120,53 @@ static uint32_t new_request(uint64_t due_ns)
     return i;
 }
 
-static void send_unsent(struct connection *c)
+static void send_octets(struct connection *c)
 {
     static const uint8_t zeros[16 * REQUEST_BYTES];
-    while (c->unsent > 0) {
-        uint32_t most = c->unsent < sizeof zeros ? c->unsent : (uint32_t)sizeof zeros;
-        int64_t n = qs_conn_write(load.client.e, c->conn, zeros, most);
+    struct lane *l = &c->of[c->kind];
+    while (l->unsent > 0) {
+        uint64_t left = (uint64_t)l->unsent * REQUEST_BYTES - c->sent;
+        int64_t n =
+            qs_conn_write(load.client.e, c->conn, zeros, left < sizeof zeros ? left : sizeof zeros);
         if (n <= 0)
             return; /* QS_EVENT_WRITABLE follows */
-        c->unsent -= (uint32_t)n;
+        c->sent += (uint32_t)n;
+        l->unsent -= c->sent / REQUEST_BYTES;
+        c->sent %= REQUEST_BYTES;
     }
 }
 
-static void offer(struct connection *c, uint64_t due_ns)
+static void send_messages(struct connection *c)
 {
-    struct class *k = &load.of[c->kind];
-    uint32_t i = new_request(due_ns);
-    if (c->first == NONE)
-        c->first = i;
+    uint8_t request[REQUEST_BYTES] = {0};
+    for (int k = KINDS; k-- > 0;)
+        for (struct lane *l = &c->of[k]; l->unsent > 0; l->unsent--) {
+            write_head(request, sizeof request, k == HIGH ? URGENT_MARK : 0);
+            if (qs_conn_send(load.client.e, c->conn, settings.prio[k], request, sizeof request))
+                return; /* QS_EVENT_WRITABLE follows */
+        }
+}
+
+static void send_unsent(struct connection *c)
+{
+    if (settings.messages)
+        send_messages(c);
     else
-        load.requests[c->last].next = i;
-    c->last = i;
-    bool waits = c->unsent > 0;
-    c->unsent += REQUEST_BYTES;
-    k->offered++;
-    if (!waits)
-        send_unsent(c);
+        send_octets(c);
+}
+
+static void offer(struct connection *c, enum kind kind, uint64_t due_ns)
+{
+    struct lane *l = &c->of[kind];
+    uint32_t i = new_request(due_ns);
+    if (l->first == NONE)
+        l->first = i;
+    else
+        load.requests[l->last].next = i;
+    l->last = i;
+    l->unsent++;
+    load.of[kind].offered++;
+    send_unsent(c);
 }
 
 static void keep(struct class *k, uint64_t ns)
@@ -147,13 +177,13 @@ static void keep(struct class *k, uint64_t ns)
     k->samples[k->counted++] = ticks > UINT32_MAX ? UINT32_MAX : (uint32_t)ticks;
 }
 
-static void answered(struct connection *c, uint64_t now_ns)
+static void answered(struct connection *c, enum kind kind, uint64_t now_ns)
 {
-    struct class *k = &load.of[c->kind];
-    uint32_t i = c->first;
+    struct class *k = &load.of[kind];
+    uint32_t i = c->of[kind].first;
     if (i == NONE)
         die("the server", "answered what was not asked");
-    c->first = load.requests[i].next;
+    c->of[kind].first = load.requests[i].next;
     load.requests[i].next = load.free_request;
     load.free_request = i;
     load.under_way--;
@@ -164,24 +194,49 @@ static void answered(struct connection *c, uint64_t now_ns)
     if (due_ns >= load.count_from_ns && due_ns < load.end_ns)
         keep(k, now_ns - due_ns);
     if (load.closed_loop && now_ns < load.end_ns)
-        offer(c, now_ns);
+        offer(c, kind, now_ns);
+}
+
+static void take_octets(struct connection *c, uint64_t now_ns)
+{
+    uint8_t buf[8192];
+    int64_t n;
+    while ((n = qs_conn_read(load.client.e, c->conn, buf, sizeof buf)) > 0)
+        for (c->got += (uint32_t)n; c->got >= REPLY_BYTES; c->got -= REPLY_BYTES)
+            answered(c, c->kind, now_ns);
+}
+
+static enum kind kind_of(struct connection *c, const struct qs_message *m)
+{
+    struct qs_span mark;
+    if (qs_conn_message_peek(load.client.e, c->conn, m, MARK_AT, &mark, 1) != 1)
+        die("the server", "answered too little");
+    return mark.data[0] == URGENT_MARK ? HIGH : LOW;
+}
+
+static void take_messages(struct connection *c, uint64_t now_ns)
+{
+    struct qs_message m;
+    while (qs_conn_message(load.client.e, c->conn, 0, &m) == 1) {
+        enum kind kind = kind_of(c, &m);
+        if (qs_conn_message_done(load.client.e, c->conn, &m) == 0)
+            answered(c, kind, now_ns);
+    }
 }
 
 static void on_event(const struct qs_event *ev, qs_time now)
 {
     struct connection *c = &load.conns[ev->user];
-    uint8_t buf[8192];
-    int64_t n;
     if (ev->flags & QS_EVENT_CLOSED)
         die("a connection ended", qs_strerror(ev->err ? ev->err : QS_ERR_EOF));
     if (ev->flags & QS_EVENT_OPEN)
         load.n_open++;
     if (ev->flags & QS_EVENT_WRITABLE)
         send_unsent(c);
-    while (ev->flags & QS_EVENT_READABLE &&
-           (n = qs_conn_read(load.client.e, ev->conn, buf, sizeof buf)) > 0)
-        for (c->got += (uint32_t)n; c->got >= REPLY_BYTES; c->got -= REPLY_BYTES)
-            answered(c, now.ns);
+    if (ev->flags & QS_EVENT_READABLE && settings.messages)
+        take_messages(c, now.ns);
+    else if (ev->flags & QS_EVENT_READABLE)
+        take_octets(c, now.ns);
 }
 
 /* ---- connections ---- */
@@ -201,7 +256,9 @@ static void open_one(const qs_addr *server, uint32_t i, enum kind kind)
     o.remote_port = (uint16_t)settings.port[kind];
     o.prio = (uint8_t)settings.prio[kind];
     o.user = i;
-    load.conns[i] = (struct connection){.first = NONE, .last = NONE, .kind = (uint8_t)kind};
+    o.messages = load.messages;
+    load.conns[i] =
+        (struct connection){.of = {{NONE, NONE, 0}, {NONE, NONE, 0}}, .kind = (uint8_t)kind};
     load.conns[i].conn = client_connect(&load.client, &o);
 }
 
@@ -245,7 +302,7 @@ static void offer_due(struct class *k, uint64_t now_ns)
         struct connection *c = &load.conns[k->first_conn + k->next_conn];
         if (k->due_ns >= load.count_from_ns && now_ns - k->due_ns > k->late_ns)
             k->late_ns = now_ns - k->due_ns;
-        offer(c, k->due_ns);
+        offer(c, (enum kind)(k - load.of), k->due_ns);
         k->next_conn = (k->next_conn + 1) % k->n_conns;
         k->due_ns += next_gap_ns(k);
     }
@@ -270,7 +327,7 @@ static void run(void)
     set_rates(start);
     for (uint32_t i = 0; load.closed_loop && i < load.n_conns; i++)
         for (uint32_t w = 0; w < settings.window; w++)
-            offer(&load.conns[i], start);
+            offer(&load.conns[i], load.conns[i].kind, start);
     for (uint64_t now = start; now < load.end_ns; now = qs_clock_now().ns) {
         offer_due(&load.of[HIGH], now);
         offer_due(&load.of[LOW], now);
@@ -300,10 +357,11 @@ static double percentile_us(const struct class *k, double part)
 static void keep_unanswered(void)
 {
     uint64_t now = qs_clock_now().ns;
-    for (uint32_t i = 0; i < load.n_conns; i++)
-        for (uint32_t r = load.conns[i].first; r != NONE; r = load.requests[r].next)
+    for (uint32_t i = 0; i < KINDS * load.n_conns; i++)
+        for (uint32_t r = load.conns[i / KINDS].of[i % KINDS].first; r != NONE;
+             r = load.requests[r].next)
             if (load.requests[r].due_ns >= load.count_from_ns)
-                keep(&load.of[load.conns[i].kind], now - load.requests[r].due_ns);
+                keep(&load.of[i % KINDS], now - load.requests[r].due_ns);
 }
 
 static void print_class(const char *name, struct class *k)
@@ -333,7 +391,7 @@ static void print_figures(void)
 
 /* ---- command line ---- */
 
-enum { OPT_LOW_PORT = 256, OPT_HIGH_PORT, OPT_LOW_CONNS, OPT_HIGH_CONNS, OPT_FLAT };
+enum { OPT_LOW_PORT = 256, OPT_HIGH_PORT, OPT_LOW_CONNS, OPT_HIGH_CONNS, OPT_MESSAGES, OPT_FLAT };
 
 static const struct argp_option options[] = {
     {"driver", 'd', "NAME", 0, "pair (default) or xsk", 0},
@@ -344,6 +402,7 @@ static const struct argp_option options[] = {
     {"high-port", OPT_HIGH_PORT, "PORT", 0, "for the urgent class", 0},
     {"low-conns", OPT_LOW_CONNS, "N", 0, "connections of the default class", 0},
     {"high-conns", OPT_HIGH_CONNS, "N", 0, "of the urgent class", 0},
+    {"messages", OPT_MESSAGES, NULL, 0, "both classes on each connection of --low-conns", 0},
     {"flat", OPT_FLAT, NULL, 0, "no priority on this side either", 0},
     {"rate", 'r', "PER_SECOND", 0, "requests of both classes; 0: closed loop", 0},
     {"urgent-percent", 'u', "PERCENT", 0, "of the requests", 0},
@@ -392,6 +451,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_HIGH_CONNS:
         x->conns[key == OPT_HIGH_CONNS] = (uint32_t)real(arg, state, 0, 1e6);
         return 0;
+    case OPT_MESSAGES:
+        x->messages = true;
+        return 0;
     case OPT_FLAT:
         x->prio[HIGH] = 0;
         return 0;
@@ -429,11 +491,27 @@ static void *memory(size_t bytes)
     return p;
 }
 
+static void prepare_messages(void)
+{
+    struct qs_framing_opts f = message_framing();
+    struct qs_match match = message_match(settings.prio[HIGH]);
+    struct qs_classifier_opts k;
+    qs_classifier_opts_init(&k);
+    k.matches = &match;
+    k.n_matches = 1;
+    int number = qs_engine_messages(load.client.e, &f, settings.prio[HIGH] ? &k : NULL);
+    if (number < 0)
+        die("messages", qs_strerror(number));
+    load.messages = (uint8_t)number;
+}
+
 int main(int argc, char **argv)
 {
     static const struct argp argp = {options, parse, NULL, "Requests of two classes, open loop.",
                                      NULL,    NULL,  NULL};
     argp_parse(&argp, argc, argv, 0, NULL, NULL);
+    if (settings.messages)
+        settings.conns[HIGH] = 0;
     load.n_conns = settings.conns[LOW] + settings.conns[HIGH];
     if (load.n_conns == 0)
         die("connections", "there are none");
@@ -445,11 +523,13 @@ int main(int argc, char **argv)
     load.conns = memory(load.n_conns * sizeof *load.conns);
     for (int k = 0; k < KINDS; k++) {
         load.of[k].samples = memory(SAMPLES_MAX * sizeof *load.of[k].samples);
-        load.of[k].n_conns = settings.conns[k];
-        load.of[k].first_conn = k == HIGH ? settings.conns[LOW] : 0;
+        load.of[k].n_conns = settings.messages ? load.n_conns : settings.conns[k];
+        load.of[k].first_conn = k == HIGH && !settings.messages ? settings.conns[LOW] : 0;
     }
     load.client.on_event = on_event;
     client_open(&load.client, &settings.client);
+    if (settings.messages)
+        prepare_messages();
     connect_all();
     run();
     print_figures();

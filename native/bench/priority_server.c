@@ -4,6 +4,7 @@
  *
  *     qs-priority-server --driver pair --device WIRE --address 10.9.0.2/24 --high-class 7
  *
+ * With --messages connections to the low port have messages, each of which names its class.
  * Prints a line when it is ready. Ends with SIGTERM; prints the counters of both classes then, as
  * JSON. */
 #include <argp.h>
@@ -23,6 +24,7 @@ static struct settings {
     uint32_t low_port, high_port, high_class;
     uint32_t low_share_permille;
     uint64_t work_ns;
+    bool messages;
 } settings = {.low_port = 7000, .high_port = 7007, .high_class = 7, .work_ns = 1000};
 
 static void die(const char *what, const char *why)
@@ -56,6 +58,55 @@ static void answer(qs_engine *e, const struct qs_event *ev, qs_time now, void *c
         (void)qs_conn_abort(e, ev->conn); /* without memory for all of it */
     else if (info.readable_bytes >= 2 * REQUEST_BYTES)
         (void)!qs_conn_want_read(e, ev->conn);
+}
+
+/* One message of the event's class. */
+static void answer_message(qs_engine *e, const struct qs_event *ev, qs_time now, void *ctx)
+{
+    (void)now, (void)ctx;
+    struct qs_message m;
+    uint8_t reply[REPLY_BYTES] = {0};
+    if (ev->flags & QS_EVENT_CLOSED)
+        return;
+    if (ev->flags & QS_EVENT_EOF) {
+        (void)qs_conn_close(e, ev->conn);
+        return;
+    }
+    uint32_t prio = ev->flags & QS_EVENT_WRITABLE ? 0 : ev->prio; /* what was put off comes back */
+    struct qs_span mark;
+    if (qs_conn_message(e, ev->conn, prio, &m) != 1 ||
+        qs_conn_message_peek(e, ev->conn, &m, MARK_AT, &mark, 1) != 1)
+        return;
+    write_head(reply, sizeof reply, mark.data[0]);
+    work_for(settings.work_ns);
+    qs_err err = qs_conn_send(e, ev->conn, m.prio, reply, sizeof reply);
+    if (err == QS_ERR_AGAIN) /* its peer does not read: the message waits for QS_EVENT_WRITABLE */
+        return;
+    if (err != 0)
+        (void)qs_conn_abort(e, ev->conn);
+    else
+        (void)!qs_conn_message_done(e, ev->conn, &m);
+}
+
+static void listen_for_messages(qs_stack *s)
+{
+    struct qs_diag diag = {""};
+    struct qs_framing_opts f = message_framing();
+    struct qs_match match = message_match(settings.high_class);
+    struct qs_classifier_opts k;
+    qs_classifier_opts_init(&k);
+    k.matches = &match;
+    k.n_matches = 1;
+    int number = qs_stack_messages(s, &f, settings.high_class ? &k : NULL, &diag);
+    if (number < 0)
+        die("messages", diag.text);
+    struct qs_stack_listen l;
+    qs_stack_listen_init(&l);
+    l.l.port = (uint16_t)settings.low_port;
+    l.l.messages = (uint8_t)number;
+    l.inline_fn = answer_message;
+    if (qs_stack_listen(s, &l, &diag) < 0)
+        die("listening", diag.text);
 }
 
 static void listen_on(qs_stack *s, uint32_t port, uint32_t prio)
@@ -142,6 +193,7 @@ static const struct argp_option options[] = {
     {"high-class", 'p', "CLASS", 0, "0 to 7; 0: no priority", 0},
     {"low-share", 's', "PERMILLE", 0, "least share of class 0", 0},
     {"work-ns", 'w', "NS", 0, "that an answer takes", 0},
+    {"messages", 'm', NULL, 0, "both classes on each connection, to the low port", 0},
     {0},
 };
 
@@ -194,6 +246,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'w':
         x->work_ns = number(arg, state, 1000000000);
         return 0;
+    case 'm':
+        x->messages = true;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -219,8 +274,12 @@ int main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &ends, NULL);
     if (qs_stack_new(&s, &settings.stack, &diag) != 0)
         die("stack", diag.text);
-    listen_on(s, settings.low_port, 0);
-    listen_on(s, settings.high_port, settings.high_class);
+    if (settings.messages) {
+        listen_for_messages(s);
+    } else {
+        listen_on(s, settings.low_port, 0);
+        listen_on(s, settings.high_port, settings.high_class);
+    }
     if (qs_stack_start(s, &diag) != 0)
         die("stack", diag.text);
     printf("ready\n");

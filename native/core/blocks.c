@@ -85,14 +85,21 @@ static void taken(struct qs_engine *e, struct qs_block *c)
     c->flags &= ~QS_CF_UNTAKEN;
 }
 
+/* Class of the list of events that the block is on. */
+static uint32_t event_class(const struct qs_engine *e, const struct qs_block *c)
+{
+    return c->flags & QS_CF_FRAMED ? e->messages[qs_block_idx(e, c)].listed : c->prio;
+}
+
 static void unlink_events(struct qs_engine *e, struct qs_block *c)
 {
     if (!c->ev_flags)
         return;
-    struct qs_list *l = &e->events[c->prio];
+    uint32_t prio = event_class(e, c);
+    struct qs_list *l = &e->events[prio];
     list_remove(e, l, qs_block_idx(e, c), EVENTS);
     if (l->head == QS_NO_IDX)
-        e->event_classes &= ~(1u << c->prio);
+        e->event_classes &= ~(1u << prio);
     c->ev_flags = 0;
 }
 
@@ -105,6 +112,8 @@ static void release(struct qs_engine *e, struct qs_block *c)
     qs_ready_unlink(e, c);
     qs_bytes_clear(&e->pool, &c->tx);
     qs_tcp_drop_ooo(e, c);
+    if (c->flags & QS_CF_FRAMED)
+        qs_messages_release(e, c);
     qs_sent_clear(&e->sent, c);
     qs_buffers_release(e, c);
     if (c->neigh != QS_NO_NEIGH)
@@ -183,8 +192,13 @@ void qs_block_ready(struct qs_engine *e, struct qs_block *c)
 {
     if (c->in_ready != QS_READY_NOT)
         return;
-    list_append(e, &e->ready[c->prio], qs_block_idx(e, c), READY);
-    e->ready_classes |= 1u << c->prio;
+    uint32_t prio = c->prio;
+    if (c->flags & QS_CF_FRAMED) {
+        prio = qs_messages_send_class(e, c);
+        e->messages[qs_block_idx(e, c)].ready = (uint8_t)prio;
+    }
+    list_append(e, &e->ready[prio], qs_block_idx(e, c), READY);
+    e->ready_classes |= 1u << prio;
     c->in_ready = QS_READY_CLASS;
 }
 
@@ -192,9 +206,10 @@ void qs_ready_unlink(struct qs_engine *e, struct qs_block *c)
 {
     uint32_t idx = qs_block_idx(e, c);
     if (c->in_ready == QS_READY_CLASS) {
-        list_remove(e, &e->ready[c->prio], idx, READY);
-        if (e->ready[c->prio].head == QS_NO_IDX)
-            e->ready_classes &= ~(1u << c->prio);
+        uint32_t prio = qs_ready_class(e, c);
+        list_remove(e, &e->ready[prio], idx, READY);
+        if (e->ready[prio].head == QS_NO_IDX)
+            e->ready_classes &= ~(1u << prio);
     } else if (c->in_ready == QS_READY_NEIGH) {
         list_remove(e, &e->neighs[c->neigh].waiting, idx, READY);
     }
@@ -226,15 +241,36 @@ void qs_neigh_wake(struct qs_engine *e, struct qs_neigh_entry *n)
     }
 }
 
+static void enlist(struct qs_engine *e, struct qs_block *c, uint8_t flags, uint32_t prio)
+{
+    list_append(e, &e->events[prio], qs_block_idx(e, c), EVENTS);
+    e->event_classes |= 1u << prio;
+    c->ev_flags = flags;
+}
+
 void qs_block_event(struct qs_engine *e, struct qs_block *c, uint8_t flags)
 {
+    if (c->flags & QS_CF_FRAMED)
+        qs_block_event_class(e, c, flags, c->prio);
+    else if (c->ev_flags)
+        c->ev_flags |= flags;
+    else if (!(c->flags & QS_CF_ORPHAN))
+        enlist(e, c, flags, c->prio);
+}
+
+void qs_block_event_class(struct qs_engine *e, struct qs_block *c, uint8_t flags, uint32_t prio)
+{
+    uint8_t *listed = &e->messages[qs_block_idx(e, c)].listed;
     if (c->flags & QS_CF_ORPHAN)
         return;
-    if (!c->ev_flags) {
-        list_append(e, &e->events[c->prio], qs_block_idx(e, c), EVENTS);
-        e->event_classes |= 1u << c->prio;
+    if (c->ev_flags && *listed >= prio) {
+        c->ev_flags |= flags;
+        return;
     }
-    c->ev_flags |= flags;
+    flags |= c->ev_flags;
+    unlink_events(e, c);
+    *listed = (uint8_t)prio;
+    enlist(e, c, flags, prio);
 }
 
 void qs_block_end(struct qs_engine *e, struct qs_block *c, qs_err err)
@@ -247,8 +283,11 @@ void qs_block_end(struct qs_engine *e, struct qs_block *c, qs_err err)
     }
     release(e, c);
     c->err = (int8_t)err;
-    if (err)
+    if (err) {
         qs_bytes_clear(&e->pool, &c->rx);
+        if (c->flags & QS_CF_FRAMED)
+            qs_messages_forget(e, c, true);
+    }
     qs_block_ended(e, c);
 }
 
@@ -267,14 +306,16 @@ static void next_event(struct qs_engine *e, uint32_t prio, struct qs_event *out)
         .flags = c->ev_flags,
         .listener = c->flags & QS_CF_PASSIVE ? c->listener : -1,
         .err = c->err,
-        .prio = c->prio,
-        .traced = e->traces[prio].at == QS_TRACE_EVENT && qs_trace_taken(e, c),
+        .prio = prio & (QS_N_PRIO - 1u),
+        .traced = e->traces[prio].at == QS_TRACE_EVENT && qs_trace_taken(e, c, prio),
     };
     qs_class_count(e, prio, QS_CLASS_EVENTS);
     taken(e, c);
     unlink_events(e, c);
     if (out->flags & QS_EVENT_CLOSED)
         qs_block_free(e, c);
+    else if (c->flags & QS_CF_FRAMED && out->flags & QS_EVENT_READABLE)
+        qs_messages_event_taken(e, c, prio);
 }
 
 size_t qs_engine_events(qs_engine *e, struct qs_event *events, size_t n)

@@ -134,6 +134,22 @@ struct qs_bytes_pos qs_bytes_find(const struct qs_chunk_pool *p, const struct qs
     return (struct qs_bytes_pos){idx, p->chunks[idx].start + (uint32_t)offset};
 }
 
+struct qs_bytes_pos qs_bytes_skip(const struct qs_chunk_pool *p, struct qs_bytes_pos pos,
+                                  uint32_t octets)
+{
+    const struct qs_chunk *c = &p->chunks[pos.chunk];
+    uint32_t left = (uint32_t)c->start + c->len - pos.at;
+    while (octets >= left && c->next != QS_NO_IDX) {
+        octets -= left;
+        pos.chunk = c->next;
+        c = &p->chunks[pos.chunk];
+        pos.at = c->start;
+        left = c->len;
+    }
+    pos.at += octets;
+    return pos;
+}
+
 /* Next contiguous run at `pos`, at most `len` octets; moves `pos` behind it. */
 static const uint8_t *next_run(const struct qs_chunk_pool *p, struct qs_bytes_pos *pos, size_t len,
                                size_t *run)

@@ -83,6 +83,10 @@ struct qs_bytes_pos {
 struct qs_bytes_pos qs_bytes_find(const struct qs_chunk_pool *p, const struct qs_bytes *b,
                                   size_t offset);
 
+/* The place `octets` behind `pos`, in the chunk that has the next one if there is one. */
+struct qs_bytes_pos qs_bytes_skip(const struct qs_chunk_pool *p, struct qs_bytes_pos pos,
+                                  uint32_t octets);
+
 /* Copies the `len` octets from `pos` on to `to` and moves `pos` behind them; the second form also
  * adds them to a checksum. @return the new sum. */
 void qs_bytes_copy(const struct qs_chunk_pool *p, struct qs_bytes_pos *pos, uint8_t *to,

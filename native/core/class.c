@@ -18,6 +18,7 @@ void qs_classes_init(struct qs_engine *e)
     for (uint32_t p = 0; p < QS_N_PRIO; p++)
         shares[p] = SHARE_DEFAULT;
     qs_share_init(&e->tx_share, shares, SHARE_UNIT, SHARE_QUANTUM);
+    qs_share_init(&e->message_share, shares, SHARE_UNIT, SHARE_QUANTUM);
 }
 
 /* What each class leaves free is what all more urgent ones have reserved. */
@@ -52,6 +53,7 @@ qs_err qs_engine_class_set(qs_engine *e, uint32_t prio, const struct qs_class_op
     if (o->size != sizeof *o || prio >= QS_N_PRIO || !fits(e, prio, o))
         return QS_ERR_ARG;
     e->tx_share.min[prio] = (uint16_t)o->min_share_permille; /* at most QS_SHARE_WHOLE */
+    e->message_share.min[prio] = (uint16_t)o->min_share_permille;
     e->classes[prio].chunks_reserved = o->chunks_reserved;
     e->classes[prio].conns_reserved = o->conns_reserved;
     set_floors(e);

@@ -12,6 +12,8 @@ int qs_conn_peek(qs_engine *e, qs_conn handle, struct qs_span *spans, size_t n)
     struct qs_block *c = qs_block_of(e, handle);
     if (!c)
         return QS_ERR_STALE;
+    if (c->flags & QS_CF_FRAMED)
+        return QS_ERR_STATE;
     if (c->rx.len == 0)
         return eof(c) || c->state == QS_TCP_CLOSED ? QS_ERR_EOF : 0;
     size_t done = 0;
@@ -22,11 +24,11 @@ int qs_conn_peek(qs_engine *e, qs_conn handle, struct qs_span *spans, size_t n)
     return (int)done;
 }
 
-static void drop_read(struct qs_engine *e, struct qs_block *c, size_t octets)
+void qs_block_read(struct qs_engine *e, struct qs_block *c, uint32_t octets)
 {
     qs_bytes_drop(&e->pool, &c->rx, octets);
     if (qs_rcvbuf(e, c) < e->opts.rcvbuf_bytes && !c->rcvbuf_fixed)
-        qs_rcvbuf_read(e, c, (uint32_t)octets);
+        qs_rcvbuf_read(e, c, octets);
     qs_tcp_window_opened(e, c);
     qs_block_ended(e, c);
 }
@@ -36,9 +38,11 @@ qs_err qs_conn_consume(qs_engine *e, qs_conn handle, size_t bytes)
     struct qs_block *c = qs_block_of(e, handle);
     if (!c)
         return QS_ERR_STALE;
+    if (c->flags & QS_CF_FRAMED)
+        return QS_ERR_STATE;
     if (bytes > c->rx.len)
         return QS_ERR_ARG;
-    drop_read(e, c, bytes);
+    qs_block_read(e, c, (uint32_t)bytes);
     return 0;
 }
 
@@ -47,12 +51,14 @@ int64_t qs_conn_read(qs_engine *e, qs_conn handle, void *buf, size_t len)
     struct qs_block *c = qs_block_of(e, handle);
     if (!c)
         return QS_ERR_STALE;
+    if (c->flags & QS_CF_FRAMED)
+        return QS_ERR_STATE;
     if (c->rx.len == 0)
         return eof(c) || c->state == QS_TCP_CLOSED ? QS_ERR_EOF : QS_ERR_AGAIN;
     size_t n = len < c->rx.len ? len : c->rx.len;
     struct qs_bytes_pos pos = qs_bytes_find(&e->pool, &c->rx, 0);
     qs_bytes_copy(&e->pool, &pos, buf, n);
-    drop_read(e, c, n);
+    qs_block_read(e, c, (uint32_t)n);
     return (int64_t)n;
 }
 
@@ -65,6 +71,8 @@ int64_t qs_conn_write(qs_engine *e, qs_conn handle, const void *buf, size_t len)
         return QS_ERR_CLOSED;
     if (len == 0)
         return 0;
+    if (c->flags & QS_CF_FRAMED)
+        return QS_ERR_STATE;
     size_t free = qs_sndbuf(e, c) - c->tx.len;
     size_t n = qs_bytes_append(&e->pool, &c->tx, buf, len < free ? len : free,
                                qs_reserve_write(&e->pool) + qs_chunk_floor(e, c));
@@ -95,7 +103,7 @@ qs_err qs_conn_want_read(qs_engine *e, qs_conn handle)
     struct qs_block *c = qs_block_of(e, handle);
     if (!c)
         return QS_ERR_STALE;
-    if (c->rx.len > 0)
+    if (c->rx.len > 0 && !(c->flags & QS_CF_FRAMED)) /* those are told until they are taken */
         qs_block_event(e, c, QS_EVENT_READABLE);
     return 0;
 }
@@ -189,8 +197,8 @@ qs_err qs_conn_info(const qs_engine *e, qs_conn handle, struct qs_conn_info *out
         .state = c->state,
         .prio = c->prio,
         .readable_bytes = c->rx.len,
-        .writable_bytes = c->flags & QS_CF_FIN_QUEUED ? 0 : qs_sndbuf(e, c) - c->tx.len,
-        .unacked_bytes = c->tx.len,
+        .writable_bytes = c->flags & QS_CF_FIN_QUEUED ? 0 : qs_sndbuf(e, c) - qs_unacked(e, c),
+        .unacked_bytes = qs_unacked(e, c),
         .rcvbuf_bytes = qs_rcvbuf(e, c),
         .sndbuf_bytes = qs_sndbuf(e, c),
         .mss_octets = c->mss,

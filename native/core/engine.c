@@ -59,7 +59,7 @@ static bool opts_fine(const qs_engine_opts *o)
 
 /* Sizes of the blocks of memory that an engine lives in. */
 struct layout {
-    size_t engine, blocks, table, chunks, sent, neighs, replies;
+    size_t engine, blocks, table, chunks, sent, neighs, replies, messages, confs;
     size_t table_entries;
     uint32_t reply_bytes, sent_records;
 };
@@ -77,6 +77,8 @@ static struct layout layout_of(const qs_engine_opts *o)
     l.sent = (size_t)l.sent_records * sizeof(struct qs_sent);
     l.neighs = QS_NEIGHS_MAX * sizeof(struct qs_neigh_entry);
     l.replies = (size_t)QS_REPLIES_MAX * l.reply_bytes;
+    l.messages = o->conns_max * sizeof(struct qs_messages);
+    l.confs = QS_MESSAGE_CONFS_MAX * sizeof(struct qs_message_conf);
     return l;
 }
 
@@ -98,6 +100,9 @@ void qs_engine_free(qs_engine *e)
     give(&mem, e->sent.records, l.sent);
     give(&mem, e->neighs, l.neighs);
     give(&mem, e->reply_data, l.replies);
+    give(&mem, e->messages, l.messages);
+    give(&mem, e->message_confs, l.confs);
+    give(&mem, e->message_head, QS_MESSAGE_HEAD_MAX);
     give(&mem, e, l.engine);
 }
 
@@ -146,7 +151,11 @@ qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_m
     qs_sent_pool_init(&e->sent, records, l.sent_records, o->conns_max);
     e->neighs = mem->alloc(mem->ctx, l.neighs);
     e->reply_data = mem->alloc(mem->ctx, l.replies);
-    if (!e->blocks || !e->table.entries || !chunks || !records || !e->neighs || !e->reply_data) {
+    e->messages = mem->alloc(mem->ctx, l.messages);
+    e->message_confs = mem->alloc(mem->ctx, l.confs);
+    e->message_head = mem->alloc(mem->ctx, QS_MESSAGE_HEAD_MAX);
+    if (!e->blocks || !e->table.entries || !chunks || !records || !e->neighs || !e->reply_data ||
+        !e->messages || !e->message_confs || !e->message_head) {
         qs_engine_free(e);
         return QS_ERR_NOMEM;
     }

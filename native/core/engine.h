@@ -4,6 +4,7 @@
 #define QS_CORE_ENGINE_H
 
 #include "conn_table.h"
+#include "message.h"
 #include "packet.h"
 #include "qstack/qs_class.h"
 #include "qstack/qs_stats.h"
@@ -50,7 +51,8 @@ struct qs_listener {
     uint8_t prio;
     struct qs_tcp_conf conf; /* of its connections */
     bool ecn;
-    bool shed_rst; /* an attempt to connect that is refused is answered */
+    bool shed_rst;    /* an attempt to connect that is refused is answered */
+    uint8_t messages; /* number of qs_message_conf, 0: none */
 };
 
 /* What a buffer may be large: the initial size, halved and doubled, and the most that there is. */
@@ -157,6 +159,12 @@ struct qs_engine {
     uint32_t classes_used;    /* bit for each that a listener or an active open ever named */
     struct qs_share tx_share; /* of what is sent; costs are octets */
 
+    struct qs_message_conf *message_confs; /* from 1 on */
+    uint32_t n_message_confs;
+    struct qs_messages *messages;  /* one for each block; of those with QS_CF_FRAMED */
+    struct qs_share message_share; /* of messages that are put into streams; costs are octets */
+    uint8_t *message_head;         /* QS_MESSAGE_HEAD_MAX octets in one piece */
+
     struct qs_trace traces[QS_N_PRIO];
     uint32_t traces_sent; /* bit for each that is QS_TRACE_SENT */
     struct qs_residency residency;
@@ -193,6 +201,12 @@ static inline uint32_t qs_block_idx(const struct qs_engine *e, const struct qs_b
     return (uint32_t)(c - e->blocks);
 }
 
+/* Class of the list of ready blocks that it is on, or was last. */
+static inline uint32_t qs_ready_class(const struct qs_engine *e, const struct qs_block *c)
+{
+    return c->flags & QS_CF_FRAMED ? e->messages[qs_block_idx(e, c)].ready : c->prio;
+}
+
 static inline const qs_addr *qs_block_local(const struct qs_engine *e, const struct qs_block *c)
 {
     return &e->locals[c->local_idx].addr;
@@ -227,6 +241,9 @@ struct qs_block *qs_block_next_ready(struct qs_engine *e);
 
 /* Raises QS_EVENT_* for the application; nothing for an orphan. */
 void qs_block_event(struct qs_engine *e, struct qs_block *c, uint8_t flags);
+/* The same of a connection with framing, in the list of `prio` unless it is on that of a more
+ * urgent class. */
+void qs_block_event_class(struct qs_engine *e, struct qs_block *c, uint8_t flags, uint32_t prio);
 
 /* Takes back what the application was not told yet; it counts as told. */
 void qs_block_forget(struct qs_engine *e, struct qs_block *c);
@@ -236,6 +253,9 @@ void qs_block_forget(struct qs_engine *e, struct qs_block *c);
 void qs_block_end(struct qs_engine *e, struct qs_block *c, qs_err err);
 /* Raises QS_EVENT_CLOSED when the connection has ended and all that it received was read. */
 void qs_block_ended(struct qs_engine *e, struct qs_block *c);
+
+/* The application has done with `octets` at the front of what was received. */
+void qs_block_read(struct qs_engine *e, struct qs_block *c, uint32_t octets);
 
 /* Timer of the block comes up at the earliest of its deadlines. */
 void qs_block_arm(struct qs_engine *e, struct qs_block *c);
@@ -262,13 +282,57 @@ static inline uint32_t qs_chunk_floor(const struct qs_engine *e, const struct qs
     return e->classes[c->prio].chunk_floor;
 }
 
+/* ---- message.c: connections with QS_CF_FRAMED ---- */
+
+/* May connections with options `conf` have messages by number `number` of qs_message_conf? */
+bool qs_messages_fit(const struct qs_engine *e, uint32_t number, const struct qs_tcp_conf *conf);
+/* Class of a connection that opens, by number `conf` of qs_message_conf, 0: none. */
+uint8_t qs_messages_open_class(struct qs_engine *e, uint8_t conf, const struct qs_flow *flow);
+/* A new block: by number `conf`, of a packet with `dscp`. */
+void qs_messages_begin(struct qs_engine *e, struct qs_block *c, uint8_t conf, uint8_t dscp);
+/* The first octet will be that at rcv_nxt. */
+void qs_messages_start(struct qs_engine *e, struct qs_block *c);
+/* Octets have arrived, in order or not. @return false when they are no message:
+ * qs_messages_refuse(). */
+bool qs_messages_arrived(struct qs_engine *e, struct qs_block *c);
+/* Ends the connection, whose block may be gone then. */
+void qs_messages_refuse(struct qs_engine *e, struct qs_block *c);
+/* The peer's FIN has come, or a message was taken: tells of the end when no message waits. */
+void qs_messages_ended(struct qs_engine *e, struct qs_block *c);
+/* What was kept ahead of a hole is gone, or with `all` also what is in order. */
+void qs_messages_forget(struct qs_engine *e, struct qs_block *c, bool all);
+/* An event of class `prio` was taken: less urgent messages have one of their own. */
+void qs_messages_event_taken(struct qs_engine *e, struct qs_block *c, uint32_t prio);
+
+/* ---- message_send.c ---- */
+
+/* Gives back what waits to be sent. */
+void qs_messages_release(struct qs_engine *e, struct qs_block *c);
+/* Class of what is sent next. */
+uint32_t qs_messages_send_class(struct qs_engine *e, const struct qs_block *c);
+/* Puts messages into the stream until `octets` are unsent; `forced`: also those that leave the
+ * window to more urgent ones. */
+void qs_messages_put(struct qs_engine *e, struct qs_block *c, uint32_t octets, bool forced);
+
+/* Octets of messages that are not in the stream yet. */
+static inline uint32_t qs_staged(const struct qs_engine *e, const struct qs_block *c)
+{
+    return c->flags & QS_CF_FRAMED ? e->messages[qs_block_idx(e, c)].staged_octets : 0;
+}
+
+/* Octets that the application has written and the peer has not acknowledged. */
+static inline uint32_t qs_unacked(const struct qs_engine *e, const struct qs_block *c)
+{
+    return c->tx.len + qs_staged(e, c);
+}
+
 /* ---- trace.c: what trace.h does not show ---- */
 
-/* An event of `c` for octets that arrived at e->now is raised: it is followed if its turn has come.
- */
-void qs_trace_begin(struct qs_engine *e, const struct qs_block *c);
+/* An event of `c` of class `prio`, for octets that arrived at e->now, is raised: it is followed if
+ * its turn has come. */
+void qs_trace_begin(struct qs_engine *e, const struct qs_block *c, uint32_t prio);
 /* The event is taken. @return true when it is followed. */
-bool qs_trace_taken(struct qs_engine *e, const struct qs_block *c);
+bool qs_trace_taken(struct qs_engine *e, const struct qs_block *c, uint32_t prio);
 /* A frame with new octets of `c` is written. */
 void qs_trace_frame(struct qs_engine *e, const struct qs_block *c);
 
@@ -384,11 +448,12 @@ void qs_sndbuf_opened(struct qs_engine *e, struct qs_block *c);
 /* Gives back what they have grown by: the connection is over, or in TIME-WAIT. */
 void qs_buffers_release(struct qs_engine *e, struct qs_block *c);
 
-/* Is enough of the send buffer free to tell the application? */
+/* Is enough of the send buffer free to tell the application? Of messages a quarter may be left to
+ * urgent ones: message_send.c. */
 static inline bool qs_tcp_writable(const struct qs_engine *e, const struct qs_block *c)
 {
     uint32_t size = qs_sndbuf(e, c);
-    return size - c->tx.len >= size / 4;
+    return size - qs_unacked(e, c) >= (c->flags & QS_CF_FRAMED ? size / 2 : size / 4);
 }
 
 /* tcp_open.c: what passive and active open share. */
@@ -421,7 +486,10 @@ void qs_tcp_unconnected(struct qs_engine *e, const struct qs_segment *s, uint8_t
 /* A new block of a listener for the peer that sent `s`, with ISN and timestamp offset, in the
  * table; NULL is counted. */
 struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
-                                uint8_t local_idx, uint32_t hash);
+                                uint8_t local_idx, uint32_t hash, uint8_t prio);
+/* Class of the connection that `s` asks for. */
+uint8_t qs_tcp_open_class(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
+                          uint8_t local_idx);
 /* Class of what listens there, 0 when nothing does. */
 uint8_t qs_tcp_listener_class(const struct qs_engine *e, uint8_t local_idx, uint16_t port);
 /* Does the application have to take connections before there can be more? */

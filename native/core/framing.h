@@ -25,10 +25,16 @@ int64_t qs_framing_length(const struct qs_framing_conf *f, const uint8_t *data, 
 /* Octets up to the end of the first delimiter in `data`, or 0: for framings that resync. */
 size_t qs_framing_resync(const struct qs_framing_conf *f, const uint8_t *data, size_t len);
 
+/* framing_http.c, framing_resp.c. As qs_framing_fn. */
+int64_t qs_framing_http1(const uint8_t *data, size_t len);
+int64_t qs_framing_resp(const uint8_t *data, size_t len);
+
 /* match.c. @return false when something is out of range. */
 bool qs_classifier_from(struct qs_classifier *to, const struct qs_classifier_opts *o);
 /* As qs_classify_fn: [0, 7], or anything else when the function says so. */
 int qs_classifier_class(const struct qs_classifier *k, const struct qs_flow *flow,
                         const uint8_t *data, size_t len);
+/* A bit for each class that it may name. */
+uint32_t qs_classifier_classes(const struct qs_classifier *k);
 
 #endif

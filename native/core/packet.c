@@ -34,6 +34,7 @@ static enum qs_counter parse_ipv4(struct qs_packet *p, struct qs_cursor c)
     /* Options are skipped, never acted on or echoed: RFC 7126. */
     p->v4 = true;
     p->ecn = h[1] & 3;
+    p->dscp = h[1] >> 2;
     p->hop_limit = h[8];
     p->protocol = h[9];
     p->src = qs_addr_from_v4(h + 12);
@@ -123,6 +124,7 @@ static enum qs_counter parse_ipv6(struct qs_packet *p, struct qs_cursor c)
     p->v4 = false;
     p->hop_limit = h[7];
     p->ecn = h[1] >> 4 & 3;
+    p->dscp = (uint8_t)((h[0] & 15) << 2 | h[1] >> 6);
     p->src = qs_addr_from_v6(h + 8);
     p->dst = qs_addr_from_v6(h + 24);
     if (qs_addr_is_v4(&p->src) || qs_addr_is_v4(&p->dst)) /* ::ffff:0:0/96 is not for the wire */

@@ -27,7 +27,8 @@ struct qs_packet {
     uint16_t ethertype;
     uint8_t protocol;
     uint8_t hop_limit;
-    uint8_t ecn; /* QS_ECN_* */
+    uint8_t ecn;  /* QS_ECN_* */
+    uint8_t dscp; /* RFC 2474 section 3 */
     bool v4;
     uint16_t problem; /* of a packet to drop: offset of an IPv6 option that its sender wants to hear
                          of, RFC 8200 section 4.2; 0: none */

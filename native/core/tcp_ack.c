@@ -102,7 +102,7 @@ static bool take_new_ack(struct qs_engine *e, struct qs_block *c, const struct q
     if (c->cc.cwnd > qs_sndbuf(e, c) / 2)
         qs_sndbuf_grow(e, c);
     qs_sndbuf_opened(e, c);
-    if (c->tx.len > qs_seq_span(c->snd_una, c->snd_nxt) || c->flags & QS_CF_FIN_QUEUED)
+    if (qs_unacked(e, c) > qs_seq_span(c->snd_una, c->snd_nxt) || c->flags & QS_CF_FIN_QUEUED)
         qs_block_ready(e, c);
     return !fin_acked || qs_tcp_fin_acked(e, c, s->arrived);
 }

@@ -67,7 +67,10 @@ void qs_tcp_fin_received(struct qs_engine *e, struct qs_block *c, qs_time now)
     default:
         return;
     }
-    qs_block_event(e, c, QS_EVENT_EOF);
+    if (c->flags & QS_CF_FRAMED)
+        qs_messages_ended(e, c);
+    else
+        qs_block_event(e, c, QS_EVENT_EOF);
 }
 
 bool qs_tcp_may_reuse(const struct qs_block *c, const struct qs_segment *s)

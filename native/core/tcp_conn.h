@@ -48,6 +48,7 @@
 #define QS_CF_KEEPALIVE (1u << 28)  /* RFC 9293 section 3.8.4 */
 #define QS_CF_KEEP_PROBE (1u << 29) /* send a keep-alive probe */
 #define QS_CF_PACED (1u << 30)      /* pacing held octets back, and some still wait to be sent */
+#define QS_CF_FRAMED (1u << 31)     /* it has messages: message.h */
 
 /* Which list qs_block.ready is on. */
 enum qs_ready { QS_READY_NOT, QS_READY_CLASS, QS_READY_NEIGH };

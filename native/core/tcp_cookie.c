@@ -139,7 +139,8 @@ bool qs_tcp_take_cookie(struct qs_engine *e, uint16_t listener, const struct qs_
         qs_count(e, QS_COUNT_DROP_BACKLOG);
         return true;
     }
-    struct qs_block *c = qs_tcp_passive(e, listener, s, local_idx, hash);
+    struct qs_block *c = qs_tcp_passive(e, listener, s, local_idx, hash,
+                                        qs_tcp_open_class(e, listener, s, local_idx));
     if (!c)
         return true;
     remember(e, c, s, &syn);

@@ -55,7 +55,7 @@ bool qs_tcp_keepalive_due(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
     if (!watched(c))
         return true;
-    if (c->tx.len) { /* out or waiting; a FIN of ours is acknowledged in these states */
+    if (qs_unacked(e, c)) { /* out or waiting; a FIN of ours is acknowledged in these states */
         wait_from(c, now);
     } else if (qs_tick_due(deadline(c), now)) {
         if (c->keep_sent >= c->keep_count) {

@@ -36,11 +36,24 @@ void qs_tcp_accepted(struct qs_engine *e, struct qs_block *c)
     e->listeners[c->listener].untaken++;
 }
 
-struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
-                                uint8_t local_idx, uint32_t hash)
+uint8_t qs_tcp_open_class(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
+                          uint8_t local_idx)
 {
     const struct qs_listener *l = &e->listeners[listener];
-    struct qs_block *c = qs_tcp_new_conn(e, &s->packet->src, local_idx, l->prio);
+    return qs_messages_open_class(e, l->messages,
+                                  &(struct qs_flow){.local = e->locals[local_idx].addr,
+                                                    .remote = s->packet->src,
+                                                    .local_port = s->dst_port,
+                                                    .remote_port = s->src_port,
+                                                    .dscp = s->packet->dscp,
+                                                    .prio = l->prio});
+}
+
+struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
+                                uint8_t local_idx, uint32_t hash, uint8_t prio)
+{
+    const struct qs_listener *l = &e->listeners[listener];
+    struct qs_block *c = qs_tcp_new_conn(e, &s->packet->src, local_idx, prio);
     if (!c)
         return NULL;
     c->remote_port = s->src_port;
@@ -48,6 +61,8 @@ struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const st
     c->user = l->user;
     c->listener = (uint8_t)listener; /* below QS_LISTENERS_MAX */
     c->flags = QS_CF_PASSIVE;
+    if (l->messages)
+        qs_messages_begin(e, c, l->messages, s->packet->dscp);
     qs_tcp_configure(e, c, &l->conf);
     c->hash = hash;
     qs_block_enter(e, c);
@@ -56,12 +71,11 @@ struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const st
 }
 
 /* An attempt to connect is refused, early and at little cost. */
-static void shed(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
+static void shed(struct qs_engine *e, uint16_t listener, const struct qs_segment *s, uint8_t prio,
                  enum qs_class_counter why)
 {
-    const struct qs_listener *l = &e->listeners[listener];
-    qs_class_count(e, l->prio, why);
-    if (l->shed_rst)
+    qs_class_count(e, prio, why);
+    if (e->listeners[listener].shed_rst)
         qs_tcp_reset_reply(e, s);
 }
 
@@ -69,14 +83,15 @@ static void accept_syn(struct qs_engine *e, uint16_t listener, const struct qs_s
                        uint8_t local_idx, uint32_t hash)
 {
     uint16_t cells;
+    uint8_t prio = qs_tcp_open_class(e, listener, s, local_idx);
     if (qs_tcp_backlog_full(e, listener)) {
         qs_count(e, QS_COUNT_DROP_BACKLOG);
-        shed(e, listener, s, QS_CLASS_SHED_BACKLOG);
+        shed(e, listener, s, prio, QS_CLASS_SHED_BACKLOG);
         return;
     }
-    if (!qs_class_may_connect(e, e->listeners[listener].prio)) {
+    if (!qs_class_may_connect(e, prio)) {
         qs_count(e, QS_COUNT_DROP_NO_CONN);
-        shed(e, listener, s, QS_CLASS_SHED_CONNS);
+        shed(e, listener, s, prio, QS_CLASS_SHED_CONNS);
         return;
     }
     if (!qs_half_open_may(e, listener, &s->packet->src, &cells)) {
@@ -84,7 +99,7 @@ static void accept_syn(struct qs_engine *e, uint16_t listener, const struct qs_s
         qs_tcp_send_cookie(e, listener, s);
         return;
     }
-    struct qs_block *c = qs_tcp_passive(e, listener, s, local_idx, hash);
+    struct qs_block *c = qs_tcp_passive(e, listener, s, local_idx, hash, prio);
     if (!c)
         return;
     qs_half_open_begin(e, c, cells);
@@ -128,7 +143,8 @@ int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o)
 {
     struct qs_tcp_conf conf;
     if (o->size != sizeof *o || !qs_tcp_conf_from(e, &conf, &o->conn) || o->port == 0 ||
-        o->prio >= QS_N_PRIO || o->backlog == 0 || o->half_open_max == 0)
+        o->prio >= QS_N_PRIO || o->backlog == 0 || o->half_open_max == 0 ||
+        !qs_messages_fit(e, o->messages, &conf))
         return QS_ERR_ARG;
     if (!qs_addr_is_any(&o->addr) && qs_local_find(e, &o->addr) < 0)
         return QS_ERR_ADDRNOTAVAIL;
@@ -155,6 +171,7 @@ int qs_engine_listen(qs_engine *e, const struct qs_listen_opts *o)
         .conf = conf,
         .ecn = !o->no_ecn,
         .shed_rst = o->shed_rst,
+        .messages = o->messages,
     };
     e->classes_used |= 1u << o->prio;
     if (at >= e->n_listeners)

@@ -130,9 +130,11 @@ void qs_tcp_established(struct qs_engine *e, struct qs_block *c, const struct qs
         qs_tcp_accepted(e, c);
     qs_class_count(e, c->prio, QS_CLASS_OPENS);
     qs_count(e, c->flags & QS_CF_PASSIVE ? QS_COUNT_PASSIVE_OPENS : QS_COUNT_ACTIVE_OPENS);
+    if (c->flags & QS_CF_FRAMED)
+        qs_messages_start(e, c);
     qs_block_event(e, c, QS_EVENT_OPEN);
     if (c->flags & QS_CF_FIN_QUEUED)
         qs_tcp_set_state(c, QS_TCP_FIN_WAIT_1);
-    if (c->tx.len || c->flags & QS_CF_FIN_QUEUED)
+    if (qs_unacked(e, c) || c->flags & QS_CF_FIN_QUEUED)
         qs_block_ready(e, c);
 }

@@ -130,7 +130,7 @@ static void write_frame(struct qs_engine *e, struct qs_block *c, struct qs_frame
     f->len = QS_ETH_BYTES + ip + header + p->len;
     f->flags = 0;
     f->gso_bytes = 0;
-    f->prio = c->prio;
+    f->prio = qs_ready_class(e, c) & (QS_N_PRIO - 1u);
     uint32_t full = c->mss - qs_tcp_sack_bytes(o.n_sacks);
     if (p->len > full && !p->probe) {
         f->flags = QS_FRAME_GSO;
@@ -200,7 +200,7 @@ static bool send(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, co
 {
     write_frame(e, c, f, p, now);
     ack_sent(c);
-    if (p->len && e->traces[c->prio].at == QS_TRACE_ANSWER)
+    if (p->len && e->traces[f->prio].at == QS_TRACE_ANSWER)
         qs_trace_frame(e, c);
     if (p->len || p->flags & (QS_SYN | QS_FIN))
         note_sequence_sent(e, c, p, now);
@@ -310,13 +310,15 @@ static struct qs_bytes_pos *place(struct qs_engine *e, struct qs_block *c)
 static bool send_probe(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
 {
     c->flags &= ~QS_CF_PROBE;
+    if (c->flags & QS_CF_FRAMED)
+        qs_messages_put(e, c, 1, true);
     uint32_t sent = qs_seq_span(c->snd_una, c->snd_nxt);
     struct qs_bytes_pos from = {QS_NO_IDX, 0};
     struct plan p = {.seq = c->snd_nxt, .from = &from};
     if (c->tx.len > sent) {
         from = *place(e, c);
         p.len = 1;
-    } else if (c->flags & QS_CF_FIN_QUEUED && sent == c->tx.len) {
+    } else if (c->flags & QS_CF_FIN_QUEUED && sent == c->tx.len && !qs_staged(e, c)) {
         p.flags = QS_FIN;
     } else {
         return false;
@@ -453,9 +455,13 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
     if (sent > c->tx.len) /* the FIN is out */
         return false;
     uint32_t unsent = c->tx.len - sent;
-    bool fin_due = c->flags & QS_CF_FIN_QUEUED;
-    if (unsent == 0 && !fin_due)
+    bool staged = qs_staged(e, c);
+    bool fin_due = c->flags & QS_CF_FIN_QUEUED && !staged;
+    if (unsent == 0 && !fin_due) {
+        if (staged && sent == 0) /* they leave what is open of the window to others */
+            start_persist(e, c, now);
         return false;
+    }
 
     if (sent == 0)
         qs_tcp_cc_wake(e, c, now);
@@ -482,14 +488,14 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
     if (c->flags & QS_CF_SACK && !qs_sent_room(&e->sent, c))
         return false; /* an ACK will make room */
     struct plan p = {.seq = c->snd_nxt, .len = len, .from = len ? place(e, c) : NULL};
-    if (len == unsent)
+    if (len == unsent && !staged)
         p.flags |= QS_PSH;
     if (fin)
         p.flags |= QS_FIN;
     if (len >= full && !c->pmtu_proven && !c->pmtu_wait)
         qs_tcp_pmtu_test(c, p.seq, c->mss);
     send_next(e, c, f, &p, now);
-    if (len < unsent)
+    if (len < unsent || staged)
         qs_block_ready(e, c);
     return true;
 }
@@ -511,6 +517,10 @@ static bool next_octets(struct qs_engine *e, struct qs_block *c, struct qs_frame
 /* As congestion control and window allow, when pacing does. */
 static bool send_octets(struct qs_engine *e, struct qs_block *c, struct qs_frame *f, qs_time now)
 {
+    if (qs_staged(e, c)) {
+        uint32_t usable = usable_window(c, qs_seq_span(c->snd_una, c->snd_nxt));
+        qs_messages_put(e, c, qs_max_u32(qs_min_u32(usable, frame_max(e, c, f)), 1), false);
+    }
     if (c->pace_max && qs_pace_holds(e, c, now))
         return false;
     bool sent = next_octets(e, c, f, now);

@@ -63,8 +63,8 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
     out->v = 0;
     struct qs_tcp_conf conf;
     if (o->size != sizeof *o || !qs_tcp_conf_from(e, &conf, &o->conn) || o->remote_port == 0 ||
-        o->prio >= QS_N_PRIO || qs_addr_is_bad_source(&o->remote) ||
-        qs_local_find(e, &o->remote) >= 0)
+        o->prio >= QS_N_PRIO || !qs_messages_fit(e, o->messages, &conf) ||
+        qs_addr_is_bad_source(&o->remote) || qs_local_find(e, &o->remote) >= 0)
         return QS_ERR_ARG;
     int local = choose_local(e, o);
     if (local < 0)
@@ -86,6 +86,8 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
     c->hash = qs_tuple_hash(e, &c->remote, c->remote_port, local_idx, port);
     c->flags =
         QS_CF_TS | QS_CF_WSCALE | QS_CF_SACK; /* offered; what the peer does not answer is off */
+    if (o->messages)
+        qs_messages_begin(e, c, o->messages, 0);
     qs_tcp_configure(e, c, &conf);
     c->mss = qs_tcp_own_mss(e, c);
     if (o->ecn || qs_cc_ops(c->cc_algo)->exact_ce)

@@ -78,6 +78,8 @@ void qs_tcp_drop_ooo(struct qs_engine *e, struct qs_block *c)
     c->ooo_tail = QS_NO_IDX;
     c->n_ooo = 0;
     c->n_sacks = 0;
+    if (c->flags & QS_CF_FRAMED)
+        qs_messages_forget(e, c, false);
 }
 
 /* A run of payload. */
@@ -250,15 +252,12 @@ static void take_in_order(struct qs_engine *e, struct qs_block *c, const struct 
     }
     if (taken == 0)
         return;
-    if (!(c->ev_flags & QS_EVENT_READABLE)) {
-        struct qs_trace *t = &e->traces[c->prio];
-        if (t->skip)
-            t->skip--;
-        else
-            qs_trace_begin(e, c);
-    }
-    qs_block_event(e, c, QS_EVENT_READABLE);
     owe_ack(e, c, r->len, now);
+    if (c->flags & QS_CF_FRAMED)
+        return;
+    if (!(c->ev_flags & QS_EVENT_READABLE))
+        qs_trace_begin(e, c, c->prio);
+    qs_block_event(e, c, QS_EVENT_READABLE);
 }
 
 /* Payload inside the window, in states that take it. */
@@ -332,6 +331,10 @@ void qs_tcp_take_text(struct qs_engine *e, struct qs_block *c, const struct qs_s
     else if (!whole || s->flags & QS_FIN) { /* a window probe, or FIN alone */
         c->flags |= QS_CF_ACK_NOW;
         qs_block_ready(e, c);
+    }
+    if (r.len > 0 && c->flags & QS_CF_FRAMED && !qs_messages_arrived(e, c)) {
+        qs_messages_refuse(e, c);
+        return;
     }
     if (c->flags & QS_CF_FIN_ARRIVED && qs_seq_eq(c->rcv_nxt, c->rcv_fin)) {
         c->rcv_nxt = qs_seq_add(c->rcv_nxt, 1);

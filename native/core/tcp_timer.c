@@ -88,20 +88,20 @@ static void shut_again(struct qs_engine *e, struct qs_block *c)
 /* The connection's own holds for octets and FIN; one whose ACK waits for a neighbour has the
  * engine's.
  */
-static bool has_own_timeout(const struct qs_block *c)
+static bool has_own_timeout(const struct qs_engine *e, const struct qs_block *c)
 {
     bool fin = (c->flags & (QS_CF_FIN_QUEUED | QS_CF_FIN_SENT)) == QS_CF_FIN_QUEUED;
-    return c->user_timeout && (c->tx.len || fin || !qs_seq_eq(c->snd_una, c->snd_max));
+    return c->user_timeout && (qs_unacked(e, c) || fin || !qs_seq_eq(c->snd_una, c->snd_max));
 }
 
 static qs_dur user_timeout(const struct qs_engine *e, const struct qs_block *c)
 {
-    return has_own_timeout(c) ? qs_tcp_wait(c->user_timeout) : e->opts.user_timeout;
+    return has_own_timeout(e, c) ? qs_tcp_wait(c->user_timeout) : e->opts.user_timeout;
 }
 
 void qs_tcp_cap_rexmt(struct qs_engine *e, struct qs_block *c)
 {
-    if (!has_own_timeout(c) || !c->stalled.v || !c->t_rexmt.v)
+    if (!has_own_timeout(e, c) || !c->stalled.v || !c->t_rexmt.v)
         return;
     qs_tick last = qs_tick_plus(c->stalled, qs_tcp_wait(c->user_timeout));
     if ((int32_t)(last.v - c->t_rexmt.v) >= 0)

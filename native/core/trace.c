@@ -65,9 +65,13 @@ static bool is_about(const struct qs_engine *e, const struct qs_trace *t, const 
     return t->block == qs_block_idx(e, c) && t->gen == c->gen;
 }
 
-void qs_trace_begin(struct qs_engine *e, const struct qs_block *c)
+void qs_trace_begin(struct qs_engine *e, const struct qs_block *c, uint32_t prio)
 {
-    struct qs_trace *t = &e->traces[c->prio];
+    struct qs_trace *t = &e->traces[prio];
+    if (t->skip) {
+        t->skip--;
+        return;
+    }
     if (t->at != QS_TRACE_NONE && since_ns(t->arrived, e->now) < FORGET.ns)
         return;
     *t = (struct qs_trace){.block = qs_block_idx(e, c),
@@ -77,9 +81,9 @@ void qs_trace_begin(struct qs_engine *e, const struct qs_block *c)
                            .arrived = e->now};
 }
 
-bool qs_trace_taken(struct qs_engine *e, const struct qs_block *c)
+bool qs_trace_taken(struct qs_engine *e, const struct qs_block *c, uint32_t prio)
 {
-    struct qs_trace *t = &e->traces[c->prio];
+    struct qs_trace *t = &e->traces[prio];
     if (t->at != QS_TRACE_EVENT || !is_about(e, t, c))
         return false;
     t->at = QS_TRACE_HANDLER;
@@ -92,31 +96,44 @@ void qs_trace_handed(qs_engine *e, const struct qs_event *ev, qs_time now)
     qs_residency_add(&e->residency, QS_STAGE_EVENT, ev->prio, since_ns(t->arrived, now));
 }
 
+/* Class of the request of `c` whose handler runs, or -1. */
+static int handled_class(const struct qs_engine *e, const struct qs_block *c)
+{
+    if (!c)
+        return -1;
+    bool framed = c->flags & QS_CF_FRAMED; /* then it may be of any class */
+    for (uint32_t p = framed ? QS_N_PRIO - 1 : c->prio;; p--) {
+        const struct qs_trace *t = &e->traces[p];
+        if (t->at == QS_TRACE_HANDLER && is_about(e, t, c))
+            return (int)p;
+        if (p == c->prio)
+            return -1;
+    }
+}
+
 bool qs_trace_waits(const qs_engine *e, qs_conn conn)
 {
-    const struct qs_block *c = qs_block_of(e, conn);
-    if (!c)
-        return false;
-    const struct qs_trace *t = &e->traces[c->prio];
-    return t->at == QS_TRACE_HANDLER && is_about(e, t, c);
+    return handled_class(e, qs_block_of(e, conn)) >= 0;
 }
 
 void qs_trace_answered(qs_engine *e, qs_conn conn, qs_time now)
 {
-    if (!qs_trace_waits(e, conn))
+    int prio = handled_class(e, qs_block_of(e, conn));
+    if (prio < 0)
         return;
-    struct qs_trace *t = &e->traces[qs_block_of(e, conn)->prio];
+    struct qs_trace *t = &e->traces[prio];
     t->at = QS_TRACE_ANSWER;
     t->answered = now;
 }
 
 void qs_trace_frame(struct qs_engine *e, const struct qs_block *c)
 {
-    struct qs_trace *t = &e->traces[c->prio];
+    uint32_t prio = qs_ready_class(e, c);
+    struct qs_trace *t = &e->traces[prio];
     if (t->at != QS_TRACE_ANSWER || !is_about(e, t, c))
         return;
     t->at = QS_TRACE_SENT;
-    e->traces_sent |= 1u << c->prio;
+    e->traces_sent |= 1u << prio;
 }
 
 bool qs_trace_sent(const qs_engine *e)

@@ -293,9 +293,32 @@ def option_seeds() -> dict[str, bytes]:
     return seeds
 
 
+def framing_seeds() -> dict[str, bytes]:
+    """Messages of each framing; the first octet chooses it."""
+    http, resp = bytes([3]), bytes([4])
+    post = b"POST /a HTTP/1.1\r\n"
+    return {
+        "length": bytes([0, 0, 0, 0, 3]) + b"abcd",
+        "little": bytes([1]) + b"abc" + bytes([9, 0]) + b"defgh",
+        "line": bytes([2]) + b"a\rb\r\nc\r\n",
+        "get": http + b"GET /a HTTP/1.1\r\nA: b\r\n\r\n",
+        "counted": http + post + b"Content-Length: 3\r\n\r\nabc",
+        "chunked": http + post + b"Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nA: b\r\n\r\n",
+        "response": http + b"HTTP/1.1 204 No Content\r\n\r\n",
+        "both": http + post + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "bulk": resp + b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
+        "nested": resp + b"*2\r\n%1\r\n+a\r\n*-1\r\n|1\r\n:1\r\n_\r\n#t\r\n",
+        "inline": resp + b"PING a\r\n",
+    }
+
+
 def main() -> None:
     """Writes the seeds below the directory given."""
-    for target, seeds in (("rx", rx_seeds()), ("options", option_seeds())):
+    for target, seeds in (
+        ("rx", rx_seeds()),
+        ("options", option_seeds()),
+        ("framing", framing_seeds()),
+    ):
         where = Path(sys.argv[1]) / target
         where.mkdir(parents=True, exist_ok=True)
         for name, content in seeds.items():

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A stack from its options: device, engines, listeners, workers; and all of it away again. */
 #include "runtime/stack.h"
+#include "runtime/guard.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include "io/mem.h"
 #include "io/softnic_lookup.h"
 #include "qstack/qs_class.h"
+#include "runtime/guard.h"
 
 /* Local ports that qs_stack_open() tries to find one whose answers come to the right queue. */
 #define PORT_FIRST 49152u
@@ -554,6 +556,7 @@ void qs_stack_free(qs_stack *s)
     for (uint32_t w = 0; s->workers && w < s->opts.n_workers; w++)
         qs_worker_fini(&s->workers[w]);
     free(s->workers);
+    qs_guards_free(s->guards);
     for (uint32_t i = 0; i < s->n_listeners; i++)
         s->driver->ops->unclaim(s->driver, &s->listener_addrs[i], s->listener_ports[i]);
     if (s->driver)

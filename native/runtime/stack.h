@@ -14,6 +14,7 @@
 
 #define QS_N_APPS_MAX 16u
 #define QS_N_HANDLERS_MAX 256u
+#define QS_N_MESSAGES_MAX 64u
 
 /* Who serves the connections of a listener. */
 struct qs_handler {
@@ -105,6 +106,14 @@ struct qs_app {
 
 struct qs_neighbours; /* control thread of neighbours.c */
 
+struct qs_guards; /* guard.h */
+struct qs_guard;
+
+/* Functions of qs_stack_messages(), or NULL. */
+struct qs_functions {
+    struct qs_guard *framing, *classifier;
+};
+
 struct qs_stack {
     qs_stack_opts opts;
     char ifname[32];
@@ -117,7 +126,10 @@ struct qs_stack {
     qs_addr listener_addrs[QS_N_HANDLERS_MAX];
     uint16_t listener_ports[QS_N_HANDLERS_MAX];
     uint32_t n_listeners;
-    struct qs_neighbours *neighbours; /* NULL: the engines resolve */
+    struct qs_neighbours *neighbours;                 /* NULL: the engines resolve */
+    struct qs_guards *guards;                         /* NULL: there are no functions */
+    struct qs_functions functions[QS_N_MESSAGES_MAX]; /* by number, from 1 on */
+    uint32_t n_messages;
     bool running;
     uint32_t stopping; /* atomic */
 };

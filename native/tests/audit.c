@@ -115,6 +115,12 @@ static uint32_t check_list(struct walk *w, const struct qs_list *l, size_t offse
     return n;
 }
 
+static uint32_t listed_class(const struct qs_engine *e, uint32_t block)
+{
+    const struct qs_block *c = &e->blocks[block];
+    return c->flags & QS_CF_FRAMED ? e->messages[block].listed : c->prio;
+}
+
 static void check_classes(struct walk *w)
 {
     const struct qs_engine *e = w->e;
@@ -127,10 +133,10 @@ static void check_classes(struct walk *w)
         HOLD(event == (e->event_classes >> p & 1));
         for (uint32_t i = e->ready[p].head; !w->broken && i != QS_NO_IDX;
              i = e->blocks[i].ready.next)
-            HOLD(e->blocks[i].prio == p && e->blocks[i].in_ready == QS_READY_CLASS);
+            HOLD(qs_ready_class(e, &e->blocks[i]) == p && e->blocks[i].in_ready == QS_READY_CLASS);
         for (uint32_t i = e->events[p].head; !w->broken && i != QS_NO_IDX;
              i = e->blocks[i].events.next)
-            HOLD(e->blocks[i].prio == p);
+            HOLD(listed_class(e, i) == p);
     }
 }
 
@@ -368,7 +374,7 @@ static void check_sent(struct walk *w, const struct qs_block *c)
     HOLD(!(c->flags & QS_CF_RECOVERY) || qs_seq_lt(c->snd_una, c->recover));
     HOLD(!(c->flags & QS_CF_RTT_TIMED) ||
          (qs_seq_lt(c->snd_una, c->rtt_seq) && qs_seq_le(c->rtt_seq, c->snd_max)));
-    HOLD(c->tx.len <= qs_sndbuf(w->e, c));
+    HOLD(qs_unacked(w->e, c) <= qs_sndbuf(w->e, c));
 }
 
 /* What is out is in records, in order and without gaps; sums are those of their states. A window
@@ -410,7 +416,7 @@ static void check_wakes(struct walk *w, const struct qs_block *c)
     bool paced = c->flags & QS_CF_PACED;
     bool woken = c->in_ready != QS_READY_NOT || c->t_rexmt.v || paced;
     HOLD(!paced || c->in_ready != QS_READY_NOT || c->timer.tick);
-    bool owes = !qs_tcp_synchronized(c) || flight(c) || c->tx.len ||
+    bool owes = !qs_tcp_synchronized(c) || flight(c) || qs_unacked(w->e, c) ||
                 (c->flags & QS_CF_FIN_QUEUED && !fin_acked(c));
     HOLD(!owes || woken);
     HOLD(c->in_ready != QS_READY_NEIGH || c->t_rexmt.v);
@@ -491,6 +497,49 @@ static void check_flags(struct walk *w, const struct qs_block *c)
     HOLD(c->local_idx < w->e->n_locals && c->prio < QS_N_PRIO);
 }
 
+/* ---- messages ---- */
+
+/* Octets of a queue without the lengths of its messages; `part` of the first are left. */
+static uint32_t staged_octets(const struct qs_engine *e, const struct qs_bytes *q, uint32_t part)
+{
+    uint32_t octets = part, at = part, len;
+    while (at < q->len) {
+        struct qs_bytes_pos from = qs_bytes_find(&e->pool, q, at);
+        qs_bytes_copy(&e->pool, &from, (uint8_t *)&len, sizeof len);
+        at += (uint32_t)sizeof len + len;
+        octets += len;
+    }
+    return at == q->len ? octets : UINT32_MAX;
+}
+
+static void check_staged(struct walk *w, const struct qs_messages *m)
+{
+    uint32_t octets = 0;
+    for (uint32_t p = 0; !w->broken && p < QS_N_PRIO; p++) {
+        check_bytes(w, &m->staged[p]);
+        HOLD((m->staged[p].len > 0) == (m->staged_classes >> p & 1));
+        octets += staged_octets(w->e, &m->staged[p], p == m->part_prio ? m->part : 0);
+    }
+    HOLD(octets == m->staged_octets);
+}
+
+static void check_messages(struct walk *w, const struct qs_block *c)
+{
+    const struct qs_messages *m = &w->e->messages[qs_block_idx(w->e, c)];
+    bool fin = c->flags & QS_CF_FIN_ARRIVED && qs_seq_lt(c->rcv_fin, c->rcv_nxt);
+    qs_seq end = fin ? c->rcv_fin : c->rcv_nxt, front = {end.v - c->rx.len};
+    HOLD(m->n_records <= QS_MESSAGE_RECORDS);
+    for (uint32_t i = 0; !w->broken && i < m->n_records; i++) {
+        const struct qs_message_record *r = &m->records[i];
+        HOLD(r->len > 0 && r->prio > c->prio);
+        HOLD(qs_seq_le(front, r->seq));
+        front = qs_seq_add(r->seq, r->len);
+    }
+    if (c->rx.len)
+        HOLD(qs_seq_le((qs_seq){end.v - c->rx.len}, m->scan) && qs_seq_le(m->scan, end));
+    check_staged(w, m);
+}
+
 static void check_block(struct walk *w, const struct qs_block *c)
 {
     w->block = qs_block_idx(w->e, c);
@@ -500,6 +549,8 @@ static void check_block(struct walk *w, const struct qs_block *c)
     HOLD(w->ready_seen[w->block] == (c->in_ready != QS_READY_NOT));
     check_bytes(w, &c->rx);
     check_bytes(w, &c->tx);
+    if (c->flags & QS_CF_FRAMED)
+        check_messages(w, c);
     if (c->state == QS_TCP_CLOSED) {
         check_closed(w, c);
     } else if (!w->broken) {

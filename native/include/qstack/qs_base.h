@@ -60,7 +60,8 @@ typedef int qs_err;
     X(NODEV, -15, "no such network device")                                                        \
     X(BUSY, -16, "the device or queue is in use")                                                  \
     X(SYS, -17, "a system call failed")                                                            \
-    X(STATE, -18, "the call is not allowed in this state")
+    X(STATE, -18, "the call is not allowed in this state")                                         \
+    X(FRAMING, -19, "what the peer sent is no message of the framing, or too long a one")
 
 #define QS_ERR_ENUM(name, value, text) QS_ERR_##name = value,
 enum qs_err_code { QS_OK = 0, QS_ERR_LIST(QS_ERR_ENUM) };

@@ -47,7 +47,12 @@ QS_API size_t qs_engine_events_of(qs_engine *e, uint32_t prio, struct qs_event *
     X(OPENS, opens, "connections made, by either side")                                            \
     X(SHED_BACKLOG, shed_backlog, "attempts to connect refused: the listener's backlog is full")   \
     X(SHED_CONNS, shed_conns, "attempts to connect refused: no connection is free for the class")  \
-    X(SHED_CHUNKS, shed_chunks, "segments whose payload was refused: no chunk is free for it")
+    X(SHED_CHUNKS, shed_chunks, "segments whose payload was refused: no chunk is free for it")     \
+    X(MESSAGES, messages, "messages that the application took")                                    \
+    X(OVERTOOK, overtook, "of those, taken ahead of earlier octets of their connection")           \
+    X(UNCLASSIFIED, unclassified, "answers of classifiers that are no class")                      \
+    X(FRAMING_ERRORS, framing_errors, "connections ended by octets that are no message")           \
+    X(CUT, cut, "streams that ended inside a message")
 
 #define QS_CLASS_COUNTER_ENUM(name, id, text) QS_CLASS_##name,
 enum qs_class_counter { QS_CLASS_COUNTER_LIST(QS_CLASS_COUNTER_ENUM) QS_N_CLASS_COUNTERS };

@@ -99,8 +99,10 @@ struct qs_listen_opts {
     uint64_t user;                 /**< given back in every event until qs_conn_set_user() */
     struct qs_conn_opts conn;      /**< of its connections */
     bool no_ecn;                   /**< ECN (RFC 3168) is not agreed to when a peer asks for it */
-    bool shed_rst; /**< an attempt to connect for which there is no place is answered with RST;
-                        else with nothing: the peer tries again */
+    bool shed_rst;    /**< an attempt to connect for which there is no place is answered with RST;
+                           else with nothing: the peer tries again */
+    uint8_t messages; /**< of qs_engine_messages(): how messages of its connections are told, and
+                           their class when they open; 0: streams of class `prio` */
 };
 
 /** Defaults: any address, class 0, backlog 4,096, 1,024 half-open, qs_conn_opts_init(). */
@@ -124,7 +126,8 @@ struct qs_open_opts {
     uint8_t prio;         /**< class, [0, 7] */
     uint64_t user;        /**< given back in every event */
     struct qs_conn_opts conn;
-    bool ecn; /**< asks for ECN, RFC 3168; congestion control "dctcp" does anyway */
+    bool ecn;         /**< asks for ECN, RFC 3168; congestion control "dctcp" does anyway */
+    uint8_t messages; /**< of qs_engine_messages(): how messages are told; 0: it is a stream */
 };
 
 QS_API void qs_open_opts_init(struct qs_open_opts *o);

@@ -41,7 +41,7 @@ struct qs_framing_opts {
     size_t size; /**< sizeof(*this); set by qs_framing_opts_init() */
     enum qs_framing kind;
     uint32_t message_max; /**< most octets of a message, [1, half of the receive buffer that its
-                               connections start with]; 65,536, or that half if it is less */
+                               connections start with]; 0: 65,536, or that half if it is less */
     /** LENGTH: an unsigned number of `length_octets`, 1, 2, 3, 4 or 8, at octet `length_at` of the
      *  message, [0, 1024]; in network byte order unless `length_little`. The message has
      *  `length_adds` octets more than it says, [-1024, 1024], and no less than up to the number's
@@ -89,8 +89,8 @@ struct qs_match {
     qs_addr remote;
     uint8_t remote_bits; /**< of the 128; an IPv4 prefix has 96 more */
     uint16_t port_first, port_last;
-    uint8_t dscp; /**< [0, 63] */
-    uint16_t at;  /**< [0, QS_MESSAGE_HEAD_MAX - 16] */
+    uint8_t dscp;     /**< [0, 63] */
+    uint16_t at;      /**< [0, QS_MESSAGE_HEAD_MAX - 16] */
     uint8_t n_octets; /**< [1, 16] */
     uint8_t octets[16], mask[16];
     char name[32]; /**< NUL-terminated, any case */
@@ -101,7 +101,7 @@ struct qs_match {
 
 /** Start from qs_classifier_opts_init(). */
 struct qs_classifier_opts {
-    size_t size; /**< sizeof(*this); set by qs_classifier_opts_init() */
+    size_t size;                    /**< sizeof(*this); set by qs_classifier_opts_init() */
     const struct qs_match *matches; /**< the first that holds says the class; copied */
     uint32_t n_matches;             /**< [0, QS_MATCHES_MAX] */
     qs_classify_fn fn; /**< asked when no match holds; NULL: the class of the connection */
@@ -142,9 +142,8 @@ QS_API QS_MUST_CHECK int qs_conn_message(qs_engine *e, qs_conn c, uint32_t prio,
 /** Shows the octets of `m`, from qs_conn_message(), beginning at octet `from`.
  *  @return spans written, which end where the message does; QS_ERR_ARG (no such message, or `from`
  *  is not in it) or QS_ERR_STALE. */
-QS_API QS_MUST_CHECK int qs_conn_message_peek(const qs_engine *e, qs_conn c,
-                                              const struct qs_message *m, size_t from,
-                                              struct qs_span *spans, size_t n);
+QS_API QS_MUST_CHECK int qs_conn_message_peek(qs_engine *e, qs_conn c, const struct qs_message *m,
+                                              size_t from, struct qs_span *spans, size_t n);
 
 /** The application has done with `m`. @return 0, QS_ERR_ARG (no such message) or QS_ERR_STALE. */
 QS_API QS_MUST_CHECK qs_err qs_conn_message_done(qs_engine *e, qs_conn c,
@@ -157,7 +156,7 @@ QS_API QS_MUST_CHECK qs_err qs_conn_message_done(qs_engine *e, qs_conn c,
  *  less urgent ones of which no octet is on its way, and never inside one.
  *  qs_conn_write() is for connections without framing.
  *  @return 0; QS_ERR_AGAIN when the send buffer has no room for all of it (QS_EVENT_WRITABLE
- *  follows), QS_ERR_ARG (no octets, or more than the send buffer ever takes), QS_ERR_CLOSED,
+ *  follows), QS_ERR_ARG (no octets, or more than the send buffer is large), QS_ERR_CLOSED,
  *  QS_ERR_STATE (no framing), QS_ERR_STALE. */
 QS_API QS_MUST_CHECK qs_err qs_conn_send(qs_engine *e, qs_conn c, uint32_t prio, const void *buf,
                                          size_t len);

@@ -13,7 +13,7 @@
 #ifndef QSTACK_QS_STACK_H
 #define QSTACK_QS_STACK_H
 
-#include "qs_conn.h"
+#include "qs_message.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -92,6 +92,28 @@ QS_API void qs_stack_listen_init(struct qs_stack_listen *l);
  *  @return listener number >= 0, or a negative QS_ERR_* with words in `diag`. */
 QS_API QS_MUST_CHECK int qs_stack_listen(qs_stack *s, const struct qs_stack_listen *l,
                                          struct qs_diag *diag);
+
+/** As qs_engine_messages(), on all queues, before qs_stack_start(). Functions are guarded: a
+ *  classifier that takes more than 50 us has answered nothing; one that takes more than 10 ms, or
+ *  crashes, is left by siglongjmp() and has answered nothing, and after three times it is not
+ * called any more. A framing that answers nothing ends its connection.
+ *  @return the number for qs_listen_opts.messages and qs_open_opts.messages, or a negative QS_ERR_*
+ *  with words in `diag`. */
+QS_API QS_MUST_CHECK int qs_stack_messages(qs_stack *s, const struct qs_framing_opts *framing,
+                                           const struct qs_classifier_opts *classifier,
+                                           struct qs_diag *diag);
+
+/** What a function of qs_stack_messages() did wrong. */
+struct qs_function_stats {
+    uint64_t overruns;    /**< calls that took longer than their budget */
+    uint64_t interrupted; /**< calls that did not return, or crashed */
+    bool set_aside;       /**< it is not called any more */
+};
+
+/** Of the classifier, or of the framing, of number `number`; zeros when that has no function.
+ *  @return 0 or QS_ERR_ARG. */
+QS_API QS_MUST_CHECK qs_err qs_stack_function_stats(const qs_stack *s, int number, bool classifier,
+                                                    struct qs_function_stats *out);
 
 /** Opens a connection on queue `queue` whose events go to `fn` on that queue's worker; before
  *  qs_stack_start(), or from an inline handler of the same worker. The local port is chosen so that
