@@ -9,6 +9,9 @@ from dataclasses import dataclass
 Progress = Callable[[str, float], None]
 """Called with what is going on and the part of it that is done, 0 to 1."""
 
+MODES = ("connections", "messages")
+"""Urgent connections of their own, or urgent messages on connections that all classes share."""
+
 LOADS = (0.7, 1.0, 1.5)
 """Parts of the capacity that are offered; before them the urgent class alone."""
 
@@ -19,6 +22,7 @@ class Options:
 
     Attributes:
         driver: "pair" or "xsk".
+        modes: Of MODES.
         connections: Of both classes; 5 % of them, and at least one, are urgent.
         urgent_percent: Of the requests.
         work_ns: That the server works for each answer.
@@ -30,6 +34,7 @@ class Options:
     """
 
     driver: str = "pair"
+    modes: tuple[str, ...] = MODES
     connections: int = 1000
     urgent_percent: float = 5
     work_ns: int = 1000

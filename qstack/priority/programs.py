@@ -109,8 +109,13 @@ def _reserve(device: str) -> None:
 
 
 @contextlib.contextmanager
-def qstack_server(at: Wire, options: Options, *, priority: bool) -> Iterator[Server]:
-    """Run the server on QStack, with classes and a queue of the NIC for the urgent one, or flat."""
+def qstack_server(
+    at: Wire, options: Options, *, priority: bool, messages: bool = False
+) -> Iterator[Server]:
+    """Run the server on QStack, with classes or flat.
+
+    Urgent connections have a queue of the NIC for themselves; with ``messages`` there are none.
+    """
     command = [
         *(programs.find("qs-priority-server"), "--driver", at.driver),
         *("--device", at.server_device, *at.server_args, "--cpu", str(_SERVER_CPU)),
@@ -118,11 +123,12 @@ def qstack_server(at: Wire, options: Options, *, priority: bool) -> Iterator[Ser
         *("--low-port", str(LOW_PORT), "--high-port", str(HIGH_PORT)),
         *("--high-class", str(_HIGH_CLASS if priority else 0)),
         *("--work-ns", str(options.work_ns)),
+        *(["--messages"] if messages else []),
     ]
     server = Server()
     process = _start(at.server_popen, command)
     with running(process):
-        if priority:
+        if priority and not messages:
             _reserve(at.server_device)
         yield server
         process.send_signal(signal.SIGTERM)
@@ -167,6 +173,8 @@ def load(at: Wire, options: Options, **how: object) -> dict[str, Any]:
         "seed": options.seed,
         **{name.replace("_", "-"): value for name, value in how.items()},
     }
+    if how.get("messages"):
+        settings["low-conns"] = options.connections
     command = ["taskset", "-c", str(_LOAD_CPU), programs.find("qs-priority-load"), *at.load_args]
     for name, value in settings.items():
         command += [f"--{name}"] if value is True else [f"--{name}", str(value)]

@@ -28,15 +28,18 @@ class _Subject:
         name: In messages.
         start: Runs it.
         flat: The load has no classes either.
+        messages: Each connection has requests of both classes.
     """
 
     name: str
     start: StartServer
     flat: bool = False
+    messages: bool = False
 
 
 def _how(subject: _Subject) -> dict[str, object]:
-    return {"flat": True} if subject.flat else {}
+    how = {"flat": subject.flat, "messages": subject.messages}
+    return {name: True for name, given in how.items() if given}
 
 
 def _capacity(at: Wire, subject: _Subject, options: Options) -> float:
@@ -140,6 +143,16 @@ def _measure(
     return summarize(rounds)
 
 
+def _qstack_subject(options: Options, mode: str, *, flat: bool) -> _Subject:
+    messages = mode == "messages"
+    return _Subject(
+        name=f"QStack, {mode}" + (", one class" if flat else ""),
+        start=lambda at: qstack_server(at, options, priority=not flat, messages=messages),
+        flat=flat,
+        messages=messages,
+    )
+
+
 def _kernel_subjects(options: Options) -> dict[str, _Subject]:
     def subject(name: str, busy_poll_us: int) -> _Subject:
         return _Subject(
@@ -161,23 +174,19 @@ def run(options: Options, progress: Progress) -> dict[str, Any]:
     Raises:
         QStackError, LabError, NicprogError: Something could not be set up or ended early.
     """
-    classes = _Subject(name="QStack", start=lambda at: qstack_server(at, options, priority=True))
-    flat = _Subject(
-        name="QStack, one class",
-        start=lambda at: qstack_server(at, options, priority=False),
-        flat=True,
-    )
     kernel = _kernel_subjects(options) if options.kernel else {}
-    n_steps, step = options.rounds * (2 + len(kernel)), 0
+    n_steps, step = options.rounds * (2 * len(options.modes) + len(kernel)), 0
 
     def tell(what: str) -> None:
         nonlocal step
         progress(what, step / n_steps)
         step += 1
 
+    modes, one_class = {}, {}
     with wire(options.driver) as at:
-        mode = _measure(at, classes, options, tell)
-        without = _measure(at, flat, options, tell)
+        for mode in options.modes:
+            modes[mode] = _measure(at, _qstack_subject(options, mode, flat=False), options, tell)
+            one_class[mode] = _measure(at, _qstack_subject(options, mode, flat=True), options, tell)
     document: dict[str, Any] = {
         "driver": options.driver,
         "kernel_release": os.uname().release,
@@ -186,8 +195,8 @@ def run(options: Options, progress: Progress) -> dict[str, Any]:
         "work_ns": options.work_ns,
         "seconds": options.seconds,
         "seed": options.seed,
-        "modes": {"connections": mode},
-        "one_class": without,
+        "modes": modes,
+        "one_class": one_class,
         "kernel": {},
     }
     for name, subject in kernel.items():

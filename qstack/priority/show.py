@@ -12,10 +12,10 @@ from rich.table import Table
 
 def servers(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what was measured of each server, by its name for people."""
-    found = {
-        "QStack, classes": document["modes"]["connections"],
-        "QStack, one class": document["one_class"],
-    }
+    found = {}
+    for mode, figures in document["modes"].items():
+        found[f"QStack, {mode}"] = figures
+        found[f"QStack, {mode}, one class"] = document["one_class"][mode]
     for key, name in (("epoll", "kernel, epoll"), ("epoll_busy_poll", "kernel, busy poll")):
         if key in document["kernel"]:
             found[name] = document["kernel"][key]

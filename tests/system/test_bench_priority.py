@@ -30,7 +30,8 @@ def test_every_urgent_request_is_answered(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["quick"]
-    for figures in (document["modes"]["connections"], document["one_class"]):
+    assert list(document["modes"]) == list(document["one_class"]) == ["connections", "messages"]
+    for figures in (*document["modes"].values(), *document["one_class"].values()):
         assert figures["capacity_per_second"] > 0
         assert figures["urgent_lost"] == 0
         assert list(figures["urgent_p999_us"]) == LOADS
