@@ -24,12 +24,10 @@ static uint8_t lower(uint8_t c)
 
 static bool same(struct text t, const char *word)
 {
-    if (t.len != strlen(word))
-        return false;
     for (size_t i = 0; i < t.len; i++)
-        if (lower(t.at[i]) != (uint8_t)word[i])
+        if (lower(t.at[i]) != (uint8_t)word[i]) /* its end is none of the octets */
             return false;
-    return true;
+    return word[t.len] == 0;
 }
 
 static struct text trimmed(struct text t)

@@ -18,6 +18,12 @@ static bool ends(const char *text, size_t room)
     return memchr(text, 0, room) != NULL;
 }
 
+/* Octets of a text that ends within `room`. */
+static size_t octets_of(const char *text, size_t room)
+{
+    return (size_t)((const char *)memchr(text, 0, room) - text);
+}
+
 static bool match_fine(const struct qs_match *m)
 {
     if (m->what & ~ALL || m->prio >= QS_N_PRIO)
@@ -90,7 +96,7 @@ static bool octets_hold(const struct qs_match *m, const uint8_t *data, size_t le
 static bool path_holds(const struct qs_match *m, const uint8_t *data, size_t len)
 {
     const uint8_t *space = memchr(data, ' ', len);
-    size_t n = strlen(m->text);
+    size_t n = octets_of(m->text, sizeof m->text);
     return space && (size_t)(data + len - (space + 1)) >= n && memcmp(space + 1, m->text, n) == 0;
 }
 
@@ -111,13 +117,13 @@ static bool value_holds(const struct qs_match *m, const uint8_t *at, size_t len)
         at++, len--;
     while (len && (at[len - 1] == ' ' || at[len - 1] == '\t'))
         len--;
-    return len == strlen(m->text) && memcmp(at, m->text, len) == 0;
+    return len == octets_of(m->text, sizeof m->text) && memcmp(at, m->text, len) == 0;
 }
 
 static bool header_holds(const struct qs_match *m, const uint8_t *data, size_t len)
 {
     const uint8_t *end = data + len, *at = data;
-    size_t n = strlen(m->name);
+    size_t n = octets_of(m->name, sizeof m->name);
     for (const uint8_t *cr; (cr = memchr(at, '\r', (size_t)(end - at))); at = cr + 2) {
         size_t line = (size_t)(cr - at);
         if (at != data && line == 0) /* the head is over */

@@ -297,13 +297,16 @@ def framing_seeds() -> dict[str, bytes]:
     """Messages of each framing; the first octet chooses it."""
     http, resp = bytes([3]), bytes([4])
     post = b"POST /a HTTP/1.1\r\n"
+    chunked = post + b"Transfer-Encoding: chunked\r\n\r\n"
     return {
         "length": bytes([0, 0, 0, 0, 3]) + b"abcd",
         "little": bytes([1]) + b"abc" + bytes([9, 0]) + b"defgh",
         "line": bytes([2]) + b"a\rb\r\nc\r\n",
         "get": http + b"GET /a HTTP/1.1\r\nA: b\r\n\r\n",
         "counted": http + post + b"Content-Length: 3\r\n\r\nabc",
-        "chunked": http + post + b"Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nA: b\r\n\r\n",
+        "chunked": http
+        + post
+        + b"Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nA: b\r\n\r\n",
         "response": http + b"HTTP/1.1 204 No Content\r\n\r\n",
         "both": http + post + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
         "bulk": resp + b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n",

@@ -108,7 +108,8 @@ def priority(
     An open loop: requests of 200 B are due at random times, 146 B answer them, and latency counts
     from when a request was due. First the capacity, then urgent requests alone, and then both
     classes at 0.7, 1.0 and 1.5 times the capacity; with classes and without. Urgent connections
-    have a NIC queue for themselves; urgent messages overtake inside connections. Exit status 1 when an urgent request was not answered.
+    have a NIC queue for themselves; urgent messages overtake inside connections. Exit status 1
+    when an urgent request was not answered.
     """
     settings = {"seconds": seconds, "rounds": rounds, "connections": connections}
     options = Options(
