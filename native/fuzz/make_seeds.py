@@ -304,9 +304,7 @@ def framing_seeds() -> dict[str, bytes]:
         "line": bytes([2]) + b"a\rb\r\nc\r\n",
         "get": http + b"GET /a HTTP/1.1\r\nA: b\r\n\r\n",
         "counted": http + post + b"Content-Length: 3\r\n\r\nabc",
-        "chunked": http
-        + post
-        + b"Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nA: b\r\n\r\n",
+        "chunked": http + chunked + b"3;a=b\r\nabc\r\n0\r\nA: b\r\n\r\n",
         "response": http + b"HTTP/1.1 204 No Content\r\n\r\n",
         "both": http + post + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
         "bulk": resp + b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
