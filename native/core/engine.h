@@ -448,12 +448,12 @@ void qs_sndbuf_opened(struct qs_engine *e, struct qs_block *c);
 /* Gives back what they have grown by: the connection is over, or in TIME-WAIT. */
 void qs_buffers_release(struct qs_engine *e, struct qs_block *c);
 
-/* Is enough of the send buffer free to tell the application? Of messages a quarter may be left to
- * urgent ones: message_send.c. */
+/* Is enough of the send buffer free to tell the application? With messages half of it is to fit,
+ * and a quarter may be left to urgent ones: message_send.c. */
 static inline bool qs_tcp_writable(const struct qs_engine *e, const struct qs_block *c)
 {
     uint32_t size = qs_sndbuf(e, c);
-    return size - qs_unacked(e, c) >= (c->flags & QS_CF_FRAMED ? size / 2 : size / 4);
+    return size - qs_unacked(e, c) >= (c->flags & QS_CF_FRAMED ? 3 * (size / 4) : size / 4);
 }
 
 /* tcp_open.c: what passive and active open share. */

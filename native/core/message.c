@@ -56,6 +56,24 @@ int qs_engine_messages(qs_engine *e, const struct qs_framing_opts *framing,
     return (int)number;
 }
 
+static const struct qs_message_conf *conf_of(const qs_engine *e, int number)
+{
+    static const struct qs_message_conf none;
+    return number > 0 && (uint32_t)number <= e->n_message_confs ? &e->message_confs[number] : &none;
+}
+
+uint32_t qs_engine_message_max(const qs_engine *e, int number)
+{
+    const struct qs_message_conf *k = conf_of(e, number);
+    return k->framed ? k->framing.opts.message_max : 0;
+}
+
+uint32_t qs_engine_message_classes(const qs_engine *e, int number)
+{
+    const struct qs_message_conf *k = conf_of(e, number);
+    return k->classified ? qs_classifier_classes(&k->classifier) : 0;
+}
+
 bool qs_messages_fit(const struct qs_engine *e, uint32_t number, const struct qs_tcp_conf *conf)
 {
     if (number > e->n_message_confs)

@@ -87,7 +87,7 @@ qs_err qs_app_open_channels(struct qs_app *a, struct qs_diag *diag)
     uint32_t classes = 0;
     for (uint32_t i = 0; i < s->n_listeners; i++)
         if (s->listeners[i].app == a)
-            classes |= 1u << s->listeners[i].prio;
+            classes |= s->listeners[i].classes;
     for (uint32_t q = 0; q < s->opts.n_queues; q++) {
         qs_err err = open_queue(a, q, classes);
         if (err)
@@ -159,14 +159,16 @@ static struct qs_command_record *begin_command(struct qs_channel *ch, const stru
                                                enum qs_command command, size_t len)
 {
     size_t bytes = qs_record_bytes(sizeof(struct qs_command_record), len);
-    size_t spare = command == QS_DO_WRITE ? qs_channel_spare(ch) : 0;
+    bool octets = command == QS_DO_WRITE || command == QS_DO_SEND;
+    size_t spare = octets ? qs_channel_spare(ch) : 0;
     struct qs_command_record *r = qs_ring_reserve(&ch->commands, bytes, spare);
     if (r)
         *r = (struct qs_command_record){.bytes = (uint32_t)bytes,
                                         .len = (uint32_t)len,
                                         .conn = l->conn,
                                         .link = index_of(ch, l),
-                                        .command = command};
+                                        .command = command,
+                                        .n_sends = l->n_sends};
     return r;
 }
 
@@ -250,6 +252,8 @@ int64_t qs_app_write(qs_app *a, qs_conn c, const void *buf, size_t len)
     struct qs_app_link *l = link_of(a, c);
     if (!l)
         return QS_ERR_STALE;
+    if (l->framed)
+        return QS_ERR_STATE;
     if (l->shut)
         return QS_ERR_CLOSED;
     struct qs_channel *ch = channel_of(a, l);
@@ -262,6 +266,48 @@ int64_t qs_app_write(qs_app *a, qs_conn c, const void *buf, size_t len)
         put_or_put_off(ch, l, QS_DO_WANT_WRITE);
     nudge_queue(a, qs_queue_of(c));
     return (int64_t)n;
+}
+
+/* Octets of a message of class `prio` that the send buffer takes now: a class above which others
+ * are sent leaves a quarter, as qs_conn_send() wants it. */
+static size_t message_credit(const struct qs_app_link *l, uint32_t prio)
+{
+    size_t room = credit(l);
+    uint32_t sndbuf = __atomic_load_n(&l->sndbuf, __ATOMIC_RELAXED);
+    size_t kept = l->sent_classes >> prio > 1 ? sndbuf / 4 : 0;
+    return room > kept ? room - kept : 0;
+}
+
+qs_err qs_app_send(qs_app *a, qs_conn c, uint32_t prio, const void *buf, size_t len)
+{
+    struct qs_app_link *l = link_of(a, c);
+    if (!l)
+        return QS_ERR_STALE;
+    if (!l->framed)
+        return QS_ERR_STATE;
+    if (l->shut)
+        return QS_ERR_CLOSED;
+    if (prio >= QS_N_PRIO || len == 0 || len > __atomic_load_n(&l->sndbuf, __ATOMIC_RELAXED) / 2)
+        return QS_ERR_ARG;
+    struct qs_channel *base = channel_of(a, l), *ch = base;
+    for (uint32_t p = l->prio; p <= prio; p++) /* the most urgent channel up to its class */
+        if (classes_of(a) >> p & 1)
+            ch = a->channels[qs_queue_of(c)][p];
+    struct qs_command_record *r = NULL;
+    if (!l->listed && len <= message_credit(l, ch->prio))
+        r = begin_command(ch, l, QS_DO_SEND, len);
+    if (!r) {
+        put_or_put_off(base, l, QS_DO_WANT_WRITE);
+        nudge_queue(a, qs_queue_of(c));
+        return QS_ERR_AGAIN;
+    }
+    memcpy(r + 1, buf, len);
+    qs_ring_commit(&ch->commands, r->bytes);
+    l->written += len;
+    l->n_sends++;
+    l->sent_classes |= (uint8_t)(1u << ch->prio);
+    nudge_queue(a, qs_queue_of(c));
+    return 0;
 }
 
 /* ---- what was put off ---- */
@@ -314,37 +360,63 @@ static void give_back(struct qs_app *a, struct qs_channel *ch)
     catch_up_all(a, ch);
 }
 
-static void open_link(struct qs_channel *ch, const struct qs_event_record *r)
+/* The application hears of the connection. @return false when it has before: by an urgent message,
+ * when `r` opens it; or anything, when `r` is an urgent message. */
+static bool open_link(struct qs_app *a, struct qs_channel *ch, const struct qs_event_record *r)
 {
     struct qs_app_link *l = &ch->links->app[r->link];
     struct qs_open_record open;
     memcpy(&open, r + 1, sizeof open);
+    bool known = l->conn.v == open.conn.v && (r->urgent ? !l->over : l->early);
+    if (known) {
+        l->early &= r->urgent;
+        return false;
+    }
     l->conn = open.conn;
     l->user = open.user;
     l->remote = open.remote;
     l->remote_port = open.remote_port;
-    l->prio = ch->prio;
+    l->prio = r->base;
     l->written = 0;
+    l->n_sends = l->n_urgent = 0;
+    l->sent_classes = 0;
     l->put_off = 0;
+    l->framed = a->stack->listeners[r->listener].framed;
+    l->early = r->urgent;
     l->shut = l->given_up = l->over = false;
     ch->links->of_slot[qs_slot_of(open.conn)] = r->link;
+    return true;
 }
 
-/* Turns a record into an event. @return false when the application gave the connection up
- * meanwhile. */
-static bool take_record(struct qs_channel *ch, const struct qs_event_record *r,
+/* Does the record end a connection of which urgent messages were not read yet? */
+static bool comes_too_early(const struct qs_channel *ch, const struct qs_event_record *r)
+{
+    return r->flags & (QS_EVENT_EOF | QS_EVENT_CLOSED | QS_EVENT_GONE) &&
+           ch->links->app[r->link].n_urgent != r->n_urgent;
+}
+
+/* Turns a record into an event. @return false when there is nothing to tell: the application gave
+ * the connection up meanwhile, or knows of it. */
+static bool take_record(struct qs_app *a, struct qs_channel *ch, const struct qs_event_record *r,
                         struct qs_app_event *out)
 {
     struct qs_app_link *l = &ch->links->app[r->link];
-    bool opens = r->flags & QS_EVENT_OPEN;
-    if (opens)
-        open_link(ch, r);
+    uint32_t flags = r->flags;
+    if (r->urgent || flags & QS_EVENT_OPEN) {
+        if (open_link(a, ch, r))
+            flags |= QS_EVENT_OPEN;
+        else
+            flags &= ~QS_EVENT_OPEN;
+    }
+    l->n_urgent += r->urgent;
+    const uint8_t *octets =
+        (const uint8_t *)(r + 1) + (r->urgent ? sizeof(struct qs_open_record) : 0);
     *out = (struct qs_app_event){
         .conn = l->conn,
         .user = l->user,
-        .data = r->len > 0 && !opens ? (const uint8_t *)(r + 1) : NULL,
-        .len = opens ? 0 : r->len,
-        .flags = r->flags,
+        .data = r->len > 0 ? octets : NULL,
+        .len = r->len,
+        .flags = flags,
         .listener = r->listener,
         .err = r->err,
         .prio = ch->prio,
@@ -354,7 +426,7 @@ static bool take_record(struct qs_channel *ch, const struct qs_event_record *r,
         if (!l->listed) /* else catch_up_all() gives it back */
             qs_link_return(ch->links, r->link);
     }
-    return !l->given_up;
+    return !l->given_up && flags;
 }
 
 static size_t take_events(struct qs_app *a, struct qs_channel *ch, struct qs_app_event *events,
@@ -364,7 +436,9 @@ static size_t take_events(struct qs_app *a, struct qs_channel *ch, struct qs_app
     const uint8_t *at = qs_ring_peek(&ch->events, ch->held, &bytes);
     while (done < n && bytes > 0) {
         const struct qs_event_record *r = (const void *)at;
-        if (take_record(ch, r, &events[done]))
+        if (comes_too_early(ch, r))
+            break;
+        if (take_record(a, ch, r, &events[done]))
             done++;
         if (r->traced.ns) {
             a->traced = true;

@@ -93,7 +93,7 @@ qs_err qs_channel_new(struct qs_channel **out, struct qs_links *links, uint32_t 
     ch->links = links;
     ch->queue = queue;
     ch->prio = prio;
-    ch->waiting = ch->starved = (struct qs_link_list){QS_NO_LINK, QS_NO_LINK};
+    ch->waiting = ch->urgent = ch->starved = (struct qs_link_list){QS_NO_LINK, QS_NO_LINK};
     qs_err err = qs_ring_init(&ch->events, ring_bytes);
     if (!err)
         err = qs_ring_init(&ch->commands, ring_bytes);

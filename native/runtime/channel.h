@@ -20,18 +20,23 @@
 
 /* ---- records; each is padded to 8 bytes ---- */
 
-/* Worker to application. */
+/* Worker to application. A message that is more urgent than its connection goes through the channel
+ * of its own class, and so may come before the record that opens its connection: it says all that
+ * one would. The end of a connection says how many such messages there were, and waits for them. */
 struct qs_event_record {
     uint32_t bytes; /* of the whole record */
-    uint32_t len;   /* octets that follow */
+    uint32_t len;   /* octets that follow, without the qs_open_record */
     uint32_t link;
     int16_t listener;
     uint8_t flags; /* QS_EVENT_* */
     int8_t err;
-    qs_time traced; /* since when it is in the ring, if it is followed; else 0 */
+    qs_time traced;    /* since when it is in the ring, if it is followed; else 0 */
+    uint32_t n_urgent; /* of the connection, sent before this record */
+    bool urgent;       /* such a message: a qs_open_record precedes its octets */
+    uint8_t base;      /* class of the connection */
 };
 
-/* Octets of a record with QS_EVENT_OPEN. */
+/* Precedes the octets of a record with QS_EVENT_OPEN, or of an urgent message. */
 struct qs_open_record {
     qs_conn conn;
     uint64_t user; /* the listener's */
@@ -39,15 +44,24 @@ struct qs_open_record {
     uint16_t remote_port;
 };
 
-enum qs_command { QS_DO_WRITE, QS_DO_WANT_WRITE, QS_DO_SHUTDOWN, QS_DO_CLOSE, QS_DO_ABORT };
+enum qs_command {
+    QS_DO_WRITE,
+    QS_DO_WANT_WRITE,
+    QS_DO_SHUTDOWN,
+    QS_DO_CLOSE,
+    QS_DO_ABORT,
+    QS_DO_SEND, /* a message, through the channel of its class */
+};
 
 /* Application to worker. */
 struct qs_command_record {
     uint32_t bytes;
-    uint32_t len; /* octets that follow: QS_DO_WRITE */
+    uint32_t len; /* octets that follow: QS_DO_WRITE, QS_DO_SEND */
     qs_conn conn;
     uint32_t link;
     uint32_t command; /* enum qs_command */
+    uint32_t n_sends; /* QS_DO_SEND of the connection before this one, through any channel */
+    uint32_t reserved;
 };
 
 static inline size_t qs_record_bytes(size_t header, size_t len)
@@ -60,12 +74,17 @@ static inline size_t qs_record_bytes(size_t header, size_t len)
 /* Touched by the worker only. */
 struct qs_worker_link {
     qs_conn conn;
-    uint64_t taken;   /* octets that the engine took from QS_DO_WRITE */
-    uint32_t next;    /* in the channel's list of waiting links, or of free ones */
-    int16_t listener; /* number of qs_stack_listen() */
-    uint8_t waiting;  /* QS_EVENT_* not in the ring yet */
+    uint64_t taken;       /* octets that the engine took from QS_DO_WRITE and QS_DO_SEND */
+    uint32_t n_sends;     /* QS_DO_SEND carried out */
+    uint32_t n_urgent;    /* records of urgent messages so far */
+    uint32_t urgent_next; /* in the list of urgent links of a channel */
+    uint32_t next;        /* in the channel's list of waiting links, or of free ones */
+    int16_t listener;     /* number of qs_stack_listen() */
+    uint8_t waiting;      /* QS_EVENT_* not in the ring yet */
     int8_t err;
+    uint8_t prio; /* class of the connection */
     bool listed;
+    bool urgent_listed;
     bool told;        /* the application knows the connection */
     bool over;        /* the engine knows it no more */
     bool wants_write; /* QS_DO_WANT_WRITE was asked */
@@ -76,15 +95,20 @@ struct qs_worker_link {
 struct qs_app_link {
     qs_conn conn;
     uint64_t user;
-    uint64_t written; /* octets handed to QS_DO_WRITE */
+    uint64_t written; /* octets handed to QS_DO_WRITE and QS_DO_SEND */
     uint64_t allowed; /* most that `written` may be: what is acknowledged and the send buffer, as
                          the worker last told; written by the worker */
+    uint32_t sndbuf;  /* octets of the send buffer; likewise */
+    uint32_t n_sends, n_urgent; /* as the worker's, sent and read */
     qs_addr remote;
     uint32_t next; /* in the channel's list of links that wait for the ring */
     uint16_t remote_port;
     uint8_t prio;
-    uint8_t put_off; /* bits 1 << enum qs_command that found no room in the ring */
+    uint8_t put_off;      /* bits 1 << enum qs_command that found no room in the ring */
+    uint8_t sent_classes; /* bit for each class of QS_DO_SEND */
     bool listed;
+    bool framed;   /* it has messages */
+    bool early;    /* an urgent message came before the record that opens it */
     bool shut;     /* no more writes */
     bool given_up; /* closed or aborted: the handle is stale */
     bool over;     /* the last record was read */
@@ -169,6 +193,7 @@ struct qs_channel {
 
     /* worker */
     struct qs_link_list waiting; /* links with events that found no room */
+    struct qs_link_list urgent;  /* links of other channels with messages of this class, likewise */
     struct qs_traced traced;
     uint32_t written;        /* octets of the first command that the engine took already */
     bool no_chunk;           /* the first command waits for the engine's memory */

@@ -37,39 +37,53 @@ static void touch(struct qs_queue *q, const struct qs_app *a)
 static void publish_allowed(struct qs_queue *q, struct qs_channel *ch, uint32_t link)
 {
     const struct qs_worker_link *l = link_of(ch, link);
+    struct qs_app_link *told = &ch->links->app[link];
     struct qs_conn_info info;
-    if (qs_conn_info(q->engine, l->conn, &info) == 0)
-        __atomic_store_n(&ch->links->app[link].allowed,
-                         l->taken - info.unacked_bytes + info.sndbuf_bytes, __ATOMIC_RELEASE);
+    if (qs_conn_info(q->engine, l->conn, &info) != 0)
+        return;
+    __atomic_store_n(&told->sndbuf, info.sndbuf_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&told->allowed, l->taken - info.unacked_bytes + info.sndbuf_bytes,
+                     __ATOMIC_RELEASE);
 }
 
 /* Room for a record with `len` octets, all but those filled in; or NULL. */
 static struct qs_event_record *begin_record(struct qs_channel *ch, uint32_t link, uint8_t flags,
                                             size_t len)
 {
+    const struct qs_worker_link *l = link_of(ch, link);
     struct qs_event_record *r = qs_ring_reserve(&ch->events, qs_record_bytes(sizeof *r, len), 0);
     if (r)
         *r = (struct qs_event_record){.bytes = (uint32_t)qs_record_bytes(sizeof *r, len),
                                       .len = (uint32_t)len,
                                       .link = link,
-                                      .listener = link_of(ch, link)->listener,
-                                      .flags = flags};
+                                      .listener = l->listener,
+                                      .flags = flags,
+                                      .n_urgent = l->n_urgent,
+                                      .base = l->prio};
     return r;
 }
 
-/* @return false when there is no room; so do the following. */
-static bool push_open(struct qs_queue *q, struct qs_channel *ch, uint32_t link, uint64_t user)
+static struct qs_open_record open_record(const struct qs_stack *s, const struct qs_queue *q,
+                                         const struct qs_worker_link *l)
 {
-    struct qs_worker_link *l = link_of(ch, link);
-    struct qs_event_record *r =
-        begin_record(ch, link, QS_EVENT_OPEN, sizeof(struct qs_open_record));
-    if (!r)
-        return false;
     struct qs_conn_info info;
     if (qs_conn_info(q->engine, l->conn, &info) != 0)
         memset(&info, 0, sizeof info); /* gone already, as the application will hear */
-    const struct qs_open_record open = {
-        .conn = l->conn, .user = user, .remote = info.remote, .remote_port = info.remote_port};
+    return (struct qs_open_record){.conn = l->conn,
+                                   .user = s->listeners[l->listener].user,
+                                   .remote = info.remote,
+                                   .remote_port = info.remote_port};
+}
+
+/* @return false when there is no room; so do the following. */
+static bool push_open(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch, uint32_t link)
+{
+    struct qs_worker_link *l = link_of(ch, link);
+    const struct qs_open_record open = open_record(s, q, l);
+    struct qs_event_record *r = begin_record(ch, link, QS_EVENT_OPEN, sizeof open);
+    if (!r)
+        return false;
+    r->len = 0;
     memcpy(r + 1, &open, sizeof open);
     qs_ring_commit(&ch->events, r->bytes);
     l->told = true;
@@ -142,22 +156,123 @@ static bool push_octets(struct qs_queue *q, struct qs_channel *ch, uint32_t link
     return true;
 }
 
+/* ---- messages ---- */
+
+static void copy_message(struct qs_queue *q, qs_conn conn, const struct qs_message *m, uint8_t *to)
+{
+    struct qs_span spans[16];
+    for (size_t at = 0; at < m->len;) {
+        int n = qs_conn_message_peek(q->engine, conn, m, at, spans, 16);
+        for (int i = 0; i < n; at += spans[i++].len)
+            memcpy(to + at, spans[i].data, spans[i].len);
+        if (n <= 0)
+            return; /* cannot be: it was just told */
+    }
+}
+
+/* One record for a message, through the channel of its class. */
+static bool push_message(struct qs_stack *s, struct qs_queue *q, struct qs_channel *to,
+                         uint32_t link, const struct qs_message *m)
+{
+    struct qs_worker_link *l = link_of(to, link);
+    const struct qs_open_record open = open_record(s, q, l);
+    bool urgent = m->prio > l->prio;
+    size_t before = urgent ? sizeof open : 0;
+    struct qs_event_record *r = begin_record(to, link, QS_EVENT_READABLE, before + m->len);
+    if (!r)
+        return false;
+    uint8_t *at = (uint8_t *)(r + 1);
+    r->len = m->len;
+    r->urgent = urgent;
+    r->traced = trace_of(to, link);
+    memcpy(at, &open, before);
+    copy_message(q, l->conn, m, at + before);
+    qs_ring_commit(&to->events, r->bytes);
+    if (urgent) {
+        l->n_urgent++;
+        l->told = true;
+    }
+    return true;
+}
+
+/* Messages of class `prio` and more urgent ones wait for room in the channel of theirs. */
+static void list_urgent(struct qs_channel *to, uint32_t link)
+{
+    struct qs_worker_link *links = to->links->worker;
+    if (links[link].urgent_listed)
+        return;
+    links[link].urgent_listed = true;
+    links[link].urgent_next = QS_NO_LINK;
+    if (to->urgent.last == QS_NO_LINK)
+        to->urgent.first = link;
+    else
+        links[to->urgent.last].urgent_next = link;
+    to->urgent.last = link;
+    (void)__atomic_exchange_n(&to->worker_starved, 1, __ATOMIC_ACQ_REL);
+}
+
+/* Messages of class `prio` or above. @return false when the channel of the connection has no room.
+ */
+static bool push_messages(struct qs_stack *s, struct qs_queue *q, struct qs_channel *base,
+                          uint32_t link, uint32_t prio)
+{
+    struct qs_worker_link *l = link_of(base, link);
+    struct qs_app *a = s->listeners[l->listener].app;
+    struct qs_message m;
+    while (qs_conn_message(q->engine, l->conn, prio, &m) == 1) {
+        struct qs_channel *to = a->channels[q->idx][m.prio];
+        if (!push_message(s, q, to, link, &m)) {
+            if (to != base)
+                list_urgent(to, link);
+            return to != base;
+        }
+        if (qs_conn_message_done(q->engine, l->conn, &m) != 0)
+            break;
+    }
+    return true;
+}
+
+static void push_all_urgent(struct qs_stack *s, struct qs_queue *q, struct qs_channel *to)
+{
+    struct qs_worker_link *links = to->links->worker;
+    for (uint32_t n = to->links->n_max; n > 0 && to->urgent.first != QS_NO_LINK; n--) {
+        if (!qs_channel_has_room(&to->events)) {
+            (void)__atomic_exchange_n(&to->worker_starved, 1, __ATOMIC_ACQ_REL);
+            return;
+        }
+        uint32_t link = to->urgent.first;
+        struct qs_worker_link *l = &links[link];
+        to->urgent.first = l->urgent_next;
+        if (to->urgent.first == QS_NO_LINK)
+            to->urgent.last = QS_NO_LINK;
+        l->urgent_listed = false;
+        struct qs_channel *base = s->listeners[l->listener].app->channels[q->idx][l->prio];
+        (void)push_messages(s, q, base, link, to->prio);
+    }
+}
+
+/* ---- what waits ---- */
+
 static bool push_waiting(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch,
                          uint32_t link)
 {
     struct qs_worker_link *l = link_of(ch, link);
     if (l->waiting & QS_EVENT_OPEN) {
-        if (!push_open(q, ch, link, s->listeners[l->listener].user))
+        if (!push_open(s, q, ch, link))
             return false;
         l->waiting &= (uint8_t)~QS_EVENT_OPEN;
     }
     if (l->waiting & (QS_EVENT_READABLE | QS_EVENT_WRITABLE))
         publish_allowed(q, ch, link);
     if (l->waiting & QS_EVENT_READABLE) {
-        if (!push_octets(q, ch, link))
+        bool all = s->listeners[l->listener].framed ? push_messages(s, q, ch, link, l->prio)
+                                                    : push_octets(q, ch, link);
+        if (!all)
             return false;
         l->waiting &= (uint8_t)~QS_EVENT_READABLE;
     }
+    if (l->urgent_listed && l->waiting & (QS_EVENT_EOF | QS_EVENT_CLOSED | QS_EVENT_GONE))
+        return false; /* nothing comes after the end */
     if (l->shuts_later) {
         l->shuts_later = false;
         (void)!qs_conn_shutdown(q->engine, l->conn); /* stale: it ended first */
@@ -180,38 +295,49 @@ static void announce(struct qs_stack *s, struct qs_queue *q, struct qs_channel *
 }
 
 /* A connection opens: it gets a link, or is refused when its application is too far behind. */
-static uint32_t begin_link(struct qs_queue *q, struct qs_channel *ch, const struct qs_event *ev)
+static uint32_t begin_link(struct qs_queue *q, struct qs_app *a, const struct qs_event *ev)
 {
-    uint32_t link = qs_link_take(ch->links);
+    struct qs_links *links = &a->links[q->idx];
+    uint32_t link = qs_link_take(links);
     q->slots[qs_slot_of(ev->conn)] = (struct qs_worker_slot){.link = link};
     if (link == QS_NO_LINK) {
         (void)qs_conn_abort(q->engine, ev->conn);
         return link;
     }
-    struct qs_worker_link *l = link_of(ch, link);
+    struct qs_worker_link *l = &links->worker[link];
+    struct qs_conn_info info;
+    bool known = qs_conn_info(q->engine, ev->conn, &info) == 0; /* else it is over already */
     l->conn = ev->conn;
     l->listener = (int16_t)ev->listener;
-    __atomic_store_n(&ch->links->app[link].allowed, 0, __ATOMIC_RELEASE);
-    publish_allowed(q, ch, link);
+    l->prio = known ? info.prio : ev->prio;
+    __atomic_store_n(&links->app[link].allowed, 0, __ATOMIC_RELEASE);
+    publish_allowed(q, a->channels[q->idx][l->prio], link);
     return link;
 }
 
 void qs_split_event(struct qs_stack *s, struct qs_queue *q, const struct qs_event *ev)
 {
     const struct qs_handler *h = &s->listeners[ev->listener];
-    struct qs_channel *ch = h->app->channels[q->idx][h->prio];
     uint32_t link =
-        ev->flags & QS_EVENT_OPEN ? begin_link(q, ch, ev) : q->slots[qs_slot_of(ev->conn)].link;
+        ev->flags & QS_EVENT_OPEN ? begin_link(q, h->app, ev) : q->slots[qs_slot_of(ev->conn)].link;
     if (link == QS_NO_LINK)
         return;
-    struct qs_worker_link *l = link_of(ch, link);
+    struct qs_worker_link *l = &h->app->links[q->idx].worker[link];
+    struct qs_channel *ch = h->app->channels[q->idx][l->prio];
     uint8_t flags = (uint8_t)ev->flags;
     if (!l->wants_write) /* the engine also tells when it took a write in parts */
         flags &= (uint8_t)~QS_EVENT_WRITABLE;
     if (flags & QS_EVENT_WRITABLE)
         l->wants_write = false;
     if (ev->traced)
-        ch->traced = (struct qs_traced){link, qs_clock_now()};
+        h->app->channels[q->idx][ev->prio]->traced = (struct qs_traced){link, qs_clock_now()};
+    if (flags & QS_EVENT_READABLE && ev->prio > l->prio) { /* a message ahead of its connection */
+        (void)push_messages(s, q, ch, link, ev->prio);
+        flags &= (uint8_t)~QS_EVENT_READABLE;
+        touch(q, h->app);
+        if (!flags)
+            return;
+    }
     if (flags & QS_EVENT_CLOSED) {
         l->over = true;
         l->err = (int8_t)ev->err;
@@ -265,6 +391,20 @@ static bool write_octets(struct qs_queue *q, struct qs_channel *ch,
     return true;
 }
 
+/* @return false when it has to be tried again. */
+static bool send_message(struct qs_queue *q, struct qs_worker_link *l,
+                         const struct qs_command_record *r, uint32_t prio)
+{
+    if (qs_trace_waits(q->engine, r->conn))
+        qs_trace_answered(q->engine, r->conn, qs_clock_now());
+    qs_err err = qs_conn_send(q->engine, r->conn, prio, r + 1, r->len);
+    if (err == QS_ERR_AGAIN)
+        return false;
+    l->n_sends++;
+    l->taken += r->len;
+    return true;
+}
+
 /* FIN after FIN ends a connection at once, with what was not read: first move that on. */
 static void shut(struct qs_queue *q, struct qs_worker_link *l)
 {
@@ -297,9 +437,14 @@ static bool carry_out(struct qs_stack *s, struct qs_queue *q, struct qs_channel 
         ch->written = 0;
         return true;
     }
+    bool ends = r->command == QS_DO_SHUTDOWN || r->command == QS_DO_CLOSE;
+    if (ends && l->n_sends != r->n_sends) /* others come first, through channels of their own */
+        return false;
     switch ((enum qs_command)r->command) {
     case QS_DO_WRITE:
         return write_octets(q, ch, r);
+    case QS_DO_SEND:
+        return send_message(q, l, r, ch->prio);
     case QS_DO_WANT_WRITE:
         l->wants_write = qs_conn_want_write(q->engine, l->conn) == 0;
         break;
@@ -352,6 +497,7 @@ bool qs_split_run(struct qs_stack *s, struct qs_queue *q)
                 if (__atomic_exchange_n(&ch->app_starved, 0, __ATOMIC_ACQ_REL))
                     touch(q, s->apps[i]);
             }
+            push_all_urgent(s, q, ch);
             moved |= push_all_waiting(s, q, ch);
             if (ch->events.tail != before)
                 touch(q, s->apps[i]);
@@ -381,7 +527,8 @@ bool qs_split_has_work(const struct qs_stack *s, const struct qs_queue *q)
             /* Without chunks it is a frame or a timer that helps, and wakes. */
             if (!ch->no_chunk && !qs_ring_is_empty(&ch->commands))
                 return true;
-            if (ch->waiting.first != QS_NO_LINK && qs_channel_has_room(&ch->events))
+            bool waits = ch->waiting.first != QS_NO_LINK || ch->urgent.first != QS_NO_LINK;
+            if (waits && qs_channel_has_room(&ch->events))
                 return true;
         }
     return false;

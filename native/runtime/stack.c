@@ -337,6 +337,19 @@ static qs_err check_sizes(const struct qs_stack *s, const struct qs_listen_opts 
                    s->opts.sndbuf_bytes);
 }
 
+/* A message of the split layout is one record. */
+static qs_err check_messages(const struct qs_stack *s, const struct qs_stack_listen *l,
+                             struct qs_diag *diag)
+{
+    uint32_t most = qs_engine_message_max(s->queues[0].engine, l->l.messages);
+    size_t room = l->inline_fn ? SIZE_MAX : s->apps[l->app]->ring_bytes / 2;
+    if (most <= room)
+        return 0;
+    return qs_fail(diag, QS_ERR_ARG,
+                   "port %u: messages of up to %u bytes, half of the application's ring has %zu",
+                   l->l.port, most, room);
+}
+
 /* All engines have the same listeners under the same numbers. @return the number or QS_ERR_*. */
 static int listen_on_queues(struct qs_stack *s, const struct qs_stack_listen *l,
                             struct qs_diag *diag)
@@ -363,7 +376,7 @@ static void share_out(struct qs_stack *s)
 {
     uint32_t used = 0;
     for (uint32_t i = 0; i < s->n_listeners; i++)
-        used |= 1u << s->listeners[i].prio;
+        used |= s->listeners[i].classes;
     uint32_t above = used & (used - 1);
     for (uint32_t q = 0; q < s->opts.n_queues; q++)
         for (uint32_t p = 0; p < QS_N_PRIO; p++) {
@@ -391,6 +404,8 @@ int qs_stack_listen(qs_stack *s, const struct qs_stack_listen *l, struct qs_diag
         return qs_fail(diag, QS_ERR_ARG, "port %u: there is no application thread %u", l->l.port,
                        l->app);
     qs_err wrong = check_sizes(s, &l->l, diag);
+    if (!wrong)
+        wrong = check_messages(s, l, diag);
     if (wrong)
         return wrong;
     int number = listen_on_queues(s, l, diag);
@@ -405,7 +420,8 @@ int qs_stack_listen(qs_stack *s, const struct qs_stack_listen *l, struct qs_diag
         .fn = l->inline_fn,
         .ctx = l->inline_ctx,
         .app = l->inline_fn ? NULL : s->apps[l->app],
-        .prio = l->l.prio,
+        .classes = 1u << l->l.prio | qs_engine_message_classes(s->queues[0].engine, l->l.messages),
+        .framed = qs_engine_message_max(s->queues[0].engine, l->l.messages) > 0,
         .user = l->l.user,
     };
     s->listener_addrs[number] = l->l.addr;

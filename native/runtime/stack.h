@@ -21,7 +21,8 @@ struct qs_handler {
     qs_inline_fn fn; /* NULL: split */
     void *ctx;
     struct qs_app *app;
-    uint8_t prio;
+    uint32_t classes; /* bit for each that its connections and messages may be of */
+    bool framed;
     uint64_t user;
 };
 

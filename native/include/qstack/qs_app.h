@@ -32,13 +32,14 @@ QS_API void qs_app_free(qs_app *a);
 struct qs_app_event {
     qs_conn conn;
     uint64_t user; /**< as set by qs_app_set_user(), else the listener's */
-    /** QS_EVENT_READABLE: bytes received; borrowed until the next qs_app_wait(). */
+    /** QS_EVENT_READABLE: bytes received, or one whole message of a listener with framing;
+     *  borrowed until the next qs_app_wait(). */
     const uint8_t *data;
     uint32_t len;     /**< bytes at `data`; a long run comes as several events */
     uint32_t flags;   /**< QS_EVENT_* */
     int32_t listener; /**< qs_stack_listen()'s number, or -1 */
     qs_err err;       /**< with QS_EVENT_CLOSED */
-    uint8_t prio;
+    uint8_t prio;     /**< class of the connection, or of the message */
 };
 
 /** Takes up to `n` events of the most urgent class that has any, over all queues; waits up to
@@ -57,9 +58,16 @@ QS_API void qs_app_wake(qs_app *a);
 QS_API int qs_app_fd(const qs_app *a);
 
 /** Hands bytes to the connection; copied. @return bytes taken, [0, len]: fewer than `len` means
- * that the send buffer or ring is full and QS_EVENT_WRITABLE follows; QS_ERR_STALE, QS_ERR_CLOSED.
- */
+ * that the send buffer or ring is full and QS_EVENT_WRITABLE follows; QS_ERR_STALE, QS_ERR_CLOSED,
+ * QS_ERR_STATE (it has framing). */
 QS_API QS_MUST_CHECK int64_t qs_app_write(qs_app *a, qs_conn c, const void *buf, size_t len);
+
+/** Sends a whole message of class `prio` on a connection with framing, as qs_conn_send(); copied.
+ *  @return 0; QS_ERR_AGAIN when send buffer or ring has no room for all of it (QS_EVENT_WRITABLE
+ *  follows), QS_ERR_ARG (no octets, or more than half of the send buffer), QS_ERR_STATE (no
+ *  framing), QS_ERR_CLOSED, QS_ERR_STALE. */
+QS_API QS_MUST_CHECK qs_err qs_app_send(qs_app *a, qs_conn c, uint32_t prio, const void *buf,
+                                        size_t len);
 
 /** Sends FIN after what was written. @return 0 or QS_ERR_STALE. */
 QS_API qs_err qs_app_shutdown(qs_app *a, qs_conn c);

@@ -145,7 +145,8 @@ QS_API QS_MUST_CHECK qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts
 #define QS_EVENT_OPEN (1u << 0)
 /** Bytes can be read. Raised again only after new bytes arrived. */
 #define QS_EVENT_READABLE (1u << 1)
-/** After qs_conn_write() took less than it was given: at least a quarter of the buffer is free. */
+/** After qs_conn_write() took less than it was given: at least a quarter of the buffer is free.
+ *  After qs_conn_send() took nothing: at least three quarters. */
 #define QS_EVENT_WRITABLE (1u << 2)
 /** The peer has sent its last byte; what is left can still be read. */
 #define QS_EVENT_EOF (1u << 3)

@@ -120,6 +120,13 @@ QS_API void qs_classifier_opts_init(struct qs_classifier_opts *o);
 QS_API QS_MUST_CHECK int qs_engine_messages(qs_engine *e, const struct qs_framing_opts *framing,
                                             const struct qs_classifier_opts *classifier);
 
+/** Most octets of a message by number `number`; 0: it has no framing, or there is none such. */
+QS_API uint32_t qs_engine_message_max(const qs_engine *e, int number);
+
+/** A bit for each class that a message or connection by number `number` may be of, beside that of
+ *  its listener or active open. */
+QS_API uint32_t qs_engine_message_classes(const qs_engine *e, int number);
+
 /* ---- receive ---- */
 
 /** A whole message that waits for the application. */

@@ -151,7 +151,8 @@ static int messages_of(qs_engine *e, bool lines)
     return qs_engine_messages(e, &f, &k);
 }
 
-static void transfer(uint64_t seed, bool lines, const struct sim_faults *faults)
+/* @return how many overtook others. */
+static uint64_t transfer(uint64_t seed, bool lines, const struct sim_faults *faults)
 {
     struct sim_opts o = {.seed = seed,
                          .mtu = 1500,
@@ -202,10 +203,10 @@ static void transfer(uint64_t seed, bool lines, const struct sim_faults *faults)
             CHECK_EQ(all[QS_CLASS_FRAMING_ERRORS] + all[QS_CLASS_CUT], 0);
         }
     }
-    CHECK(overtook > 0);
     if (qs_test_failures)
         printf("seed of this transfer: %llu\n", (unsigned long long)seed);
     sim_free(s);
+    return overtook;
 }
 
 static const struct sim_faults bad = {.loss_ppm = 30000,
@@ -218,11 +219,12 @@ static const struct sim_faults narrow = {
 
 static void each_message_once_over_a_bad_link(void)
 {
-    uint64_t seed = qs_test_seed();
+    uint64_t seed = qs_test_seed(), overtook = 0;
     for (int i = 0; i < 10; i++) {
-        transfer(qs_test_random(&seed), i % 2, &bad);
-        transfer(qs_test_random(&seed), i % 2, &narrow);
+        overtook += transfer(qs_test_random(&seed), i % 2, &bad);
+        overtook += transfer(qs_test_random(&seed), i % 2, &narrow);
     }
+    CHECK(overtook > 100);
 }
 
 int main(void)
