@@ -127,10 +127,10 @@ static void wait_taken(const struct pair *p, uint32_t prio, uint64_t want)
 static struct qs_app_event next(struct pair *p)
 {
     struct qs_app_event ev;
-    for (int i = 0; i < 1000; i++)
-        if (qs_app_wait(p->app, &ev, 1, QS_MS(20)) == 1)
-            return ev;
-    REQUIRE(!"an event comes");
+    int found = 0;
+    for (int i = 0; i < 1000 && found == 0; i++)
+        found = qs_app_wait(p->app, &ev, 1, QS_MS(20));
+    REQUIRE(found == 1);
     return ev;
 }
 
