@@ -13,6 +13,7 @@ from ._native import CData, ffi, lib
 from .connection import Connection
 from .errors import QStackError, from_code
 from .listener import Hook, Listener
+from .messages import MessageConnection
 from .stack import App
 
 _log = logging.getLogger("qstack")
@@ -73,7 +74,7 @@ class Application:
         return len(self._conns)
 
     def _serve(self) -> None:
-        classes = {entry.priority for entry in self._listeners.values()}
+        classes = {p for entry in self._listeners.values() for p in entry.classes}
         batch = _BATCH if len(classes) == 1 else 1
         try:
             while not self._stopping:
@@ -107,7 +108,13 @@ class Application:
                 return  # given up here while the event was on its way
             conn = self._opened(handle, self._listeners[event.listener])
         if flags & lib.QS_EVENT_READABLE and not conn.closing:
-            self._readable(conn, ffi.buffer(event.data, event.len)[:])
+            data = ffi.buffer(event.data, event.len)[:]
+            if isinstance(conn, MessageConnection):
+                conn.message_priority = event.prio
+                self._readable(conn, data)
+                conn.message_priority = None
+            else:
+                self._readable(conn, data)
         if flags & lib.QS_EVENT_WRITABLE:
             self._writable(conn)
         if flags & lib.QS_EVENT_EOF:
@@ -116,7 +123,8 @@ class Application:
             self._gone(conn, event.err)
 
     def _opened(self, handle: int, listener: Listener) -> Connection:
-        conn = Connection(self, self._app, handle, listener)
+        kind = Connection if listener.config.framing is None else MessageConnection
+        conn = kind(self, self._app, handle, listener)
         self._conns[handle] = conn
         stats = listener.stats
         stats.opened += 1

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from .classes import Classifier
+    from .framing import Framing
+
 QUEUES_MAX = 64
 """Most queue pairs of a stack."""
 PRIORITIES = 8
@@ -250,6 +253,8 @@ class ListenConfig:
         shed_reset: An attempt to connect for which there is no place is answered with a reset;
             False: with nothing, and the peer tries again.
         thread: Name of the application thread on which its handlers run; any text.
+        framing: Where messages end; None: connections are streams.
+        classify: How urgent messages and connections are; None: as ``priority`` says.
     """
 
     port: int
@@ -265,6 +270,8 @@ class ListenConfig:
     mss_max: int | None = None
     shed_reset: bool = False
     thread: str = ""
+    framing: Framing | None = None
+    classify: Classifier | None = None
 
     def __post_init__(self) -> None:
         if not _is_int(self.port) or not 1 <= self.port <= 65_535:

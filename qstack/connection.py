@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ._native import CData, ffi, lib
-from .errors import check
+from .errors import ConfigError, check
 
 if TYPE_CHECKING:
     from .application import Application
@@ -101,18 +101,27 @@ class Connection:
         """True while more than ``high_water_bytes`` wait: write more after ``on_writable``."""
         return self._waiting_bytes > self.high_water_bytes
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
+    def write(self, data: bytes | bytearray | memoryview, *, priority: int | None = None) -> None:
         """Send bytes. Never blocks and never refuses; look at ``backpressure`` when there is much.
 
         A bytearray or memoryview is copied as far as it has to wait. After `close` this does
         nothing.
+
+        Args:
+            data: The bytes; with a framing one whole message.
+            priority: Class of the message (`MessageConnection.write`); None for a stream.
+
+        Raises:
+            ConfigError: A class is given for a stream, or as `MessageConnection.write`.
         """
+        if priority is not None:
+            raise ConfigError(f"port {self.port}: bytes of a stream have no class of their own")
         if self.closing or not data:
             return
         if self._pending:
             self._keep(data, 0)
             return
-        taken = lib.qspy_write(self._app.pointer, self._handle, _readable(data), len(data))
+        taken = lib.qspy_write(self._app.pointer, self._handle, readable(data), len(data))
         if taken < len(data):
             self._keep_rest(data, taken)
 
@@ -139,7 +148,7 @@ class Connection:
         """Hand over what waits, as far as there is room. The server calls it when there is."""
         while self._pending:
             chunk = self._pending[0]
-            taken = lib.qspy_write(self._app.pointer, self._handle, _readable(chunk), len(chunk))
+            taken = lib.qspy_write(self._app.pointer, self._handle, readable(chunk), len(chunk))
             if taken < 0:
                 self._keep_rest(b"", taken)
                 return
@@ -148,8 +157,14 @@ class Connection:
                 self._pending[0] = chunk[taken:]
                 return
             self._pending.popleft()
+        self._finish_if_closing()
+
+    def _finish_if_closing(self) -> None:
         if self.closing and not self.closed:
             self._finish()
+
+    def _has_pending(self) -> bool:
+        return bool(self._pending)
 
     def close(self) -> None:
         """Send what was written, then FIN; what the peer sends from now on is thrown away.
@@ -161,7 +176,7 @@ class Connection:
         if self.closing:
             return
         self.closing = True
-        if not self._pending:
+        if not self._has_pending():
             self._finish()
 
     def _finish(self) -> None:
@@ -197,6 +212,6 @@ class Connection:
         return self._handle
 
 
-def _readable(data: bytes | bytearray | memoryview) -> CData:
+def readable(data: bytes | bytearray | memoryview) -> CData:
     """Return what cffi takes for ``const char *`` without a copy."""
     return data if isinstance(data, bytes) else ffi.from_buffer(data)

@@ -138,6 +138,12 @@ class WrongStateError(QStackError, RuntimeError):
     default_errno = errno.EALREADY
 
 
+class FramingError(QStackError):
+    """What the peer sent is no message of the listener's framing, or too long a one."""
+
+    default_errno = errno.EBADMSG
+
+
 _BY_CODE: dict[int, type[QStackError]] = {
     lib.QS_ERR_ARG: ConfigError,
     lib.QS_ERR_NOMEM: OutOfMemoryError,
@@ -157,6 +163,7 @@ _BY_CODE: dict[int, type[QStackError]] = {
     lib.QS_ERR_BUSY: DeviceBusyError,
     lib.QS_ERR_SYS: SystemCallError,
     lib.QS_ERR_STATE: WrongStateError,
+    lib.QS_ERR_FRAMING: FramingError,
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from .config import ListenConfig
+from .config import PRIORITIES, ListenConfig
 from .connection import Connection
 from .errors import QStackError
 
@@ -21,7 +21,7 @@ class Handler(Protocol):
     """
 
     def __call__(self, conn: Connection, /) -> object:
-        """Take ``conn.data``."""
+        """Take ``conn.data``; with a framing, one whole message."""
 
 
 Hook = Callable[[Connection], object]
@@ -71,6 +71,16 @@ class Listener:
     def priority(self) -> int:
         """Class of its connections, 0 to 7."""
         return self.config.priority
+
+    @property
+    def classes(self) -> frozenset[int]:
+        """Classes that its connections and their messages may have."""
+        classifier = self.config.classify
+        if classifier is None:
+            return frozenset({self.priority})
+        if classifier.function is not None:
+            return frozenset(range(PRIORITIES))
+        return frozenset({self.priority, *(match.priority for match in classifier.matches)})
 
     @classmethod
     def of(cls, config: ListenConfig, handler: Handler) -> Self:

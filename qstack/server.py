@@ -14,9 +14,11 @@ from typing import Any, Self, TypeVar
 
 from . import residency
 from .application import Application
+from .classes import Classifier
 from .config import CONGESTION, ListenConfig, StackConfig, check_ports
 from .control import Control
 from .errors import QStackError, WrongStateError
+from .framing import Framing
 from .listener import Handler, Listener
 from .stack import Stack, StackInfo
 
@@ -86,6 +88,8 @@ class Server:
         mss_max: int | None = None,
         shed_reset: bool = False,
         thread: str = "",
+        framing: Framing | None = None,
+        classify: Classifier | None = None,
     ) -> Callable[[H], H]:
         """Register the decorated function or object as the handler of a port.
 
@@ -107,12 +111,15 @@ class Server:
             send_buffer: Of their send buffers, likewise.
             mss_max: Largest MSS that is announced and used, 88 to 65,535; None (default): what the
                 MTU allows.
-            shed_reset: An attempt to connect for which there is no place, since the backlog is
-                full or all connections are in use, is answered with a reset; False (default): with
-                nothing, and the peer tries again.
+            shed_reset: An attempt to connect for which there is no place is answered with a reset;
+                False (default): with nothing, and the peer tries again.
             thread: Name of the application thread on which its handlers run; they all run on one
                 by default. Handlers that wait (for a database, for time) delay nobody else's when
                 they have a thread of their own.
+            framing: Where messages end (`qstack.framing`): the handler is called once for each
+                message; None (default): connections are streams.
+            classify: How urgent each message is, or without a framing each connection
+                (`qstack.classify`); None (default): all are of the class ``priority``.
 
         Raises:
             ConfigError: Out of range, an unknown congestion control, or the port has a listener.
@@ -134,6 +141,8 @@ class Server:
             mss_max=mss_max,
             shed_reset=shed_reset,
             thread=thread,
+            framing=framing,
+            classify=classify,
         )
         check_ports((*(listener.config for listener in self._listeners), config))
 
@@ -251,11 +260,13 @@ class Server:
         return {
             "queues": stack.counters(),
             "classes": {
-                str(priority): stack.class_counters(priority)
-                for priority in sorted({entry.priority for entry in self._listeners})
+                str(priority): stack.class_counters(priority) for priority in self._classes()
             },
             "workers": stack.worker_stats(),
-            "listeners": {str(entry.port): entry.stats.as_dict() for entry in self._listeners},
+            "listeners": {
+                str(entry.port): entry.stats.as_dict() | stack.function_stats(entry.config)
+                for entry in self._listeners
+            },
             "connections": sum(map(len, self._applications)),
         }
 
@@ -268,14 +279,17 @@ class Server:
             that no request went through is not there.
         """
         stack = self._running_stack()
-        classes = sorted({entry.priority for entry in self._listeners})
-        return {str(priority): stack.residency(priority) for priority in classes}
+        return {str(priority): stack.residency(priority) for priority in self._classes()}
+
+    def _classes(self) -> list[int]:
+        return sorted({priority for entry in self._listeners for priority in entry.classes})
 
     def _explain(self) -> dict[str, Any]:
         """Answer ``qstack explain``."""
         ports: dict[str, list[int]] = {}
         for entry in self._listeners:
-            ports.setdefault(str(entry.priority), []).append(entry.port)
+            for priority in sorted(entry.classes):
+                ports.setdefault(str(priority), []).append(entry.port)
         return {
             "stages": residency.STAGES,
             "residency": self.residency(),

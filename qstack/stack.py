@@ -14,6 +14,7 @@ from . import residency
 from ._native import CData, ffi, lib
 from .config import ListenConfig, StackConfig, split_nic
 from .errors import check
+from .message_options import NULL, classifier_options, framing_options
 
 _ANY_ADDRESS = bytes(16)
 _EVENTS_MAX = 64
@@ -171,6 +172,7 @@ class Stack:
         """
         self._stack = ffi.NULL
         self._apps: list[App] = []
+        self._message_numbers: dict[int, int] = {}
         opts, strings = _c_options(config)
         diag = ffi.new("struct qs_diag *")
         out = ffi.new("qs_stack **")
@@ -218,6 +220,7 @@ class Stack:
         """
         addr = ffi.new("qs_addr *", {"b": _ANY_ADDRESS})
         diag = ffi.new("struct qs_diag *")
+        messages = self._messages(listen)
         code = lib.qspy_listen(
             self._stack,
             addr,
@@ -233,10 +236,46 @@ class Stack:
             listen.send_buffer_bytes,
             listen.mss_max or 0,
             listen.shed_reset,
+            messages,
             app.index,
             diag,
         )
         return self._check(code, f"cannot listen on port {listen.port}", diag)
+
+    def _messages(self, listen: ListenConfig) -> int:
+        """Return the number of its framing and classifier, 0 for none; kept by port."""
+        if listen.framing is None and listen.classify is None:
+            return 0
+        diag = ffi.new("struct qs_diag *")
+        framing = NULL if listen.framing is None else framing_options(listen.framing)
+        classify, matches = classifier_options(listen.classify)
+        code = lib.qs_stack_messages(self._stack, framing, classify, diag)
+        del matches
+        number = self._check(code, f"port {listen.port}: framing or classifier", diag)
+        self._message_numbers[listen.port] = number
+        return number
+
+    def function_stats(self, listen: ListenConfig) -> dict[str, dict[str, int | bool]]:
+        """Return what a listener's compiled functions did wrong, by "framing" and "classifier"."""
+        functions = {
+            "framing": listen.framing and listen.framing.function,
+            "classifier": listen.classify and listen.classify.function,
+        }
+        raw = ffi.new("struct qs_function_stats *")
+        stats: dict[str, dict[str, int | bool]] = {}
+        for name, function in functions.items():
+            if function:
+                number = self._message_numbers[listen.port]
+                check(
+                    lib.qs_stack_function_stats(self._stack, number, name == "classifier", raw),
+                    f"functions of port {listen.port}",
+                )
+                stats[name] = {
+                    "overruns": raw.overruns,
+                    "interrupted": raw.interrupted,
+                    "set_aside": raw.set_aside,
+                }
+        return stats
 
     def start(self) -> None:
         """Start the workers."""

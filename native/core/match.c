@@ -26,7 +26,8 @@ static size_t octets_of(const char *text, size_t room)
 
 static bool match_fine(const struct qs_match *m)
 {
-    if (m->what & ~ALL || m->prio >= QS_N_PRIO)
+    const uint32_t text = QS_MATCH_HTTP_PATH | QS_MATCH_HTTP_HEADER;
+    if (m->what & ~ALL || m->prio >= QS_N_PRIO || (m->what & text) == text)
         return false;
     if (m->what & QS_MATCH_REMOTE && m->remote_bits > 128)
         return false;
@@ -37,7 +38,7 @@ static bool match_fine(const struct qs_match *m)
     if (m->what & QS_MATCH_OCTETS && (m->n_octets < 1 || m->n_octets > sizeof m->octets ||
                                       m->at > QS_MESSAGE_HEAD_MAX - sizeof m->octets))
         return false;
-    if (m->what & (QS_MATCH_HTTP_PATH | QS_MATCH_HTTP_HEADER) && !ends(m->text, sizeof m->text))
+    if (m->what & text && !ends(m->text, sizeof m->text))
         return false;
     return !(m->what & QS_MATCH_HTTP_HEADER) || (m->name[0] && ends(m->name, sizeof m->name));
 }

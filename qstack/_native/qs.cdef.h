@@ -4,7 +4,7 @@
 static const int QS_ERR_ARG, QS_ERR_NOMEM, QS_ERR_STALE, QS_ERR_AGAIN, QS_ERR_CLOSED, QS_ERR_EOF,
     QS_ERR_RESET, QS_ERR_TIMEDOUT, QS_ERR_REFUSED, QS_ERR_UNREACH, QS_ERR_ADDRINUSE,
     QS_ERR_ADDRNOTAVAIL, QS_ERR_NOTSUP, QS_ERR_PERM, QS_ERR_NODEV, QS_ERR_BUSY, QS_ERR_SYS,
-    QS_ERR_STATE;
+    QS_ERR_STATE, QS_ERR_FRAMING;
 static const int QS_N_QUEUES_MAX;
 static const int QS_N_COUNTERS;
 static const int QS_N_CLASS_COUNTERS, QS_N_STAGES, QS_RESIDENCY_BUCKETS;
@@ -118,11 +118,77 @@ struct qs_app_event {
 int qs_app_wait(qs_app *a, struct qs_app_event *events, size_t n, qs_dur timeout);
 void qs_app_wake(qs_app *a);
 
+enum qs_framing {
+    QS_FRAMING_LENGTH,
+    QS_FRAMING_DELIMITER,
+    QS_FRAMING_HTTP1,
+    QS_FRAMING_RESP,
+    QS_FRAMING_FUNCTION,
+    ...
+};
+struct qs_framing_opts {
+    uint32_t message_max;
+    uint32_t length_at, length_octets;
+    int32_t length_adds;
+    bool length_little;
+    uint8_t delimiter[8];
+    uint32_t delimiter_octets;
+    int64_t (*fn)(const uint8_t *data, size_t len, void *ctx);
+    ...;
+};
+void qs_framing_opts_init(struct qs_framing_opts *o, enum qs_framing kind);
+struct qs_flow {
+    qs_addr local, remote;
+    uint16_t local_port, remote_port;
+    uint8_t dscp;
+    uint8_t prio;
+    ...;
+};
+#define QS_MATCH_REMOTE ...
+#define QS_MATCH_REMOTE_PORT ...
+#define QS_MATCH_DSCP ...
+#define QS_MATCH_OCTETS ...
+#define QS_MATCH_HTTP_PATH ...
+#define QS_MATCH_HTTP_HEADER ...
+struct qs_match {
+    uint32_t what;
+    uint8_t prio;
+    qs_addr remote;
+    uint8_t remote_bits;
+    uint16_t port_first, port_last;
+    uint8_t dscp;
+    uint16_t at;
+    uint8_t n_octets;
+    uint8_t octets[16], mask[16];
+    char name[32];
+    char text[64];
+    ...;
+};
+struct qs_classifier_opts {
+    const struct qs_match *matches;
+    uint32_t n_matches;
+    int (*fn)(const struct qs_flow *flow, const uint8_t *data, size_t len, void *ctx);
+    ...;
+};
+void qs_classifier_opts_init(struct qs_classifier_opts *o);
+int qs_stack_messages(qs_stack *s, const struct qs_framing_opts *framing,
+                      const struct qs_classifier_opts *classifier, struct qs_diag *diag);
+struct qs_function_stats {
+    uint64_t overruns;
+    uint64_t interrupted;
+    bool set_aside;
+    ...;
+};
+int qs_stack_function_stats(const qs_stack *s, int number, bool classifier,
+                            struct qs_function_stats *out);
+
 /* Shorthands of qs.csrc.c: a handle as a plain integer. */
 int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio, const char *cc,
                 uint64_t keepalive_ns, uint64_t user_timeout_ns, bool nodelay, bool pacing,
                 uint64_t pacing_rate_max, uint32_t rcvbuf_bytes, uint32_t sndbuf_bytes,
-                uint16_t mss_max, bool shed_rst, uint32_t app, struct qs_diag *diag);
+                uint16_t mss_max, bool shed_rst, uint8_t messages, uint32_t app,
+                struct qs_diag *diag);
+int qspy_send(qs_app *a, uint64_t conn, uint32_t prio, const char *buf, size_t len);
 int64_t qspy_write(qs_app *a, uint64_t conn, const char *buf, size_t len);
 int qspy_shutdown(qs_app *a, uint64_t conn);
 int qspy_close(qs_app *a, uint64_t conn);

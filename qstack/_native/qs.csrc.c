@@ -11,8 +11,8 @@
 static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t prio,
                        const char *cc, uint64_t keepalive_ns, uint64_t user_timeout_ns,
                        bool nodelay, bool pacing, uint64_t pacing_rate_max, uint32_t rcvbuf_bytes,
-                       uint32_t sndbuf_bytes, uint16_t mss_max, bool shed_rst, uint32_t app,
-                       struct qs_diag *diag)
+                       uint32_t sndbuf_bytes, uint16_t mss_max, bool shed_rst, uint8_t messages,
+                       uint32_t app, struct qs_diag *diag)
 {
     struct qs_stack_listen l;
 
@@ -32,6 +32,7 @@ static int qspy_listen(qs_stack *s, const qs_addr *addr, uint16_t port, uint8_t 
     l.l.conn.sndbuf_bytes = sndbuf_bytes;
     l.l.conn.mss_max = mss_max;
     l.l.shed_rst = shed_rst;
+    l.l.messages = messages;
     l.app = app;
     return qs_stack_listen(s, &l, diag);
 }
@@ -45,6 +46,11 @@ static size_t qspy_residency(const qs_stack *s, uint32_t prio, uint32_t stage, u
 static int64_t qspy_write(qs_app *a, uint64_t conn, const char *buf, size_t len)
 {
     return qs_app_write(a, (qs_conn){conn}, buf, len);
+}
+
+static qs_err qspy_send(qs_app *a, uint64_t conn, uint32_t prio, const char *buf, size_t len)
+{
+    return qs_app_send(a, (qs_conn){conn}, prio, buf, len);
 }
 
 static qs_err qspy_shutdown(qs_app *a, uint64_t conn)

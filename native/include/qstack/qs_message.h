@@ -79,7 +79,7 @@ typedef int (*qs_classify_fn)(const struct qs_flow *flow, const uint8_t *data, s
 #define QS_MATCH_DSCP (1u << 2)        /**< `dscp` */
 #define QS_MATCH_OCTETS (1u << 3)      /**< `octets` under `mask` at octet `at` of the message */
 #define QS_MATCH_HTTP_PATH (1u << 4)   /**< the request's target begins with `text` */
-#define QS_MATCH_HTTP_HEADER (1u << 5) /**< header field `name` has the value `text` */
+#define QS_MATCH_HTTP_HEADER (1u << 5) /**< header field `name` has the value `text`; not both */
 
 /** Those that hold, all of `what`, name a class. One without `what` always holds. One that looks
  *  at octets does not hold for a connection that opens. */
