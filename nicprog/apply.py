@@ -23,7 +23,7 @@ from nicprog.explain import (
     explain_refusal,
     loaded_modules,
 )
-from nicprog.model import NicState
+from nicprog.model import NicState, RssContext
 from nicprog.plan import Plan, Step, diff
 from nicprog.signals import Pending, held
 from nicprog.snapshot import Store, locked, now_s
@@ -31,7 +31,7 @@ from nicprog.text import rule_text
 
 _WRITTEN_BY: Final = {
     "channels": "set_channels", "key": "set_key", "table": "set_table", "rule": "insert_rule",
-    "setting": "set_values",
+    "setting": "set_values", "context": "set_context",
 }  # fmt: skip
 _BATCH: Final = 64
 """Rules under way at once; a signal waits for them, some milliseconds."""
@@ -42,7 +42,8 @@ class Difference:
     """Something that is not as wanted.
 
     Attributes:
-        what: ``channels``, ``table entry N``, ``key``, ``rule N`` or ``setting GROUP NAME``.
+        what: ``channels``, ``table entry N``, ``key``, ``context NAME``, ``context NAME PART``,
+            ``rule N`` or ``setting GROUP NAME``.
         wanted: As text, or None when it should not be there.
         found: As text, or None when it is not there.
     """
@@ -145,6 +146,7 @@ def differences(wanted: NicState, found: NicState) -> tuple[Difference, ...]:
         if one != other:
             what = f"table entry {index}"
             result.append(Difference(what=what, wanted=f"queue {one}", found=f"queue {other}"))
+    result += _different_contexts(wanted, found)
     old = {rule.location: rule for rule in found.rules}
     new = {rule.location: rule for rule in wanted.rules}
     for location in sorted(old.keys() | new.keys()):
@@ -156,6 +158,28 @@ def differences(wanted: NicState, found: NicState) -> tuple[Difference, ...]:
                 Difference(what=f"rule {location}", wanted=texts_of[0], found=texts_of[1])
             )
     return (*result, *_different_settings(wanted, found))
+
+
+def _different_contexts(wanted: NicState, found: NicState) -> Iterator[Difference]:
+    old = {context.name: context for context in found.contexts}
+    new = {context.name: context for context in wanted.contexts}
+    for name in sorted(old.keys() | new.keys()):
+        one, other = new.get(name), old.get(name)
+        if one is None or other is None:
+            texts = ["there" if context else None for context in (one, other)]
+            yield Difference(what=f"context {name}", wanted=texts[0], found=texts[1])
+            continue
+        parts = _parts_of(one), _parts_of(other)
+        for part, value in parts[0].items():  # hashing that is not in it may be anything
+            if parts[1].get(part) != value:
+                what = f"context {name} {part}"
+                yield Difference(what=what, wanted=value, found=parts[1].get(part))
+
+
+def _parts_of(context: RssContext) -> dict[str, str | None]:
+    parts: dict[str, str | None] = {"key": context.key.hex()} if context.key else {}
+    parts |= {f"entry {at}": f"queue {q}" for at, q in enumerate(context.table.entries)}
+    return parts | {name: settings.text(value) for name, value in context.hashing.items()}
 
 
 def _different_settings(wanted: NicState, found: NicState) -> Iterator[Difference]:

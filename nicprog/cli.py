@@ -250,6 +250,7 @@ def _where(options: argparse.Namespace) -> Outcome:
         "device": options.device,
         "queue": place.queue,
         "rule": place.rule.location if place.rule else None,
+        "context": place.context,
         "hash": f"0x{place.hash:08x}" if place.hash is not None else None,
         "entry": place.entry,
         "fields_assumed": steering.assumed,
@@ -263,6 +264,7 @@ def _where(options: argparse.Namespace) -> Outcome:
 def _dump(options: argparse.Namespace) -> Outcome:
     with nicprog.open(options.device) as nic:
         can, state = nic.capabilities(), nic.read(GROUPS)
+        numbers = nic.context_numbers()
     document: dict[str, Any] = {
         "device": options.device,
         "driver": can.driver,
@@ -275,10 +277,14 @@ def _dump(options: argparse.Namespace) -> Outcome:
             "key_bytes": can.key_bytes,
             "locations": can.locations,
             "masks": can.masks_max,
+            "contexts": can.contexts,
         },
+        "contexts_by": can.contexts_by or None,
     } | state_to_json(state)
+    for context in document["contexts"]:
+        context["number"] = numbers[context["name"]]
     if not options.toml:
-        return 0, document, lambda: show.state(options.device, can, state)
+        return 0, document, lambda: show.state(options.device, can, state, numbers)
     text = state_to_toml(options.device, state)
     return 0, document | {"toml": text}, lambda: print(text, end="")
 

@@ -23,8 +23,12 @@ _INTEL: Final = RuleLimits(fields=MATCH_FIELDS - {"tos", "l4_proto"}, whole_fiel
 UNTOLD: Final[dict[str, dict[str, Any]]] = {
     "qs_soft": {"default_key": MICROSOFT_KEY, "masks_max": 16},
     # en_fs_ethtool.c: locations below 1024, which ETHTOOL_GRXCLSRLCNT leaves out; no TOS, no octets
-    # behind the IP header, VLAN by its number alone. The table is four times the channels.
+    # behind the IP header, VLAN by its number alone. The table is four times the channels. 15
+    # contexts with key and fields of their own (en/rss.h, en/rx_res.h).
     "mlx5_core": {
+        "contexts": 15,
+        "context_keys": True,
+        "context_fields": True,
         "locations": 1024,
         "rule_limits": RuleLimits(fields=MATCH_FIELDS - {"tos", "l4_octets"}, vlan_id_only=True),
         "table_growth": TableGrowth(least=256, per_queue=4),
@@ -55,8 +59,26 @@ UNTOLD: Final[dict[str, dict[str, Any]]] = {
         "channels_lose_table": True,
     },
     # bnxt_ethtool.c: the location must be RX_CLS_LOC_ANY; others that take it take any location
-    # too. Tables come in blocks of 64.
-    "bnxt_en": {"picks_locations": True, "table_growth": TableGrowth(least=64, per_queue=1)},
+    # too. Tables come in blocks of 64. 32 contexts with keys of their own, and shared fields.
+    "bnxt_en": {
+        "picks_locations": True,
+        "table_growth": TableGrowth(least=64, per_queue=1),
+        "contexts": 32,
+        "context_keys": True,
+    },
+    # fbnic_rpc.c, fbnic_ethtool.c: any location only; one context, which shares key and fields.
+    "fbnic": {"picks_locations": True, "contexts": 1},
+    # sfc ethtool_common.c: any location only; contexts with key and fields, and a rule's queue is
+    # added to that of its context (cap_rss_rxnfc_adds). How many depends on the firmware.
+    "sfc": {
+        "picks_locations": True,
+        "contexts": None,
+        "context_keys": True,
+        "context_fields": True,
+        "context_adds_queue": True,
+    },
+    # otx2_ethtool.c, MAX_RSS_GROUPS: seven contexts, which share key and fields.
+    "rvu-nicpf": {"contexts": 7},
     # gve_flow_rule.c: TCP, UDP and SCTP; it takes TOS and VLAN and does not look at them.
     "gve": {
         "rule_limits": RuleLimits(

@@ -24,6 +24,9 @@ CALLS: Final = {
                     "insert rule", "appropriate slot"),
     "set_values": ("ring parameters", "ring sizes", "coalesce parameters", "coalescing",
                    "feature settings", "the features", "flow hash configuration", "hashed fields"),
+    "create_context": ("make an rss context", "create context", "context new"),
+    "set_context": ("set of context",),
+    "delete_context": ("delete an rss context", "delete context"),
     "delete_rule": ("delete rx class rule", "delete classification rule", "delete a flow rule",
                     "delete the rule"),
 }  # fmt: skip

@@ -10,13 +10,16 @@ from enum import Enum
 from itertools import chain, pairwise
 from typing import Final
 
-from nicprog.settings import Settings
+from nicprog.settings import Settings, Values
 
 SYMMETRIC_KEY_WORD = bytes.fromhex("6d5a")
 """Repeated over the whole key, both directions of a connection hash alike; 16 bits of it vary."""
 
 LOCATION_MAX = 0xFFFF_FFFC
 """Greater locations are the special ones of ``linux/ethtool.h``."""
+
+OWN_CONTEXT = "#0"
+"""What rules call the context of all packets: the NIC's own table and key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +151,16 @@ class FlowRule:
     Attributes:
         location: Slot, counted from 0.
         match: Packets it takes.
-        queue: RX queue they go to, counted from 0; None drops them.
+        queue: RX queue they go to, counted from 0; None drops them. With a context, what is added
+            to the queue that its table gives.
+        context: Name of the RSS context that spreads them, or None.
         name: What people call it. Not held by the NIC and not compared.
     """
 
     location: int
     match: Match
     queue: int | None
+    context: str | None = None
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -162,6 +168,13 @@ class FlowRule:
             raise ValueError(f"location must be 0..{LOCATION_MAX}, got {self.location}")
         if self.queue is not None and not 0 <= self.queue <= 0xFFFF_FFFE:
             raise ValueError(f"queue must be 0..{0xFFFF_FFFE}, got {self.queue}")
+        if self.context is not None and self.queue is None:
+            raise ValueError(f"a rule drops or names a context, not both, got {self.context!r}")
+
+    @property
+    def does(self) -> tuple[Match, int | None, str | None]:
+        """All but its place: equal for rules that do the same."""
+        return self.match, self.queue, self.context
 
     @property
     def label(self) -> str:
@@ -248,6 +261,39 @@ class RssTable:
     def moved(self, other: RssTable) -> int:
         """Number of entries that name another queue in ``other``, a table of the same size."""
         return sum(a != b for a, b in zip(self.entries, other.entries, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RssContext:
+    """A table beside that of all packets: rules hand packets to it by its name.
+
+    Attributes:
+        name: Unique on the NIC; ``#N`` is number N of the kernel, which nicprog did not make.
+        table: As many entries as the NIC's own.
+        key: Hash key; empty where all contexts have that of the NIC.
+        hashing: Hash function, transform and fields with names and values as in the group ``hash``
+            of :mod:`nicprog.settings`, where a context has its own. In a wanted state those that
+            are left out may be anything.
+    """
+
+    name: str
+    table: RssTable
+    key: bytes = b""
+    hashing: Values = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("a context needs a name")
+
+    @property
+    def is_ours(self) -> bool:
+        """Nicprog made it; else its name is the kernel's number."""
+        return not self.name.startswith("#")
+
+    @property
+    def queue_max(self) -> int:
+        """The highest queue that its table names."""
+        return max(self.table.entries, default=0)
 
 
 def largest_remainder(weights: Mapping[int, int], seats: int) -> dict[int, int]:
@@ -367,6 +413,12 @@ class Capabilities:
             set until it is written again: another is in its place, or it is shown only.
         ntuple_resets_table: Turning ``rx-ntuple-filter`` on makes the table the default one.
         fields_need_rx_hashing: Hashed fields have no effect while ``rx-hashing`` is off.
+        contexts: RSS contexts beside that of all packets; 0 when it has none, None when nobody
+            knows how many.
+        contexts_by: The way to them: ``netlink`` or ``ioctl``; empty when it has none.
+        context_keys: Each context has a key, hash function and transform of its own.
+        context_fields: Likewise hashed fields.
+        context_adds_queue: The queue of a rule is added to that of its context.
     """
 
     driver: str
@@ -389,6 +441,11 @@ class Capabilities:
     channels_lose_table: bool = False
     ntuple_resets_table: bool = False
     fields_need_rx_hashing: bool = False
+    contexts: int | None = 0
+    contexts_by: str = ""
+    context_keys: bool = False
+    context_fields: bool = False
+    context_adds_queue: bool = False
 
     def reach(self, state: NicState) -> int:
         """Queues that a table can name when the NIC is in ``state``."""
@@ -428,6 +485,7 @@ class NicState:
         table: Indirection table.
         key: Hash key.
         rules: In order of location, each location once.
+        contexts: In order of name, each name once. A rule may name one that is lost.
         settings: Groups that were asked for, see :mod:`nicprog.settings`.
     """
 
@@ -435,9 +493,15 @@ class NicState:
     table: RssTable
     key: bytes
     rules: tuple[FlowRule, ...] = ()
+    contexts: tuple[RssContext, ...] = ()
     settings: Settings = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for one, other in pairwise(self.contexts):
+            if one.name >= other.name:
+                raise ValueError(
+                    f"contexts must be in order of name, got {one.name!r} before {other.name!r}"
+                )
         for before, after in pairwise(self.rules):
             if before.location == after.location:
                 raise ValueError(f"location {after.location} is taken twice")

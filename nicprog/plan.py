@@ -12,17 +12,28 @@ from enum import Enum
 
 from nicprog.actions import (
     Action,
+    CreateContext,
+    DeleteContext,
     DeleteRule,
     InsertRule,
     ResetTable,
     SetChannels,
+    SetContext,
     SetKey,
     SetTable,
     SetValues,
 )
 from nicprog.errors import Refused
-from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable
-from nicprog.settings import NTUPLE, Value, Values, queue_of, text
+from nicprog.model import (
+    OWN_CONTEXT,
+    Capabilities,
+    Channels,
+    FlowRule,
+    NicState,
+    RssContext,
+    RssTable,
+)
+from nicprog.settings import HASHED_FLOWS, NTUPLE, Value, Values, queue_of, text
 from nicprog.text import rule_text
 
 
@@ -81,7 +92,15 @@ def diff(now: NicState, wanted: NicState, can: Capabilities) -> tuple[Step, ...]
     first, last = _settings_before(now, wanted), _settings_after(now, wanted)
     now = _after_features(now, wanted, can)
     channels = list(_channels(now, wanted))
-    inside = [*_key(now, wanted), *_table(now, wanted), *_rules(now, wanted, can)]
+    room, now = _room_for_contexts(now, wanted, can)
+    inside = [
+        *_key(now, wanted),
+        *_table(now, wanted),
+        *room,
+        *_contexts(now, wanted, can),
+        *_rules(now, wanted, can),
+        *_contexts_gone(now, wanted),
+    ]
     # Queues must exist before anything points at them, and nothing may point at them when they go.
     if wanted.channels.rx_queues < now.channels.rx_queues:
         again = [*_default_again(now, wanted), *_lost(now, wanted, can)]
@@ -116,6 +135,7 @@ def check(wanted: NicState, can: Capabilities) -> None:
             )
     if len(wanted.key) != can.key_bytes:
         raise Refused(f"the key has {len(wanted.key)} bytes, the NIC takes exactly {can.key_bytes}")
+    check_contexts(wanted, can)
     for rule in wanted.rules:
         if rule.queue is not None and rule.queue >= queues:
             raise Refused(f"{rule.label} points at queue {rule.queue}, but {active}")
@@ -129,6 +149,53 @@ def check(wanted: NicState, can: Capabilities) -> None:
             f"the rules have {len(masks)} different masks, the NIC can hold {can.masks_max}; "
             f"port ranges that are powers of two and aligned need the fewest"
         )
+
+
+def check_contexts(wanted: NicState, can: Capabilities) -> None:
+    """Refuses contexts, and rules that name them, which the NIC would refuse.
+
+    Raises:
+        Refused: With the part, its value and the limit.
+    """
+    queues = wanted.channels.rx_queues
+    active = f"{queues} queues are active (0 to {queues - 1})"
+    count = len(wanted.contexts)
+    if can.contexts is not None and count > can.contexts:
+        has = f"has at most {can.contexts}" if can.contexts else "has none"
+        names = ", ".join(repr(context.name) for context in wanted.contexts)
+        raise Refused(f"{count} RSS contexts are wanted ({names}), driver {can.driver} {has}")
+    for context in wanted.contexts:
+        label, size = f"context {context.name!r}", len(context.table.entries)
+        if size != can.table_size:
+            raise Refused(f"{label} has {size} entries, the NIC takes exactly {can.table_size}")
+        if context.queue_max >= queues:
+            stays = "" if context.is_ours else '; other_contexts = "remove" takes it away'
+            raise Refused(f"{label} uses queue {context.queue_max}, but {active}{stays}")
+        if len(context.key) != (can.key_bytes if can.context_keys else 0):
+            each = f"exactly {can.key_bytes}" if can.context_keys else "none for each context"
+            raise Refused(f"{label} has a key of {len(context.key)} bytes, the NIC takes {each}")
+    reach = {context.name: context.queue_max for context in wanted.contexts}
+    if can.contexts != 0:
+        reach[OWN_CONTEXT] = max(wanted.table.entries, default=0)
+    for rule in wanted.rules:
+        if rule.context is None:
+            continue
+        if rule.context not in reach:
+            raise Refused(
+                f"{rule.label} names context {rule.context!r}, which is not there; delete the rule "
+                "or let it name another"
+            )
+        offset = rule.queue or 0
+        if offset and not can.context_adds_queue:
+            raise Refused(
+                f"{rule.label} adds queue {offset} to context {rule.context!r}, which driver "
+                f"{can.driver} cannot; leave queue out"
+            )
+        if offset + reach[rule.context] >= queues:
+            raise Refused(
+                f"{rule.label} adds queue {offset} to context {rule.context!r}, whose table goes "
+                f"up to {reach[rule.context]}, but {active}"
+            )
 
 
 def _check_changes(now: NicState, wanted: NicState, can: Capabilities) -> None:
@@ -154,9 +221,9 @@ def _check_changes(now: NicState, wanted: NicState, can: Capabilities) -> None:
             f"driver {can.driver} chooses the locations of rules itself, so their order cannot be "
             "planned; leave rules out"
         )
-    there = {(rule.match, rule.queue) for rule in now.rules}
+    there = {rule.does for rule in now.rules}
     for rule in wanted.rules:
-        why = can.rule_limits.objection(rule) if (rule.match, rule.queue) not in there else None
+        why = can.rule_limits.objection(rule) if rule.does not in there else None
         if why:
             raise Refused(f"{rule.label} {why} (driver {can.driver})")
     for flow in dict.fromkeys(rule.match.flow for rule in wanted.rules):
@@ -344,6 +411,102 @@ def _default(queues: int, state: NicState) -> RssTable:
 
 def _moves(before: RssTable, after: RssTable) -> str:
     return f"{before.moved(after)} of {len(after.entries)} table entries change their queue"
+
+
+def _room_for_contexts(
+    now: NicState, wanted: NicState, can: Capabilities
+) -> tuple[list[Step], NicState]:
+    """Where old and new contexts are more than the NIC has: the old go first, their rules before.
+
+    Returns:
+        The steps, and what the NIC holds after them.
+    """
+    old, new = _by_name(now), _by_name(wanted)
+    if can.contexts is None or len(old | new) <= can.contexts:
+        return [], now
+    go = old.keys() - new.keys()
+    rules = [rule for rule in reversed(now.rules) if rule.context in go]
+    left = replace(
+        now,
+        rules=tuple(rule for rule in now.rules if rule.context not in go),
+        contexts=tuple(context for context in now.contexts if context.name not in go),
+    )
+    return [*map(_deleted, rules), *_contexts_gone(now, wanted)], left
+
+
+def _contexts(now: NicState, wanted: NicState, can: Capabilities) -> Iterator[Step]:
+    """Contexts that come, and those that change in place; rules name them afterwards."""
+    there = _by_name(now)
+    for context in wanted.contexts:
+        if context.name not in there:
+            yield Step(
+                do=CreateContext(context=context),
+                undo=DeleteContext(context=context.name),
+                reason=f"not there; by {can.contexts_by or 'the backend'}",
+                disruption=Disruption.NONE,
+            )
+        elif context != there[context.name]:
+            yield from _changes_of(there[context.name], context)
+
+
+def _changes_of(now: RssContext, wanted: RssContext) -> Iterator[Step]:
+    """One request for table, key, function and transform, one for the fields of each flow.
+
+    Fields come before a transform that needs them symmetric, and after one that goes.
+    """
+    values = {name: v for name, v in wanted.hashing.items() if now.hashing.get(name) != v}
+    fields = {name: value for name, value in values.items() if name in HASHED_FLOWS}
+    hashes = {name: value for name, value in values.items() if name not in HASHED_FLOWS}
+    table, key = wanted.table != now.table, wanted.key != now.key
+    told = [_moves(now.table, wanted.table)] if table else []
+    told += ["the hash key differs"] if key else []
+    told += [f"{name} is {text(now.hashing.get(name)) or 'not known'}" for name in hashes]
+    of_flows = [
+        _change(now, f"{flow} is {text(now.hashing.get(flow)) or 'not hashed'}", {flow: value})
+        for flow, value in fields.items()
+    ]
+    goes = hashes.get("transform") == "none"
+    yield from () if goes else of_flows
+    if told:
+        entries = wanted.table.entries if table else None
+        yield _change(now, "; ".join(told), hashes, entries, wanted.key if key else None)
+    yield from of_flows if goes else ()
+
+
+def _change(
+    now: RssContext,
+    reason: str,
+    values: Values,
+    entries: tuple[int, ...] | None = None,
+    key: bytes | None = None,
+) -> Step:
+    return Step(
+        do=SetContext(context=now.name, entries=entries, key=key, values=values),
+        undo=SetContext(
+            context=now.name,
+            entries=None if entries is None else now.table.entries,
+            key=None if key is None else now.key,
+            values={name: now.hashing[name] for name in values if name in now.hashing},
+        ),
+        reason=reason,
+        disruption=Disruption.REORDERS,
+    )
+
+
+def _contexts_gone(now: NicState, wanted: NicState) -> Iterator[Step]:
+    """Contexts that are not wanted, once no rule names them."""
+    for name in sorted(_by_name(now).keys() - _by_name(wanted).keys()):
+        context = _by_name(now)[name]
+        yield Step(
+            do=DeleteContext(context=name),
+            undo=CreateContext(context=context),
+            reason="is not wanted",
+            disruption=Disruption.NONE,
+        )
+
+
+def _by_name(state: NicState) -> dict[str, RssContext]:
+    return {context.name: context for context in state.contexts}
 
 
 def _rules(now: NicState, wanted: NicState, can: Capabilities) -> list[Step]:

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nicprog import settings
+from nicprog import contexts, settings
 from nicprog.errors import Refused
 from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable, symmetric_key
-from nicprog.rules import NoRoom, Wanted, expand, locate, shadowed
+from nicprog.rules import NoRoom, Wanted, locate, parts, shadowed
 from nicprog.settings import Limits, Value
 from nicprog.spec import RssSpec, RuleSpec, Spec, check
 
@@ -48,15 +48,19 @@ def resolve(
     channels = spec.channels or now.channels
     _check_channels(spec, channels, can)
     _check_parts(spec, can)
-    rules = _rules(spec, now, channels.rx_queues, can)
+    rules, key = _rules(spec, now, channels.rx_queues, can), _key(spec, now, can)
     state = NicState(
         channels=channels,
         table=_table(spec, now, channels.rx_queues),
-        key=_key(spec, now, can),
+        key=key,
         rules=rules,
+        contexts=contexts.resolve_contexts(spec, now, channels.rx_queues, rules, key, can),
         settings=_settings(spec, now, channels.rx_queues, can, limits or {}),
     )
-    return Resolved(state=state, warnings=(*_warnings(rules), *_no_effect(now, state, spec, can)))
+    told = contexts.warnings(spec, state.contexts)
+    return Resolved(
+        state=state, warnings=(*_warnings(rules), *told, *_no_effect(now, state, spec, can))
+    )
 
 
 def _settings(
@@ -235,12 +239,11 @@ def _rules(spec: Spec, now: NicState, queues: int, can: Capabilities) -> tuple[F
                 f"are active (0 to {queues - 1}); choose a lower queue or raise [channels] combined"
             )
             raise Refused(spec.error(spec.path_of_rule(index, "queue"), text))
-        parts = [Wanted(name=rule.name, match=m, queue=rule.queue) for m in expand(rule)]
         if rule.location is None:
-            automatic += parts
+            automatic += parts(rule)
         else:
             try:
-                _place(rule, parts, explicit, can)
+                _place(rule, parts(rule), explicit, can)
             except Refused as error:
                 text = f"{spec.device}: {error}"
                 raise Refused(spec.error(spec.path_of_rule(index, "location"), text)) from None
@@ -264,17 +267,17 @@ def _rules(spec: Spec, now: NicState, queues: int, can: Capabilities) -> tuple[F
 
 
 def _place(
-    rule: RuleSpec, parts: list[Wanted], taken: dict[int, FlowRule], can: Capabilities
+    rule: RuleSpec, slots: list[Wanted], taken: dict[int, FlowRule], can: Capabilities
 ) -> None:
     """Puts the parts of a rule with a location of its own at that location and those after it."""
     first = rule.location or 0
-    last = first + len(parts) - 1
+    last = first + len(slots) - 1
     if last >= can.locations:
         raise Refused(
             f"rule {rule.name!r} needs {_locations(first, last)}, the NIC has {can.locations} "
             f"(0 to {can.locations - 1})"
         )
-    for location, part in enumerate(parts, first):
+    for location, part in enumerate(slots, first):
         if location in taken:
             raise Refused(
                 f"location {location} is taken twice, by rule {taken[location].name!r} and by rule "
@@ -289,17 +292,17 @@ def _locations(first: int, last: int) -> str:
 
 def _kept(now: NicState, wanted: list[FlowRule | Wanted]) -> dict[int, FlowRule]:
     """Rules on the NIC that the spec does not ask for itself."""
-    asked = {(item.match, item.queue) for item in wanted}
-    return {r.location: r for r in now.rules if (r.match, r.queue) not in asked}
+    asked = {item.does for item in wanted}
+    return {rule.location: rule for rule in now.rules if rule.does not in asked}
 
 
 def _warnings(rules: tuple[FlowRule, ...]) -> list[str]:
     """One sentence for each pair of rules, however many locations they take."""
     pairs = Counter((_name(rule), _name(over)) for rule, over in shadowed(rules))
-    parts = Counter(_name(rule) for rule in rules)
+    counts = Counter(_name(rule) for rule in rules)
     return [
         f"{rule} never takes a packet"
-        + ("" if count == parts[rule] else f" in {count} of its {parts[rule]} locations")
+        + ("" if count == counts[rule] else f" in {count} of its {counts[rule]} locations")
         + f": {over} comes first and takes all of them"
         for (rule, over), count in pairs.items()
     ]

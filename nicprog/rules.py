@@ -45,16 +45,37 @@ class Wanted:
     Attributes:
         name: Name of the rule it comes from.
         match: Packets to take.
-        queue: RX queue, or None to drop.
+        queue: RX queue, None to drop; with a context, what is added to its queue.
+        context: Name of an RSS context, or None.
     """
 
     name: str
     match: Match
     queue: int | None
+    context: str | None = None
+
+    @property
+    def does(self) -> tuple[Match, int | None, str | None]:
+        """As of :class:`nicprog.model.FlowRule`."""
+        return self.match, self.queue, self.context
 
     def at(self, location: int) -> FlowRule:
         """The rule in that slot."""
-        return FlowRule(location=location, match=self.match, queue=self.queue, name=self.name)
+        return FlowRule(
+            location=location,
+            match=self.match,
+            queue=self.queue,
+            context=self.context,
+            name=self.name,
+        )
+
+
+def parts(rule: RuleSpec) -> list[Wanted]:
+    """The rules of the NIC that together are ``rule``, without their locations."""
+    queue, context = rule.target()
+    return [
+        Wanted(name=rule.name, match=match, queue=queue, context=context) for match in expand(rule)
+    ]
 
 
 def locate(
@@ -74,10 +95,8 @@ def locate(
     Raises:
         NoRoom: There are fewer free locations.
     """
-    present = {
-        (rule.match, rule.queue): rule.location for rule in now if rule.location not in taken
-    }
-    stays = _longest_ascending([present.get((item.match, item.queue)) for item in wanted])
+    present = {rule.does: rule.location for rule in now if rule.location not in taken}
+    stays = _longest_ascending([present.get(item.does) for item in wanted])
     try:
         return _fill(wanted, stays, taken, locations)
     except NoRoom:

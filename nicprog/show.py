@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -13,12 +13,15 @@ from rich.text import Text
 
 from nicprog.apply import Difference, Result
 from nicprog.backends import Counters
-from nicprog.model import Capabilities, Channels, NicState
+from nicprog.model import Capabilities, Channels, NicState, RssContext, RssTable
 from nicprog.plan import Plan
 from nicprog.probe import Part, Report
 from nicprog.reserve import Reservation
+from nicprog.settings import text
 from nicprog.text import rule_text
 from nicprog.where import Place
+
+_NO_NUMBERS: Final[Mapping[str, int]] = {}
 
 
 def plan(item: Plan) -> None:
@@ -143,10 +146,11 @@ def place(told: dict[str, Any], item: Place) -> None:
     _line(f"{told['device']}: " + ("dropped" if item.queue is None else f"queue {item.queue}"))
     if item.rule:
         _line(f"by the rule at location {item.rule.location}: {rule_text(item.rule)}")
-    elif item.hash is not None:
+    if item.hash is not None:
         assumed = "; the driver does not say which fields are hashed" * told["fields_assumed"]
-        _line(f"by hash {told['hash']}, entry {item.entry} of the table{assumed}")
-    else:
+        table = "the table" if item.context is None else f"the table of context {item.context}"
+        _line(f"by hash {told['hash']}, entry {item.entry} of {table}{assumed}")
+    elif not item.rule:
         _line("since it is the only one")
     for name in ("napi", "irq", "cpus"):
         if told[name] is not None:
@@ -159,20 +163,23 @@ def source_ports(told: dict[str, Any]) -> None:
     _line(f"{told['device']}: queue {told['queue']}: source ports {ports}")
 
 
-def state(device: str, can: Capabilities, item: NicState) -> None:
-    """All that a NIC holds."""
-    shares = Counter(item.table.entries)
+def state(
+    device: str, can: Capabilities, item: NicState, numbers: Mapping[str, int] = _NO_NUMBERS
+) -> None:
+    """All that a NIC holds; ``numbers`` are those of its contexts."""
     default = " (default)" if item.table.is_default(item.channels.rx_queues) else ""
     _line(f"{device}: driver {can.driver}" + (f", {can.bus}" if can.bus else ""))
     _line(f"channels: {_channels(item.channels, can)}")
     if item.table.entries:
-        _line(
-            f"table{default}: {len(item.table.entries)} entries; "
-            + ", ".join(f"queue {queue}: {shares[queue]}" for queue in sorted(shares))
-        )
+        _line(f"table{default}: {_entries(item.table)}")
     else:
         _line("table: none that the driver shows")
     _line(f"key: {item.key.hex() or 'none that the driver shows'}")
+    if can.contexts != 0:
+        most = "" if can.contexts is None else f" of {can.contexts}"
+        _line(f"contexts: {len(item.contexts)}{most}, by {can.contexts_by}")
+    for context in item.contexts:
+        _line(f"context {context.name} (number {numbers[context.name]}): {_context(context)}")
     if not can.locations:
         _line("rules: the driver has none")
         return
@@ -180,6 +187,17 @@ def state(device: str, can: Capabilities, item: NicState) -> None:
     _line(f"rules: {len(rows)} of {can.locations} locations")
     if rows:
         _table("", ("location", "rule"), rows, numbers=("location",))
+
+
+def _entries(table: RssTable) -> str:
+    shares = ", ".join(f"queue {q}: {count}" for q, count in sorted(Counter(table.entries).items()))
+    return f"{len(table.entries)} entries; {shares}"
+
+
+def _context(item: RssContext) -> str:
+    key = f"; key {item.key.hex()}" if item.key else ""
+    values = "".join(f"; {name} {text(value) or 'none'}" for name, value in item.hashing.items())
+    return _entries(item.table) + key + values
 
 
 def _channels(item: Channels, can: Capabilities) -> str:

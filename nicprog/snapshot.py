@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from nicprog.backends.softnic import run_dir
+from nicprog.backends.run_dir import file_name, run_dir
 from nicprog.errors import Locked, SnapshotError
 from nicprog.model import NicState
 from nicprog.text import state_from_json, state_to_json
@@ -68,8 +68,8 @@ class Store:
         """``folder`` is where the control sockets are when it is None."""
         self.device = device
         self.folder = folder or run_dir()
-        self.applying = self.folder / f"{_file_name(device)}.applying.json"
-        self.done = self.folder / f"{_file_name(device)}.snapshot.json"
+        self.applying = self.folder / f"{file_name(device)}.applying.json"
+        self.done = self.folder / f"{file_name(device)}.snapshot.json"
         self._document: dict[str, Any] = {}
 
     def begin(self, instance: str, state: NicState, confirm_by: float | None = None) -> None:
@@ -177,11 +177,6 @@ class Store:
             ) from None
 
 
-def _file_name(device: str) -> str:
-    """The device's name, but for the slashes that a model in a file has."""
-    return device.replace("/", "%2F")
-
-
 @contextmanager
 def locked(device: str) -> Iterator[None]:
     """Holds the only right to change ``device``, in whatever folder its snapshots are.
@@ -189,7 +184,7 @@ def locked(device: str) -> Iterator[None]:
     Raises:
         Locked: Another nicprog has it.
     """
-    path = run_dir() / f"{_file_name(device)}.lock"
+    path = run_dir() / f"{file_name(device)}.lock"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

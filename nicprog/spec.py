@@ -6,18 +6,20 @@ What is left out stays as it is on the NIC. Schema and examples: docs/reference/
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from nicprog import fields as read
 from nicprog.errors import FieldError, SpecError
 from nicprog.model import ANY, Channels, Masked
-from nicprog.settings import GROUPS, Settings, checked, queue_of
+from nicprog.settings import GROUPS, Settings, Values, checked, queue_of
 from nicprog.toml_source import Path as ValuePath
 from nicprog.toml_source import Source
 
 PROTOCOLS: Final = ("tcp", "udp", "any")
 FAMILIES: Final = {"ipv4": 4, "ipv6": 6}
+_NUMBERED: Final = re.compile(r"#\d+'*")
 
 
 def _choice(key: str, value: object, choices: tuple[str, ...]) -> None:
@@ -47,8 +49,9 @@ class RuleSpec:
         vlan: 802.1Q VLAN, 0 to 4095.
         vlan_tci: The whole tag as ``"VALUE/MASK"``, instead of ``vlan``.
         l4_proto: Protocol ``any`` narrowed to ``"VALUE/MASK"`` of the protocol number.
-        queue: RX queue, counted from 0.
+        queue: RX queue, counted from 0; with ``context``, what is added to the queue of its table.
         drop: Drop instead of a queue.
+        context: Name of the RSS context that spreads the packets; ``"#0"`` is the NIC's own table.
         location: First location; None lets nicprog choose, in the order of the rules.
     """
 
@@ -66,6 +69,7 @@ class RuleSpec:
     l4_proto: str | None = None
     queue: int | None = None
     drop: bool = False
+    context: str | None = None
     location: int | None = None
 
     def __post_init__(self) -> None:
@@ -77,10 +81,11 @@ class RuleSpec:
             _choice("protocol", self.protocol, PROTOCOLS)
         if self.family is not None:
             _choice("family", self.family, tuple(FAMILIES))
-        if self.drop == (self.queue is not None):
+        has_target = self.queue is not None or self.context is not None
+        if self.drop == has_target:
             raise FieldError(
                 "drop" if self.drop else "queue",
-                f"rule {self.name!r} needs exactly one of queue = N and drop = true",
+                f"rule {self.name!r} needs queue = N, drop = true or a context; drop goes alone",
             )
         for key in ("src_port", "dst_port"):
             value = getattr(self, key)
@@ -103,6 +108,10 @@ class RuleSpec:
         self.tos_mask()
         self.vlan_mask()
         self.l4_proto_mask()
+
+    def target(self) -> tuple[int | None, str | None]:
+        """Queue and context of its rules in the NIC; a context alone is without an offset, 0."""
+        return (self.queue or 0 if self.context is not None else self.queue), self.context
 
     def versions(self) -> tuple[int, ...]:
         """IP versions that the rule is about: (4,), (6,) or (4, 6)."""
@@ -242,6 +251,37 @@ class RssSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContextSpec(RssSpec):
+    """An RSS context: a table beside that of all packets, for the rules that name it.
+
+    One of ``equal``, ``weights`` and ``table``, as of :class:`RssSpec`, but with queues by number
+    alone; ``key`` where the driver has one for each context, else it is the NIC's.
+
+    Attributes:
+        name: Unique in the spec; ``#N`` is context number N, made by another program.
+        hash: Function, transform and fields of this context, as in the group ``hash``.
+    """
+
+    name: str
+    hash: Values = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        RssSpec.__post_init__(self)
+        if not self.name or not self.name.isascii() or not self.name.isprintable():
+            raise FieldError("name", f"name must be printable ASCII, got {self.name!r}")
+        if self.name.startswith("#") and (
+            not _NUMBERED.fullmatch(self.name) or not int(self.name[1:].rstrip("'"))
+        ):
+            text = "which is for contexts of other programs, such as '#3'"
+            raise FieldError("name", f"name {self.name!r} begins with '#', {text}")
+        if not self.queues():
+            raise FieldError(
+                "equal", f"context {self.name!r} needs equal, weights or table with its queues"
+            )
+        checked("hash", self.hash)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """Wanted state of one NIC.
 
@@ -249,22 +289,28 @@ class Spec:
         device: Name of the NIC.
         channels: Active queues; None leaves them.
         rss: Table and key; None leaves them (but see ``reserve``).
+        contexts: RSS contexts that rules may name.
         rules: In order: where two match, the first wins.
         reserve: Queues for classes; their rules come after ``rules``.
         settings: Groups of :mod:`nicprog.settings` by name, such as ``{"rings": {"rx": 1024}}``;
             values that are not named stay.
         other_rules: What happens to rules on the NIC that the spec does not name: ``"remove"``,
             ``"keep"``, or None: removed if the spec has rules or reservations, else kept.
+        other_contexts: Likewise contexts; None: those of other programs are kept, those that
+            nicprog made are removed if the spec has contexts or removes rules, and no rule that
+            stays names them.
         source: The file it came from, for messages.
     """
 
     device: str
     channels: Channels | None = None
     rss: RssSpec | None = None
+    contexts: tuple[ContextSpec, ...] = ()
     rules: tuple[RuleSpec, ...] = ()
     reserve: tuple[Reserve, ...] = ()
     settings: Settings = field(default_factory=dict)
     other_rules: str | None = None
+    other_contexts: str | None = None
     source: Source | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -276,6 +322,8 @@ class Spec:
             checked(group, values)
         if self.other_rules is not None:
             _choice("other_rules", self.other_rules, ("remove", "keep"))
+        if self.other_contexts is not None:
+            _choice("other_contexts", self.other_contexts, ("remove", "keep"))
 
     def all_rules(self) -> tuple[RuleSpec, ...]:
         """Rules and those of the reservations, in order."""
@@ -314,6 +362,15 @@ def check(spec: Spec) -> None:
             text = f"name {rule.name!r} is used twice; give each rule a name of its own"
             raise SpecError(spec.error(spec.path_of_rule(index, "name"), text))
         seen.add(rule.name)
+    contexts: set[str] = set()
+    for index, context in enumerate(spec.contexts):
+        if context.name in contexts:
+            text = f"name {context.name!r} is used twice; give each context a name of its own"
+            raise SpecError(spec.error(("context", index, "name"), text))
+        contexts.add(context.name)
+        if both := context.queues() & spec.reserved():
+            text = f"context {context.name!r} uses queue {min(both)}, which [[reserve]] keeps"
+            raise SpecError(spec.error(("context", index, "name"), f"{text} for its class alone"))
     if spec.rss is None or not spec.reserve:
         return
     if spec.rss.table == "default":

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from nicprog.errors import FieldError, SpecError
 from nicprog.model import Channels
 from nicprog.settings import GROUPS, QUEUE, Value, checked
-from nicprog.spec import Reserve, RssSpec, RuleSpec, Spec, check
+from nicprog.spec import ContextSpec, Reserve, RssSpec, RuleSpec, Spec, check
 from nicprog.toml_source import Path as ValuePath
 from nicprog.toml_source import Source
 
@@ -45,23 +45,27 @@ def parse(text: str, name: str = "spec") -> Spec:
     return spec
 
 
+_PLAIN: Final = ("device", "other_rules", "other_contexts")
 _INT_LIST: Final = "a list of integers"
 _TYPES: Final[dict[str, dict[str, tuple[type | str, ...]]]] = {
-    "": {"device": (str,), "other_rules": (str,), "channels": (dict,), "rss": (dict,),
-         "rule": ("tables",), "reserve": ("tables",), **dict.fromkeys(GROUPS, (dict,))},
+    "": {"device": (str,), "other_rules": (str,), "other_contexts": (str,), "channels": (dict,),
+         "rss": (dict,), "context": ("tables",), "rule": ("tables",), "reserve": ("tables",),
+         **dict.fromkeys(GROUPS, (dict,))},
     "channels": {"combined": (int,), "rx": (int,), "tx": (int,)},
     "rss": {"equal": (_INT_LIST, str), "weights": (_INT_LIST,), "table": (_INT_LIST, str),
             "key": (str,)},
+    "context": {"name": (str,), "equal": (_INT_LIST,), "weights": (_INT_LIST,),
+                "table": (_INT_LIST,), "key": (str,), "hash": (dict,)},
     "rule": {"name": (str,), "protocol": (str, int), "family": (str,), "src": (str,), "dst": (str,),
              "src_port": (int, str), "dst_port": (int, str), "dscp": (int,), "tos": (str,),
              "vlan": (int,), "vlan_tci": (str,), "l4_proto": (str,), "queue": (int,),
-             "drop": (bool,), "location": (int,)},
+             "drop": (bool,), "context": (str,), "location": (int,)},
     "reserve": {"queue": (int,), "port": (int, str), "protocol": (str,), "name": (str,)},
 }  # fmt: skip
 _WORDS: Final = {str: "a string", int: "an integer", bool: "true or false", dict: "a table",
                  "tables": "a list of tables, written [[{key}]]"}  # fmt: skip
 
-_T = TypeVar("_T", Channels, RssSpec, RuleSpec, Reserve, Spec)
+_T = TypeVar("_T", Channels, RssSpec, ContextSpec, RuleSpec, Reserve, Spec)
 
 
 class _Reader:
@@ -73,6 +77,10 @@ class _Reader:
     def spec(self, values: dict[str, Any]) -> Spec:
         self._check_keys("", values, ())
         parts: dict[str, Any] = {
+            "contexts": tuple(
+                self._make(ContextSpec, "context", table, ("context", i))
+                for i, table in enumerate(values.get("context", ()))
+            ),
             "rules": tuple(
                 self._make(RuleSpec, "rule", table, ("rule", i))
                 for i, table in enumerate(values.get("rule", ()))
@@ -89,7 +97,7 @@ class _Reader:
             parts["rss"] = self._make(RssSpec, "rss", values["rss"], ("rss",))
         if settings := self._settings(values):
             parts["settings"] = settings
-        plain = {key: values[key] for key in ("device", "other_rules") if key in values}
+        plain = {key: values[key] for key in _PLAIN if key in values}
         return self._build(Spec, plain | parts, (), "device")
 
     def _settings(self, values: Mapping[str, Any]) -> dict[str, dict[str, Value]]:

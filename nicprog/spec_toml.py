@@ -10,7 +10,7 @@ from typing import Any, Final
 from nicprog.spec import Spec
 from nicprog.text import settings_to_toml
 
-_SECTIONS: Final = {"rules": "rule"}
+_SECTIONS: Final = {"rules": "rule", "contexts": "context"}
 """Lists of tables that are called otherwise in a file."""
 
 

@@ -9,7 +9,17 @@ from dataclasses import asdict
 from typing import Any
 
 from nicprog.fields import address_text
-from nicprog.model import ANY, FLOWS, Channels, FlowRule, Masked, Match, NicState, RssTable
+from nicprog.model import (
+    ANY,
+    FLOWS,
+    Channels,
+    FlowRule,
+    Masked,
+    Match,
+    NicState,
+    RssContext,
+    RssTable,
+)
 from nicprog.settings import Values
 
 
@@ -19,8 +29,13 @@ def rule_text(rule: FlowRule) -> str:
     fields = spec_fields(match)
     words = [str(fields.pop("protocol")), str(fields.pop("family"))]
     words += [f"{key} {value}" for key, value in fields.items()]
-    action = "drop" if rule.queue is None else f"queue {rule.queue}"
-    return f"{' '.join(words)} -> {action}"
+    return f"{' '.join(words)} -> {_target_text(rule)}"
+
+
+def _target_text(rule: FlowRule) -> str:
+    if rule.context is None:
+        return "drop" if rule.queue is None else f"queue {rule.queue}"
+    return f"context {rule.context}" + (f" + queue {rule.queue}" if rule.queue else "")
 
 
 def spec_fields(match: Match) -> dict[str, int | str]:
@@ -67,7 +82,7 @@ def _masked(item: Masked) -> str:
 
 
 def rule_to_json(rule: FlowRule) -> dict[str, Any]:
-    """JSON value of a rule: location, protocol, family, what it compares, queue or drop.
+    """JSON value of a rule: location, protocol, family, what it compares, queue, context or drop.
 
     Values and masks are hexadecimal strings, since IPv6 addresses do not fit into a JSON number.
     """
@@ -82,7 +97,18 @@ def rule_to_json(rule: FlowRule) -> dict[str, Any]:
         },
         "text": rule_text(rule),
         "queue": rule.queue,
+        "context": rule.context,
         "drop": rule.queue is None,
+    }
+
+
+def context_to_json(context: RssContext) -> dict[str, Any]:
+    """JSON value of a context."""
+    return {
+        "name": context.name,
+        "table": list(context.table.entries),
+        "key_hex": context.key.hex(),
+        "hash": dict(context.hashing),
     }
 
 
@@ -93,6 +119,7 @@ def state_to_json(state: NicState) -> dict[str, Any]:
         "table": list(state.table.entries),
         "key_hex": state.key.hex(),
         "rules": [rule_to_json(rule) for rule in state.rules],
+        "contexts": [context_to_json(context) for context in state.contexts],
         "settings": {group: dict(values) for group, values in state.settings.items()},
     }
 
@@ -108,6 +135,15 @@ def state_from_json(value: Any) -> NicState:
         table=RssTable(entries=tuple(value["table"])),
         key=bytes.fromhex(value["key_hex"]),
         rules=tuple(_rule_from_json(rule) for rule in value["rules"]),
+        contexts=tuple(
+            RssContext(
+                name=item["name"],
+                table=RssTable(entries=tuple(item["table"])),
+                key=bytes.fromhex(item["key_hex"]),
+                hashing=item["hash"],
+            )
+            for item in value.get("contexts", ())  # not there in snapshots of earlier versions
+        ),
         settings=value["settings"],
     )
 
@@ -120,14 +156,19 @@ def _rule_from_json(value: Any) -> FlowRule:
         for key, item in value["match"].items()
     }
     return FlowRule(
-        location=value["location"], match=Match(flow=flow, **masks), queue=value["queue"]
+        location=value["location"],
+        match=Match(flow=flow, **masks),
+        queue=value["queue"],
+        context=value.get("context"),
     )
 
 
 def state_to_toml(device: str, state: NicState) -> str:
     """A spec that describes all of ``state``."""
     is_default = state.table.is_default(state.channels.rx_queues)
-    parts = [f"device = {_toml(device)}", 'other_rules = "remove"', "\n[channels]"]
+    parts = [f"device = {_toml(device)}", 'other_rules = "remove"']
+    parts += ['other_contexts = "remove"'] if state.contexts else []
+    parts.append("\n[channels]")
     parts += [f"{kind} = {count}" for kind, count in asdict(state.channels).items() if count]
     if state.table.entries or state.key:
         parts.append("\n[rss]")
@@ -136,16 +177,30 @@ def state_to_toml(device: str, state: NicState) -> str:
     if state.key:
         parts.append(f"key = {_toml(state.key.hex())}")
     parts += [settings_to_toml(group, values) for group, values in state.settings.items() if values]
+    for context in state.contexts:
+        parts += ["\n[[context]]", f"name = {_toml(context.name)}"]
+        parts.append(f"table = {_table(context.table)}")
+        parts += [f"key = {_toml(context.key.hex())}"] if context.key else []
+        parts += [settings_to_toml("context.hash", context.hashing)] if context.hashing else []
     for rule in state.rules:
         values: dict[str, Any] = {
             "name": f"location {rule.location}",
             **spec_fields(rule.match),
-            **({"drop": True} if rule.queue is None else {"queue": rule.queue}),
+            **target_fields(rule),
             "location": rule.location,
         }
         parts.append("\n[[rule]]")
         parts += [f"{key} = {_toml(value)}" for key, value in values.items()]
     return "\n".join(parts) + "\n"
+
+
+def target_fields(rule: FlowRule) -> dict[str, Any]:
+    """Where ``rule`` sends packets, with the keys of a rule in a spec."""
+    if rule.queue is None:
+        return {"drop": True}
+    if rule.context is None:
+        return {"queue": rule.queue}
+    return {"context": rule.context} | ({"queue": rule.queue} if rule.queue else {})
 
 
 def settings_to_toml(group: str, values: Values) -> str:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which queue a flow lands on, and why; and which source ports land on a queue.
 
-Computed from what the NIC holds: rules by location, then hash and table. A NIC that does not say
-which fields it hashes is taken to hash addresses and ports of TCP and UDP.
+Computed from what the NIC holds: rules by location, then hash and table, those of an RSS context
+where the rule names one. A NIC that does not say which fields it hashes is taken to hash addresses
+and ports of TCP and UDP.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nicprog.backends.ethtool import EthtoolNic
+from nicprog.backends.groups import TRANSFORMS, fields_of
 from nicprog.errors import NicprogError, RequestError
 from nicprog.ethtool import HashField, HashFunction, InputTransform
-from nicprog.model import FLOWS, FlowRule, Masked, Match, NicState
+from nicprog.model import FLOWS, OWN_CONTEXT, FlowRule, Masked, Match, NicState, RssContext
 from nicprog.netlink import Netdev
 from nicprog.packet import Packet, flow_type, hash_input, toeplitz
 from nicprog.probe import cpus_of
@@ -30,13 +32,15 @@ class Place:
 
     Attributes:
         queue: RX queue, or None when a rule drops it.
-        rule: The rule that decides, or None when the hash does.
+        rule: The rule that decides, or hands it to a context; None when the hash does.
+        context: Name of the context whose table decides, or None.
         hash: 32 bits, or None when a rule decides or the NIC has no table.
         entry: Index in the table, likewise.
     """
 
     queue: int | None
     rule: FlowRule | None = None
+    context: str | None = None
     hash: int | None = None
     entry: int | None = None
 
@@ -69,6 +73,7 @@ class Steering:
         self._nic = nic
         self._transform = InputTransform(0)
         self._fields: dict[Any, HashField] = {}
+        self._contexts = {context.name: context for context in self._state.contexts}
         self.assumed = False
         if self._state.table.entries and self._state.key:
             rss = nic.calls.rss()
@@ -83,7 +88,47 @@ class Steering:
         exact = _exact(packet)
         for rule in self._state.rules:
             if rule.match.covers(exact):
-                return Place(queue=rule.queue, rule=rule)
+                return self._by_rule(packet, rule)
+        return self._by_table(packet)
+
+    def _by_rule(self, packet: Packet, rule: FlowRule) -> Place:
+        if rule.context is None:
+            return Place(queue=rule.queue, rule=rule)
+        if rule.context == OWN_CONTEXT:
+            place = self._by_table(packet)
+        elif rule.context in self._contexts:
+            place = self._by_context(packet, self._contexts[rule.context])
+        else:
+            raise NicprogError(
+                f"{self._nic.device}: {rule.label} names context {rule.context!r}, which is not "
+                "there"
+            )
+        assert place.queue is not None
+        return replace(
+            place, queue=place.queue + (rule.queue or 0), rule=rule, context=rule.context
+        )
+
+    def _by_context(self, packet: Packet, context: RssContext) -> Place:
+        """By its own key, transform and fields where it has them, else by those of the NIC."""
+        function = context.hashing.get("function", "toeplitz")
+        if function != "toeplitz":
+            raise NicprogError(
+                f"{self._nic.device}: context {context.name!r} hashes by {function}, which cannot "
+                "be computed here"
+            )
+        flow = flow_type(packet).name.lower()
+        own = context.hashing.get(flow)
+        fields = self.fields(packet) if own is None else fields_of(str(own))
+        transform = context.hashing.get("transform")
+        return self._hashed(
+            packet,
+            context.table.entries,
+            context.key or self._state.key,
+            fields,
+            self._transform if transform is None else TRANSFORMS[str(transform)],
+        )
+
+    def _by_table(self, packet: Packet) -> Place:
         table = self._state.table.entries
         if not table:
             if self._state.channels.rx_queues > 1:
@@ -91,9 +136,19 @@ class Steering:
                     f"{self._nic.device}: its driver shows no table, so the queue is not known"
                 )
             return Place(queue=0)
-        if not self._state.key:
+        return self._hashed(packet, table, self._state.key, self.fields(packet), self._transform)
+
+    def _hashed(
+        self,
+        packet: Packet,
+        table: tuple[int, ...],
+        key: bytes,
+        fields: HashField,
+        transform: InputTransform,
+    ) -> Place:
+        if not key:
             raise NicprogError(f"{self._nic.device}: its driver shows no hash key")
-        found = toeplitz(self._state.key, hash_input(packet, self.fields(packet), self._transform))
+        found = toeplitz(key, hash_input(packet, fields, transform))
         entry = found % len(table)
         return Place(queue=table[entry], hash=found, entry=entry)
 

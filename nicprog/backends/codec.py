@@ -8,6 +8,7 @@ C part asserts when it is built.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from nicprog._ethtool import lib
@@ -24,12 +25,13 @@ _FLOW_TYPES: Final = {
 }
 _FLOWS: Final = {number: flow for flow, number in _FLOW_TYPES.items()}
 _FLOW_EXT: Final[int] = lib.FLOW_EXT
+_FLOW_RSS: Final[int] = lib.FLOW_RSS
 _DROP: Final[int] = lib.RX_CLS_FLOW_DISC
 _INSERT: Final[int] = lib.ETHTOOL_SRXCLSRLINS
 _IP4: Final[int] = lib.ETH_RX_NFC_IP4
 
-# cmd; then fs: flow_type, h_u, h_ext, m_u, m_ext, ring_cookie, location.
-_RULE: Final = struct.Struct("=I12xI52s20s52s20s4xQI12x")
+# cmd; then fs: flow_type, h_u, h_ext, m_u, m_ext, ring_cookie, location; then the context.
+_RULE: Final = struct.Struct("=I12xI52s20s52s20s4xQI4xI4x")
 
 # A flow's 52 octets, the same for all flows of one IP version: source, destination, two ports or
 # the first four octets after the IP header, TOS, and, where not TCP or UDP, version and protocol.
@@ -40,44 +42,57 @@ _EXT: Final = struct.Struct(">10xH8x")  # vlan_tci of struct ethtool_flow_ext
 _NO_EXT: Final = bytes(_EXT.size)
 
 
+_NO_NAMES: Final[Mapping[int, str]] = {}
+
+
 def at_location(command: int, location: int) -> bytes:
     """``struct ethtool_rxnfc`` of a command that needs a location only."""
-    return _RULE.pack(command, 0, b"", b"", b"", b"", 0, location)
+    return _RULE.pack(command, 0, b"", b"", b"", b"", 0, location, 0)
 
 
-def encode_rule(rule: FlowRule) -> bytes:
-    """``struct ethtool_rxnfc`` that inserts ``rule``."""
+def encode_rule(rule: FlowRule, context: int | None = None) -> bytes:
+    """``struct ethtool_rxnfc`` that inserts ``rule``, with the number of its RSS context."""
     match = rule.match
     value, mask = _encode_match(match)
     flow_type, value_ext, mask_ext = _FLOW_TYPES[match.flow], _NO_EXT, _NO_EXT
     if match.vlan_tci != ANY:
         flow_type |= _FLOW_EXT
         value_ext, mask_ext = _EXT.pack(match.vlan_tci.value), _EXT.pack(match.vlan_tci.mask)
+    if context is not None:
+        flow_type |= _FLOW_RSS
     cookie = _DROP if rule.queue is None else rule.queue
-    return _RULE.pack(_INSERT, flow_type, value, value_ext, mask, mask_ext, cookie, rule.location)
+    return _RULE.pack(
+        _INSERT, flow_type, value, value_ext, mask, mask_ext, cookie, rule.location, context or 0
+    )
 
 
-def decode_rule(data: bytes, device: str) -> FlowRule:
-    """The rule in a ``struct ethtool_rxnfc``.
+def decode_rule(data: bytes, device: str, names: Mapping[int, str] = _NO_NAMES) -> FlowRule:
+    """The rule in a ``struct ethtool_rxnfc``; ``names`` are those of contexts by number.
+
+    A context without a name is ``#N``.
 
     Raises:
         NicprogError: The rule matches on, or does, what nicprog cannot express.
     """
     if len(data) != _RULE.size:
         raise NicprogError(f"{device}: answered {len(data)} bytes where a rule has {_RULE.size}")
-    _, flow_type, value, value_ext, mask, mask_ext, cookie, location = _RULE.unpack(data)
-    flow = _FLOWS.get(flow_type & ~_FLOW_EXT)
+    _, flow_type, value, value_ext, mask, mask_ext, cookie, location, number = _RULE.unpack(data)
+    flow = _FLOWS.get(flow_type & ~(_FLOW_EXT | _FLOW_RSS))
+    context = names.get(number, f"#{number}") if flow_type & _FLOW_RSS else None
     try:
         if flow is None:
             raise _Unreadable(f"has flow type 0x{flow_type:x}, which this version cannot read")
         if cookie != _DROP and cookie >> 32:
             raise _Unreadable(f"has ring cookie 0x{cookie:x}, which is not a plain queue")
+        if cookie == _DROP and context is not None:
+            raise _Unreadable("drops and names an RSS context, which this version cannot read")
         match = _decode_match(flow, value, mask, _decode_ext(value_ext, mask_ext))
         if (match.vlan_tci != ANY) != bool(flow_type & _FLOW_EXT):
             raise _Unreadable(_MORE)
     except _Unreadable as error:
         raise NicprogError(f"{device}: the rule at location {location} {error}") from None
-    return FlowRule(location=location, match=match, queue=None if cookie == _DROP else cookie)
+    queue = None if cookie == _DROP else cookie
+    return FlowRule(location=location, match=match, queue=queue, context=context)
 
 
 _MORE: Final = "matches on fields that this version cannot read"
@@ -176,9 +191,9 @@ def rule_head(data: bytes) -> RuleHead:
 
 def shape(data: bytes) -> bytes:
     """The same rule at location 0 with all values 0: which fields it compares, not with what."""
-    _, flow_type, _, _, mask, mask_ext, cookie, _ = _RULE.unpack(data)
+    _, flow_type, _, _, mask, mask_ext, cookie, _, _ = _RULE.unpack(data)
     cookie = cookie if cookie == _DROP else 0
-    return _RULE.pack(_INSERT, flow_type, b"", b"", mask, mask_ext, cookie, 0)
+    return _RULE.pack(_INSERT, flow_type, b"", b"", mask, mask_ext, cookie, 0, 0)
 
 
 def at(data: bytes, location: int) -> bytes:
@@ -191,7 +206,7 @@ def without_tos_and_tag(data: bytes) -> bytes:
     changed = bytearray(data)
     flow_type = rule_head(data).flow_type & ~_FLOW_EXT
     struct.pack_into("=I", changed, 16, flow_type)
-    flow = _FLOWS.get(flow_type)
+    flow = _FLOWS.get(flow_type & ~_FLOW_RSS)
     for start in (_VALUE_EXT_AT, _MASK_EXT_AT):
         changed[start : start + _EXT.size] = _NO_EXT
     if flow is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
@@ -14,23 +14,42 @@ from typing import Final, Self
 from nicprog._ethtool import lib
 from nicprog.actions import (
     Action,
+    CreateContext,
+    DeleteContext,
     DeleteRule,
     InsertRule,
     ResetTable,
     SetChannels,
+    SetContext,
     SetKey,
     SetTable,
     SetValues,
 )
 from nicprog.backends import Counters, QueueCounters, codec
+from nicprog.backends.contexts import (
+    ByIoctl,
+    ByNetlink,
+    ContextCalls,
+    RssNetlink,
+    has_contexts,
+)
 from nicprog.backends.groups import limits as limits_of_group
 from nicprog.backends.groups import read as read_group
 from nicprog.backends.groups import write as write_group
+from nicprog.backends.names import Names
 from nicprog.drivers import UNTOLD
 from nicprog.errors import DeviceError, NicprogError, RequestError
 from nicprog.ethtool import Channels as EthtoolChannels
 from nicprog.ethtool import Ethtool, HashFunction, InputTransform, Rss, RuleTable, Transport
-from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable
+from nicprog.model import (
+    OWN_CONTEXT,
+    Capabilities,
+    Channels,
+    FlowRule,
+    NicState,
+    RssContext,
+    RssTable,
+)
 from nicprog.settings import Limits
 
 _LIST_ATTEMPTS: Final = 5
@@ -40,12 +59,23 @@ _GET_RULE: Final[int] = lib.ETHTOOL_GRXCLSRULE
 class EthtoolNic:
     """A :class:`nicprog.backends.Backend` over a transport."""
 
-    def __init__(self, device: str, instance: str, transport: Transport) -> None:
+    def __init__(
+        self,
+        device: str,
+        instance: str,
+        transport: Transport,
+        netlink: Callable[[], RssNetlink | None] = lambda: None,
+    ) -> None:
+        """``netlink`` opens the other way to RSS contexts; None where the kernel lacks it."""
         self.device = device
         self.instance = instance
         self._transport = transport
+        self._netlink = netlink
         self.calls = Ethtool(device, transport)
         self._capabilities: Capabilities | None = None
+        self._contexts: ContextCalls | None = None
+        self._names = Names(device, instance)
+        self._numbers: dict[str, int] = {}
 
     def capabilities(self) -> Capabilities:
         """What the NIC can do; asked once."""
@@ -61,7 +91,10 @@ class EthtoolNic:
                 key_bytes=len(rss.key),
                 locations=self._rule_table().locations,
             )
-            self._capabilities = replace(told, **UNTOLD.get(info.driver, {}))
+            told = replace(told, **({"contexts": None} | UNTOLD.get(info.driver, {})))
+            self._contexts = self._open_contexts(told)
+            way = {"contexts_by": self._contexts.way} if self._contexts else {"contexts": 0}
+            self._capabilities = replace(told, **way)
         return self._capabilities
 
     def read(self, groups: Collection[str] = ()) -> NicState:
@@ -72,12 +105,14 @@ class EthtoolNic:
                 f"{self.device}: no queue is active, so there is nothing to read or set; a TAP has "
                 "queues while a program has it open"
             )
+        contexts = self._read_contexts()
         try:
             return NicState(
                 channels=Channels(combined=now.combined_count, rx=now.rx_count, tx=now.tx_count),
                 table=RssTable(entries=rss.table),
                 key=rss.key,
                 rules=self._rules(),
+                contexts=contexts,
                 settings={group: read_group(self.calls, group) for group in groups},
             )
         except ValueError as error:
@@ -91,7 +126,7 @@ class EthtoolNic:
         """Makes one change, or none."""
         match action:
             case InsertRule() | DeleteRule():
-                self._transport.ask(*_rule_request(action))
+                self._transport.ask(*self._rule_request(action))
             case SetTable():
                 self.calls.set_rss(table=action.entries)
             case ResetTable():
@@ -100,6 +135,8 @@ class EthtoolNic:
                 self.calls.set_rss(key=action.key)
             case SetValues():
                 write_group(self.calls, action.group, action.values)
+            case CreateContext() | DeleteContext() | SetContext():
+                self._change_context(action)
             case SetChannels():
                 self.calls.set_channels(
                     replace(
@@ -113,7 +150,7 @@ class EthtoolNic:
     def run_rules(self, actions: Sequence[InsertRule | DeleteRule]) -> list[RequestError | None]:
         """Makes several changes to different locations, without waiting for each."""
         results: list[RequestError | None] = []
-        for command, group in groupby(map(_rule_request, actions), key=itemgetter(0)):
+        for command, group in groupby(map(self._rule_request, actions), key=itemgetter(0)):
             answers = self._transport.ask_many(command, [payload for _, payload in group])
             results += [answer if isinstance(answer, RequestError) else None for answer in answers]
         return results
@@ -140,9 +177,15 @@ class EthtoolNic:
             totals=totals,
         )
 
+    def context_numbers(self) -> dict[str, int]:
+        """The kernel's numbers of the contexts by their names, as of the last read."""
+        return dict(self._numbers)
+
     def close(self) -> None:
         """Ends the connection; what was set stays."""
         self._transport.close()
+        if self._contexts is not None:
+            self._contexts.close()
 
     def __enter__(self) -> Self:
         return self
@@ -179,6 +222,61 @@ class EthtoolNic:
                 raise
             return RuleTable(rules=0, locations=0, chooses=False)
 
+    def _open_contexts(self, can: Capabilities) -> ContextCalls | None:
+        if not has_contexts(self.calls):
+            return None
+        netlink = self._netlink()
+        if netlink is not None:
+            return ByNetlink(netlink, keys=can.context_keys, fields=can.context_fields)
+        return ByIoctl(self.calls, can.contexts, keys=can.context_keys, fields=can.context_fields)
+
+    def _read_contexts(self) -> tuple[RssContext, ...]:
+        self.capabilities()
+        found = self._contexts.listed() if self._contexts else {}
+        self._numbers = self._names.of(found)
+        return tuple(
+            replace(found[number], name=name) for name, number in sorted(self._numbers.items())
+        )
+
+    def _change_context(self, action: CreateContext | DeleteContext | SetContext) -> None:
+        self.capabilities()
+        if self._contexts is None:
+            text = f"{self.device}: its driver has no RSS contexts (EOPNOTSUPP)"
+            raise RequestError(text, errno.EOPNOTSUPP)
+        match action:
+            case CreateContext():
+                name = action.context.name
+                asked = int(name[1:].rstrip("'")) if name.startswith("#") else None
+                is_free = asked not in self._numbers.values()
+                number = self._contexts.create(action.context, asked if is_free else None)
+                self._numbers[name] = number
+                self._names.add(name, number)
+            case SetContext():
+                number = self._number(action.context)
+                self._contexts.change(number, action.entries, action.key, action.values)
+            case DeleteContext():
+                self._contexts.delete(self._number(action.context))
+                del self._numbers[action.context]
+                self._names.drop(action.context)
+
+    def _number(self, name: str) -> int:
+        if name == OWN_CONTEXT:
+            return 0
+        if name not in self._numbers:
+            self._read_contexts()
+        if name not in self._numbers:
+            text = f"{self.device}: there is no RSS context {name!r} (ENOENT)"
+            raise RequestError(text, errno.ENOENT)
+        return self._numbers[name]
+
+    def _rule_request(self, action: InsertRule | DeleteRule) -> tuple[int, bytes]:
+        if isinstance(action, DeleteRule):
+            delete = lib.ETHTOOL_SRXCLSRLDEL
+            return delete, codec.at_location(delete, action.location)
+        name = action.rule.context
+        number = None if name is None else self._number(name)
+        return lib.ETHTOOL_SRXCLSRLINS, codec.encode_rule(action.rule, number)
+
     def _rules(self) -> tuple[FlowRule, ...]:
         """All rules. Another program may change them between the requests: then once more."""
         for _ in range(_LIST_ATTEMPTS):
@@ -196,13 +294,8 @@ class EthtoolNic:
             codec.at_location(_GET_RULE, location) for location in self.calls.rule_locations()
         ]
         answers = self._transport.ask_many(_GET_RULE, requests)
-        return tuple(codec.decode_rule(_answered(answer), self.device) for answer in answers)
-
-
-def _rule_request(action: InsertRule | DeleteRule) -> tuple[int, bytes]:
-    if isinstance(action, InsertRule):
-        return lib.ETHTOOL_SRXCLSRLINS, codec.encode_rule(action.rule)
-    return lib.ETHTOOL_SRXCLSRLDEL, codec.at_location(lib.ETHTOOL_SRXCLSRLDEL, action.location)
+        names = {number: name for name, number in self._numbers.items()}
+        return tuple(codec.decode_rule(_answered(answer), self.device, names) for answer in answers)
 
 
 def _answered(answer: bytes | RequestError) -> bytes:

@@ -6,23 +6,31 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from nicprog import settings
 from nicprog.errors import RequestError
-from nicprog.ethtool import Coalesce, Ethtool, FlowType, HashField, HashFunction, InputTransform
+from nicprog.ethtool import (
+    Coalesce,
+    Ethtool,
+    FlowType,
+    HashField,
+    HashFunction,
+    InputTransform,
+    Rss,
+)
 from nicprog.settings import Limits, Value, Values
 
 _ABSENT: Final = (errno.EOPNOTSUPP, errno.EINVAL)
 """How drivers say that they do not have something."""
 
-_FLOWS: Final = {name: FlowType[name.upper()] for name in settings.HASHED_FLOWS}
+FLOWS: Final = {name: FlowType[name.upper()] for name in settings.HASHED_FLOWS}
 _LETTERS: Final = {
     "m": HashField.DST_MAC, "v": HashField.VLAN, "t": HashField.PROTOCOL, "s": HashField.SRC,
     "d": HashField.DST, "f": HashField.SRC_PORT, "n": HashField.DST_PORT,
 }  # fmt: skip
-_FUNCTIONS: Final = {name: HashFunction[name.upper()] for name in settings.FUNCTIONS}
-_TRANSFORMS: Final = {
+FUNCTIONS: Final = {name: HashFunction[name.upper()] for name in settings.FUNCTIONS}
+TRANSFORMS: Final = {
     "none": InputTransform(0),
     "symmetric-xor": InputTransform.SYMMETRIC_XOR,
     "symmetric-or-xor": InputTransform.SYMMETRIC_OR_XOR,
@@ -148,36 +156,63 @@ def _write_flags(calls: Ethtool, _: str, values: Values) -> None:
 
 
 def _read_hash(calls: Ethtool, _: str) -> dict[str, Value]:
+    return hash_values(calls.rss()) | read_fields(calls)
+
+
+def hash_values(rss: Rss) -> dict[str, Value]:
+    """Hash function and transform by their names in specs."""
     found: dict[str, Value] = {}
-    rss = calls.rss()
-    for name, function in _FUNCTIONS.items():
+    for name, function in FUNCTIONS.items():
         if rss.function == function:
             found["function"] = name
-    for name, transform in _TRANSFORMS.items():
+    for name, transform in TRANSFORMS.items():
         if rss.transform == transform:
             found["transform"] = name
-    for name, flow in _FLOWS.items():
+    return found
+
+
+def read_fields(calls: Ethtool, context: int | None = None) -> dict[str, Value]:
+    """Hashed fields of each flow that the driver tells them of; None: those of the NIC."""
+    found: dict[str, Value] = {}
+    for name, flow in FLOWS.items():
         try:
-            hashed = calls.hash_fields(flow)
+            hashed = calls.hash_fields(flow, context)
         except RequestError as error:
             if error.errno not in _ABSENT:
                 raise
             continue
-        found[name] = "".join(letter for letter, bit in _LETTERS.items() if hashed & bit)
+        found[name] = letters_of(hashed)
     return found
+
+
+def letters_of(fields: HashField) -> str:
+    """Hashed fields as letters of ethtool(8)."""
+    return "".join(letter for letter, bit in _LETTERS.items() if fields & bit)
+
+
+def fields_of(letters: str) -> HashField:
+    """Hashed fields by letters of ethtool(8)."""
+    wanted = HashField(0)
+    for letter in letters:
+        wanted |= _LETTERS[letter]
+    return wanted
+
+
+class RssParts(TypedDict, total=False):
+    """Parts of RSS beside table and key, as the calls name them."""
+
+    function: HashFunction
+    transform: InputTransform
 
 
 def _write_hash(calls: Ethtool, _: str, values: Values) -> None:
     for name, value in values.items():
         if name == "function":
-            calls.set_rss(function=_FUNCTIONS[str(value)])
+            calls.set_rss(function=FUNCTIONS[str(value)])
         elif name == "transform":
-            calls.set_rss(transform=_TRANSFORMS[str(value)])
+            calls.set_rss(transform=TRANSFORMS[str(value)])
         else:
-            wanted = HashField(0)
-            for letter in str(value):
-                wanted |= _LETTERS[letter]
-            calls.set_hash_fields(_FLOWS[name], wanted)
+            calls.set_hash_fields(FLOWS[name], fields_of(str(value)))
 
 
 _READERS: Final[dict[str, Callable[[Ethtool, str], dict[str, Value]]]] = {

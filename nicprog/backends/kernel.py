@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interfaces of the kernel, programmed through their drivers by ioctl."""
+"""Interfaces of the kernel, programmed through their drivers: by ioctl, and contexts by netlink."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from nicprog.backends.ethtool import EthtoolNic
+from nicprog.errors import DeviceError
 from nicprog.ethtool.transport import IoctlTransport
+from nicprog.netlink import EthtoolNetlink
+from nicprog.netlink.ethtool import RSS_CREATE
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE: Final = "/proc/thread-self/ns/net"
@@ -30,7 +33,21 @@ def open_kernel(device: str) -> EthtoolNic:
     Raises:
         DeviceError: There is none of that name.
     """
-    return EthtoolNic(device, _instance(device), IoctlTransport(device))
+    return EthtoolNic(
+        device, _instance(device), IoctlTransport(device), lambda: _rss_netlink(device)
+    )
+
+
+def _rss_netlink(device: str) -> EthtoolNetlink | None:
+    """The family ``ethtool``, where it makes RSS contexts (Linux 6.17)."""
+    try:
+        calls = EthtoolNetlink(device)
+    except DeviceError:
+        return None
+    if calls.has(RSS_CREATE):
+        return calls
+    calls.close()
+    return None
 
 
 def _instance(device: str) -> str:

@@ -5,21 +5,25 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Self
 
 from nicprog.actions import (
     Action,
+    CreateContext,
+    DeleteContext,
     DeleteRule,
     InsertRule,
     ResetTable,
     SetChannels,
+    SetContext,
     SetKey,
     SetTable,
     SetValues,
 )
 from nicprog.backends import Counters
 from nicprog.errors import RequestError
-from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable
+from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssContext, RssTable
 from nicprog.settings import Limits
 
 
@@ -43,6 +47,7 @@ class MemoryNic:
         self._follows = state.table.is_default(self._queues) and not table_is_set
         self._key = state.key
         self._rules = {rule.location: rule for rule in state.rules}
+        self._contexts = {context.name: context for context in state.contexts}
 
     def capabilities(self) -> Capabilities:
         """What the NIC can do."""
@@ -55,6 +60,7 @@ class MemoryNic:
             table=self._table,
             key=self._key,
             rules=tuple(rule for _, rule in sorted(self._rules.items())),
+            contexts=tuple(context for _, context in sorted(self._contexts.items())),
             settings={group: {} for group in groups},
         )
 
@@ -77,6 +83,16 @@ class MemoryNic:
                 self._key = action.key
             case SetValues():
                 raise RequestError(f"{self.device}: no settings", errno.EOPNOTSUPP)
+            case CreateContext():
+                full = self._can.contexts is not None and len(self._contexts) >= self._can.contexts
+                self._refuse_if(full, "no more contexts")
+                self._set_context(action.context)
+            case DeleteContext():
+                named = any(rule.context == action.context for rule in self._rules.values())
+                self._refuse_if(named, f"a rule names context {action.context!r}")
+                del self._contexts[action.context]
+            case SetContext():
+                self._change_context(action)
             case InsertRule():
                 self._insert(action.rule)
             case DeleteRule():
@@ -116,7 +132,8 @@ class MemoryNic:
     def _set_channels(self, queues: int) -> None:
         self._refuse_if(not 1 <= queues <= self._can.queues_max, f"{queues} channels")
         used = [rule.queue for rule in self._rules.values() if rule.queue is not None]
-        self._refuse_if(any(q >= queues for q in used), "channels too low for the rules")
+        used += [context.queue_max for context in self._contexts.values()]
+        self._refuse_if(any(q >= queues for q in used), "channels too low for rules or contexts")
         if self._follows:
             self._table = RssTable.default(queues, self._can.table_size)
         self._refuse_if(
@@ -130,9 +147,30 @@ class MemoryNic:
         self._table = RssTable(entries=entries)
         self._follows = False
 
+    def _set_context(self, wanted: RssContext) -> None:
+        size, key_bytes = len(wanted.table.entries), self._can.key_bytes
+        self._refuse_if(size != self._can.table_size, "the context's table has another size")
+        self._refuse_if(wanted.queue_max >= self._queues, "the context names a queue not active")
+        has_key = len(wanted.key) == (key_bytes if self._can.context_keys else 0)
+        self._refuse_if(not has_key, "the context's key has another size")
+        self._contexts[wanted.name] = wanted
+
+    def _change_context(self, action: SetContext) -> None:
+        now = self._contexts[action.context]
+        self._set_context(
+            replace(
+                now,
+                table=now.table if action.entries is None else RssTable(entries=action.entries),
+                key=now.key if action.key is None else action.key,
+                hashing={**now.hashing, **action.values},
+            )
+        )
+
     def _insert(self, rule: FlowRule) -> None:
         self._refuse_if(rule.location >= self._can.locations, f"location {rule.location}")
         self._refuse_if((rule.queue or 0) >= self._queues, f"queue {rule.queue} is not active")
+        lost = rule.context is not None and rule.context not in self._contexts
+        self._refuse_if(lost, f"there is no context {rule.context!r}")
         after = self._rules | {rule.location: rule}
         masks = {item.match.mask_key() for item in after.values()}
         if self._can.masks_max is not None and len(masks) > self._can.masks_max:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from nicprog.backends.ethtool import EthtoolNic
+from nicprog.backends.run_dir import run_dir
 from nicprog.errors import DeviceError, RequestError
 
 SUFFIX: Final = ".nic"
@@ -26,17 +27,6 @@ _HEAD: Final = struct.Struct("=IiII")
 _ANSWER_MAX: Final = 1 << 18
 _BURST: Final = 64  # requests under way; a socket buffer holds them and their answers
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,30}")
-
-
-def run_dir() -> Path:
-    """Folder of the control sockets: ``$QSTACK_RUN_DIR``, else what suits the user."""
-    if named := os.environ.get("QSTACK_RUN_DIR"):
-        return Path(named)
-    if os.geteuid() == 0:
-        return Path("/run/qstack")
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        return Path(runtime) / "qstack"
-    return Path(f"/tmp/qstack-{os.geteuid()}")
 
 
 def open_softnic(device: str) -> EthtoolNic:

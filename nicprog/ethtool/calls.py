@@ -287,8 +287,14 @@ class Ethtool:
         """Sets the driver's default table, which follows the number of queues."""
         self._write_rss(0, (), None, None, None)
 
-    def new_rss_context(self, table: Sequence[int], key: bytes | None = None) -> int:
-        """Makes an RSS context, which flow rules can name.
+    def new_rss_context(
+        self,
+        table: Sequence[int],
+        key: bytes | None = None,
+        function: HashFunction | None = None,
+        transform: InputTransform | None = None,
+    ) -> int:
+        """Makes an RSS context, which flow rules can name; what is not given the driver chooses.
 
         Returns:
             Its number.
@@ -299,7 +305,7 @@ class Ethtool:
         sizes = self._rss_head(0)
         self._check_size("table", "entries", table, sizes.indir_size)
         self._check_size("key", "bytes", key, sizes.key_size)
-        answer = self._write_rss(lib.ETH_RXFH_CONTEXT_ALLOC, table, key, None, None)
+        answer = self._write_rss(lib.ETH_RXFH_CONTEXT_ALLOC, table, key, function, transform)
         return int(self._structure("struct ethtool_rxfh", answer).rss_context)
 
     def delete_rss_context(self, context: int) -> None:

@@ -155,6 +155,16 @@ class EthtoolNetlink(Calls):
         answers = self._ask(RSS_GET, layouts.RSS, {}, "list the RSS contexts", many=True)
         return {told.get("context", 0): _rss(told) for told in answers}
 
+    def context_fields(self) -> dict[int, dict[str, HashField]]:
+        """Hashed fields of all contexts, as of :meth:`hash_fields`, by the context's number."""
+        answers = self._ask(RSS_GET, layouts.RSS, {}, "list the hashed fields", many=True)
+        return {
+            told.get("context", 0): {
+                flow: HashField(number(bits)) for flow, bits in told.get("flow-hash", {}).items()
+            }
+            for told in answers
+        }
+
     def set_rss(
         self,
         context: int = 0,

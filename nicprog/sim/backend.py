@@ -10,6 +10,7 @@ from typing import Final
 
 from nicprog.backends.ethtool import EthtoolNic
 from nicprog.sim.file import load, save
+from nicprog.sim.netlink import SimNetlink
 from nicprog.sim.nic import SimNic
 from nicprog.sim.transport import Fault, SimTransport
 
@@ -23,7 +24,16 @@ def is_sim(device: str) -> bool:
 
 def connect(nic: SimNic, faults: Sequence[Fault] = ()) -> EthtoolNic:
     """A backend that programs ``nic``, with ``faults`` at some of its requests."""
-    return EthtoolNic(nic.device, f"sim-{id(nic):x}", SimTransport(nic, faults))
+    return _backend(nic, SimTransport(nic, faults))
+
+
+def _backend(nic: SimNic, transport: SimTransport) -> EthtoolNic:
+    return EthtoolNic(
+        nic.device,
+        nic.instance,
+        transport,
+        lambda: SimNetlink(transport) if nic.has_netlink else None,
+    )
 
 
 def open_sim(device: str) -> EthtoolNic:
@@ -39,10 +49,11 @@ def open_sim(device: str) -> EthtoolNic:
     kind, at, name = device.removeprefix(_PREFIX).partition("@")
     profile, *quirks = kind.split("+")
     nic = SimNic(profile, quirks, device)
+    instance = str(uuid.uuid4())
     if not at:
-        return EthtoolNic(device, f"sim-{uuid.uuid4()}", SimTransport(nic))
+        nic.instance = f"sim-{instance}"
+        return _backend(nic, SimTransport(nic))
     path = Path(name)
-    instance = load(path, nic) or str(uuid.uuid4())
-    return EthtoolNic(
-        device, f"sim-{instance}", SimTransport(nic, save=lambda: save(path, nic, instance))
-    )
+    instance = load(path, nic) or instance
+    nic.instance = f"sim-{instance}"
+    return _backend(nic, SimTransport(nic, save=lambda: save(path, nic, instance)))

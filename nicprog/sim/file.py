@@ -98,14 +98,17 @@ def _context_to_json(context: Context) -> dict[str, Any]:
         "function": int(context.function),
         "transform": int(context.transform),
         "is_set": context.is_set,
+        "hashed": context.hashed and {flow.name: int(it) for flow, it in context.hashed.items()},
     }
 
 
 def _context_from_json(item: dict[str, Any]) -> Context:
+    hashed = item["hashed"]
     return Context(
         table=tuple(map(int, item["table"])),
         key=bytes.fromhex(item["key"]),
         function=HashFunction(item["function"]),
         transform=InputTransform(item["transform"]),
         is_set=bool(item["is_set"]),
+        hashed=hashed and {FlowType[name]: HashField(bits) for name, bits in hashed.items()},
     )

@@ -8,6 +8,8 @@ replies where it has one; an ioctl on a real NIC tells the errno only.
 from __future__ import annotations
 
 import errno
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -31,6 +33,8 @@ _HASHED: Final = {
 }
 _UDP: Final = (FlowType.UDP4, FlowType.UDP6)
 _NO_TRANSFORM: Final = InputTransform(0)
+_CONTEXTS: Final = 64  # where nobody knows how many
+_serials: Final = itertools.count()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +44,7 @@ class Context:
     Attributes:
         table: Queue of each entry.
         is_set: The table was set, so that it does not follow the queues.
+        hashed: Fields of its own, or None where it has those of the NIC.
     """
 
     table: tuple[int, ...]
@@ -47,6 +52,7 @@ class Context:
     function: HashFunction = HashFunction.TOEPLITZ
     transform: InputTransform = _NO_TRANSFORM
     is_set: bool = False
+    hashed: dict[FlowType, HashField] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +61,7 @@ class Rule:
 
     Attributes:
         data: The ``struct ethtool_rxnfc`` that inserted it.
-        queue: None for a rule that drops.
+        queue: None for a rule that drops; with a context, what is added to its queue.
         context: RSS context that it hands packets to, or None.
         known: A rule that compares the same fields, as nicprog's planner has it, None where it
             cannot say that; the same object for all that do.
@@ -72,6 +78,8 @@ class SimNic:
 
     Attributes:
         device: Its name, for messages.
+        instance: No other model in this process has the same.
+        has_netlink: The kernel makes RSS contexts by netlink (6.17), too; else by ioctl alone.
         profile: What it is like.
         quirks: Names of those it has.
         channels, rings, coalesce: As ethtool shows them.
@@ -87,6 +95,8 @@ class SimNic:
     def __init__(self, profile: str, quirks: Sequence[str] = (), device: str = "") -> None:
         """Raises NicprogError when there is no such profile, or it cannot have such a quirk."""
         self.device = device or f"sim:{profile}"
+        self.instance = f"sim-{os.getpid()}-{next(_serials)}"
+        self.has_netlink = True
         self.profile = _profile(self.device, profile)
         self.quirks = _quirks(self.device, profile, quirks)
         untold = UNTOLD.get(self.profile.driver, {})
@@ -153,6 +163,9 @@ class SimNic:
         if "channels-reset-table" in self.quirks and queues != now_queues:
             size = len(self.contexts[0].table)
             self.contexts[0].table = tuple(i * queues // size for i in range(size))
+        if "channels-lose-contexts" in self.quirks and queues != now_queues:
+            self.contexts = {0: self.contexts[0]}
+            self.rules = {at: rule for at, rule in self.rules.items() if rule.context is None}
         fewer = queues < now_queues
         if fewer and "fewer-channels-lose-rss" in self.quirks:
             self.contexts[0].key = self._first_key()
@@ -163,10 +176,15 @@ class SimNic:
         if max(used, default=0) >= queues:
             text = "requested channel counts are too low for existing indirection table"
             raise self.refusal(errno.EINVAL, f"{text} ({max(used)})")
-        named = max((rule.queue or 0 for rule in self.rules.values()), default=0)
+        named = max(map(self._queue_max, self.rules.values()), default=0)
         if named >= queues:
             text = "requested channel counts are too low for existing ntuple filter settings"
             raise self.refusal(errno.EINVAL, f"{text} ({named})")
+
+    def _queue_max(self, rule: Rule) -> int:
+        """The highest queue that a rule sends packets to."""
+        table = () if rule.context is None else self.contexts[rule.context].table
+        return (rule.queue or 0) + max(table, default=0)
 
     def _resized(self, context: Context, queues: int) -> tuple[int, ...]:
         """The table of another size: repeated, or folded when it repeats itself."""
@@ -223,6 +241,7 @@ class SimNic:
     def context(self, number: int) -> Context:
         """A context by its number; refused when there is none."""
         self.refuse_if(not self.has_rss(), errno.EOPNOTSUPP)
+        self.refuse_if(bool(number) and self._can.contexts == 0, errno.EOPNOTSUPP)
         self.refuse_if(number not in self.contexts, errno.ENOENT, "there is no such RSS context")
         return self.contexts[number]
 
@@ -232,15 +251,23 @@ class SimNic:
         self._check_rss(number, wanted, changes)
         self.contexts[number] = wanted
 
-    def new_context(self, changes: dict[str, object]) -> int:
-        """Makes a context that spreads as the first one does but for ``changes``."""
-        self.refuse_if(not self.profile.contexts, errno.EOPNOTSUPP)
-        free = [n for n in range(1, self.profile.contexts + 1) if n not in self.contexts]
+    def new_context(self, changes: dict[str, object], number: int | None = None) -> int:
+        """Makes a context that spreads as the first one does but for ``changes``.
+
+        Its number is ``number``, or the lowest that is free.
+        """
+        self.refuse_if(self._can.contexts == 0, errno.EOPNOTSUPP)
+        most = self._can.contexts or _CONTEXTS
+        free = [n for n in range(1, most + 1) if n not in self.contexts]
         self.refuse_if(not free, errno.ENOSPC, "no more RSS contexts")
-        wanted = replace(self.contexts[0], **({"is_set": True} | changes))  # type: ignore[arg-type]  # likewise
-        self._check_rss(free[0], wanted, changes)
-        self.contexts[free[0]] = wanted
-        return free[0]
+        taken = number is not None and number in self.contexts
+        self.refuse_if(taken, errno.EBUSY, "the number of the RSS context is taken")
+        made = free[0] if number is None else number
+        first = {"is_set": True, "hashed": dict(_HASHED) if self._can.context_fields else None}
+        wanted = replace(self.contexts[0], **(first | changes))  # type: ignore[arg-type]  # likewise
+        self._check_rss(made, wanted, changes)
+        self.contexts[made] = wanted
+        return made
 
     def _check_rss(self, number: int, wanted: Context, changes: dict[str, object]) -> None:
         for index, queue in enumerate(wanted.table if "table" in changes else ()):
@@ -248,11 +275,12 @@ class SimNic:
                 text = f"entry {index}: queue out of range ({queue})"
                 raise self.refusal(errno.EINVAL, text)
         own = {"key", "function", "transform"} & changes.keys()
-        self.refuse_if(bool(number and own) and not self.profile.context_keys, errno.EOPNOTSUPP)
+        self.refuse_if(bool(number and own) and not self._can.context_keys, errno.EOPNOTSUPP)
         self.refuse_if("key" in own and "firmware-keeps-key" in self.quirks, errno.EOPNOTSUPP)
         self.refuse_if(bool(wanted.function & ~self.profile.functions), errno.EOPNOTSUPP)
         self.refuse_if(bool(wanted.transform & ~self.profile.transforms), errno.EOPNOTSUPP)
-        if wanted.transform and not all(map(_is_symmetric, self.hashed.values())):
+        hashed = self.hashed if wanted.hashed is None else wanted.hashed
+        if wanted.transform and not all(map(_is_symmetric, hashed.values())):
             raise self.refusal(errno.EINVAL, "hash field config is not symmetric")
 
     def reset_table(self) -> None:
@@ -267,13 +295,20 @@ class SimNic:
             raise self.refusal(errno.EBUSY, "a flow rule names the RSS context")
         del self.contexts[number]
 
-    def set_hashed(self, flow: FlowType, fields: HashField) -> None:
-        """Sets the fields that are hashed of one kind of packet."""
-        self.refuse_if(flow not in self.hashed, errno.EINVAL)
-        transforms = any(one.transform for one in self.contexts.values())
-        if transforms and not _is_symmetric(fields):
+    def fields(self, number: int = 0) -> dict[FlowType, HashField]:
+        """Hashed fields of a context, which may be those of the NIC; to be changed in place."""
+        own = self.context(number).hashed if number else None
+        return self.hashed if own is None else own
+
+    def set_hashed(self, flow: FlowType, fields: HashField, number: int = 0) -> None:
+        """Sets the fields of one kind of packet that a context hashes."""
+        self.refuse_if(bool(number) and not self._can.context_fields, errno.EOPNOTSUPP)
+        hashed = self.fields(number)
+        self.refuse_if(flow not in hashed, errno.EINVAL)
+        transforms = [one.transform for n, one in self.contexts.items() if self.fields(n) is hashed]
+        if any(transforms) and not _is_symmetric(fields):
             raise self.refusal(errno.EINVAL, "hash field config is not symmetric")
-        self.hashed[flow] = fields
+        hashed[flow] = fields
 
     def insert(self, data: bytes) -> int:
         """Inserts the rule in a ``struct ethtool_rxnfc`` over the one that is there.
@@ -308,8 +343,9 @@ class SimNic:
     def _check_target(self, head: codec.RuleHead) -> None:
         if head.flow_type & lib.FLOW_RSS:
             self.refuse_if(head.context not in self.contexts, errno.EINVAL)
-            # cap_rss_rxnfc_adds, which only sfc has
-            self.refuse_if(bool(head.queue), errno.EINVAL, "a queue beside an RSS context")
+            adds = self._can.context_adds_queue  # cap_rss_rxnfc_adds, which only sfc has
+            refused = bool(head.queue) and not adds
+            self.refuse_if(refused, errno.EINVAL, "a queue beside an RSS context")
         elif head.queue is not None and head.queue >= self.rx_queues:
             raise self.refusal(errno.EINVAL, f"queue {head.queue} is not active")
 

@@ -46,6 +46,14 @@ _EVERY_QUIRK: Final = (
         source="measured in a guest, Linux 6.1; igb_main.c, igb_setup_mrqc",
     ),
     Quirk(
+        name="channels-lose-contexts",
+        profiles=("bnxt", "mlx5"),
+        always=False,
+        text="other channels lose RSS contexts, and the rules that name them with them",
+        source="Linux, net/ethtool/common.c, ethtool_rxfh_context_lost, which bnxt calls; that the "
+        "rules go too is from memory",
+    ),
+    Quirk(
         name="fewer-channels-lose-rss",
         profiles=("i40e",),
         always=True,
@@ -126,8 +134,6 @@ class Profile:
         key_bytes: Length of the hash key; 0 when it is not shown.
         functions: Hash functions.
         transforms: Of what is hashed.
-        contexts: RSS contexts beside that of all other packets.
-        context_keys: Each has a key, hash function and transform of its own.
         locations: Slots for rules; 0 without.
         takes_any: It takes RX_CLS_LOC_ANY.
         udp_ports: Ports of UDP are hashed at the start.
@@ -147,8 +153,6 @@ class Profile:
     key_bytes: int = 40
     functions: HashFunction = _TOEPLITZ
     transforms: InputTransform = _NO_TRANSFORM
-    contexts: int = 0
-    context_keys: bool = False
     locations: int = 0
     takes_any: bool = False
     udp_ports: bool = True
@@ -173,14 +177,12 @@ _FRAMES_TOO: Final = frozenset(
 )
 
 PROFILES: Final = {
-    # 15 contexts with key and fields of their own; as many channels as the machine has CPUs.
+    # As many channels as the machine has CPUs.
     "mlx5": Profile(
         driver="mlx5_core",
         combined=(8, 128),
         functions=_TOEPLITZ | HashFunction.XOR,
         transforms=InputTransform.SYMMETRIC_OR_XOR,
-        contexts=15,
-        context_keys=True,
         locations=1024,
         rings_max=8192,
         coalesces=_FRAMES_TOO,
@@ -224,13 +226,17 @@ PROFILES: Final = {
     "bnxt": Profile(
         driver="bnxt_en",
         combined=(8, 74),
-        contexts=32,
-        context_keys=True,
         locations=1024,
         takes_any=True,
         coalesces=_FRAMES_TOO,
         rings_max=8191,
     ),
+    # From memory of fbnic_ethtool.c, as are the numbers of the two after it.
+    "fbnic": Profile(
+        driver="fbnic", combined=(8, 128), table_size=256, locations=32, takes_any=True
+    ),
+    "sfc": Profile(driver="sfc", combined=(8, 32), table_size=128, locations=8192, takes_any=True),
+    "octeontx2": Profile(driver="rvu-nicpf", combined=(8, 64), table_size=256, locations=384),
     # No rules in the kernel's driver.
     "ena": Profile(driver="ena", combined=(8, 32), table_size=128, rings_max=16384),
     # RX and TX apart; rules where the device offers them.

@@ -11,7 +11,7 @@ from nicprog.errors import NicprogError
 from nicprog.ethtool import HashFunction, rules
 from nicprog.ethtool.rules import FlowType, RxAction, RxRule
 from nicprog.packet import Packet, flow_type, hash_input, toeplitz
-from nicprog.sim.nic import Context, SimNic
+from nicprog.sim.nic import SimNic
 
 _TCP, _UDP, _SCTP, _ESP, _AH = 6, 17, 132, 50, 51
 _FLOWS: Final = {
@@ -56,8 +56,8 @@ def _queue(nic: SimNic, packet: Packet) -> int | None:
             return None
         if rule.context is None:
             return rule.queue
-        return _spread(nic, nic.contexts[rule.context], packet)
-    return _spread(nic, nic.contexts[0], packet)
+        return _spread(nic, rule.context, packet) + rule.queue
+    return _spread(nic, 0, packet)
 
 
 @cache
@@ -94,7 +94,8 @@ def _takes(rule: RxRule, packet: Packet) -> bool:
     return all(number & field.mask == field.value for field, number in compared)
 
 
-def _spread(nic: SimNic, context: Context, packet: Packet) -> int:
+def _spread(nic: SimNic, number: int, packet: Packet) -> int:
+    context = nic.contexts[number]
     if not context.table:
         return 0
     if not packet.version or not context.key:
@@ -102,5 +103,5 @@ def _spread(nic: SimNic, context: Context, packet: Packet) -> int:
     if context.function is not HashFunction.TOEPLITZ:
         raise NicprogError(f"{nic.device}: {context.function.name} is not in the model")
     key = context.key[::-1] if "another-hash" in nic.quirks else context.key
-    data = hash_input(packet, nic.hashed[flow_type(packet)], context.transform)
+    data = hash_input(packet, nic.fields(number)[flow_type(packet)], context.transform)
     return context.table[toeplitz(key, data) % len(context.table)]

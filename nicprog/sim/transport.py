@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from nicprog._ethtool import ffi, lib
 from nicprog.backends import codec
@@ -18,6 +18,8 @@ from nicprog.ethtool import Channels, Coalesce, HashField, HashFunction, InputTr
 from nicprog.ethtool.rules import FlowType
 from nicprog.settings import NTUPLE
 from nicprog.sim.nic import SimNic
+
+_T = TypeVar("_T")
 
 _COALESCE: Final = "struct ethtool_coalesce"
 _RXFH: Final = struct.Struct("=4IBB2sI")  # cmd, context, entries, key bytes, function, transform
@@ -129,14 +131,25 @@ class SimTransport:
         do = self._do.get(command)
         if do is None:
             raise self.nic.refusal(errno.EOPNOTSUPP)
+        return self.counted(lambda: do(payload))
+
+    def counted(self, request: Callable[[], _T]) -> _T:
+        """One request, whatever carries it, with the fault that is due."""
+        if not self._is_open:
+            raise DeviceError(f"{self.nic.device}: was closed; open it again")
         self.requests += 1
         fault = self.faults.pop(self.requests, None) if self.faults else None
         if fault is None:
-            return do(payload)
+            return request()
         if fault.late:
             with suppress(RequestError):
-                do(payload)
+                request()
         raise self._end(fault)
+
+    def saved(self) -> None:
+        """Keeps what was changed by another way than :meth:`ask`."""
+        if self._save:
+            self._save()
 
     def _end(self, fault: Fault) -> BaseException:
         if fault.errno is not None:
@@ -260,21 +273,24 @@ class SimTransport:
     def _coalesce_of(self, queue: int) -> Coalesce:
         return self.nic.coalesce_of.get(queue, self.nic.coalesce)
 
-    def _flow(self, request: bytes) -> FlowType:
-        (number,) = struct.unpack_from("=I", request, 4)
-        self.nic.refuse_if(bool(number & lib.FLOW_RSS), errno.EOPNOTSUPP)
+    def _flow(self, request: bytes) -> tuple[FlowType, int]:
+        """Kind of packet, and the context that it is about."""
+        (flow,) = struct.unpack_from("=I", request, 4)
+        number = struct.unpack_from("=I", request, 184)[0] if flow & lib.FLOW_RSS else 0
         try:
-            return FlowType(number)
+            return FlowType(flow & ~lib.FLOW_RSS), number
         except ValueError:
             raise self.nic.refusal(errno.EINVAL) from None
 
     def _get_hashed(self, payload: bytes) -> bytes:
-        fields = self.nic.hashed.get(self._flow(payload), HashField(0))
+        flow, number = self._flow(payload)
+        fields = self.nic.fields(number).get(flow, HashField(0))
         return payload[:8] + struct.pack("=Q", fields) + payload[16:]
 
     def _set_hashed(self, payload: bytes) -> bytes:
         (fields,) = struct.unpack_from("=Q", payload, 8)
-        self.nic.set_hashed(self._flow(payload), HashField(fields))
+        flow, number = self._flow(payload)
+        self.nic.set_hashed(flow, HashField(fields), number)
         return payload
 
     def _get_rss(self, payload: bytes) -> bytes:
@@ -314,7 +330,7 @@ class SimTransport:
         if function:
             changes["function"] = HashFunction(function)
         held = first if is_new else self.nic.context(number)
-        if transform != held.transform:
+        if transform != held.transform and not (is_new and not transform):
             changes["transform"] = InputTransform(transform)
         if is_new:
             return (

@@ -16,12 +16,15 @@ from nicprog.model import (
     Masked,
     Match,
     NicState,
+    RssContext,
     RssTable,
 )
 from nicprog.spec import Reserve, RssSpec, RuleSpec, Spec
 
 
-def capabilities(*, table_size: int = 8, masks_max: int | None = None) -> Capabilities:
+def capabilities(
+    *, table_size: int = 8, masks_max: int | None = None, contexts: int | None = None
+) -> Capabilities:
     return Capabilities(
         driver="qs_soft",
         bus="memory",
@@ -30,6 +33,9 @@ def capabilities(*, table_size: int = 8, masks_max: int | None = None) -> Capabi
         key_bytes=40,
         locations=12,
         masks_max=masks_max,
+        contexts=contexts,
+        context_keys=True,
+        context_fields=True,
     )
 
 
@@ -61,21 +67,44 @@ def matches(draw: st.DrawFn) -> Match:
 
 
 @st.composite
-def states(draw: st.DrawFn, table_size: int = 8) -> NicState:
+def states(draw: st.DrawFn, table_size: int = 8, *, contexts: bool = False) -> NicState:
+    """With ``contexts``: up to two of three names, and rules that name them."""
     queues = draw(st.integers(1, 6))
     queue = st.integers(0, queues - 1)
     some = draw(st.lists(queue, min_size=8, max_size=8))
     default = [i % queues for i in range(8)]
     entries = draw(st.sampled_from([some, default]))
     locations = sorted(draw(st.sets(st.integers(0, 11), max_size=6)))
+    some_contexts = draw(_contexts(queues, table_size)) if contexts else ()
+    names = st.sampled_from([None, *(context.name for context in some_contexts)])
     return NicState(
         channels=Channels(combined=queues),
         table=RssTable(entries=_spread(entries, default, queues, table_size)),
         key=bytes([draw(st.integers(0, 3))]) * 40,
-        rules=tuple(
-            FlowRule(location=at, match=draw(matches()), queue=draw(st.none() | queue))
-            for at in locations
-        ),
+        rules=tuple(_rule(draw, at, draw(names), queue) for at in locations),
+        contexts=some_contexts,
+    )
+
+
+def _rule(draw: st.DrawFn, at: int, context: str | None, queue: st.SearchStrategy[int]) -> FlowRule:
+    to = draw(st.none() | queue) if context is None else 0
+    return FlowRule(location=at, match=draw(matches()), queue=to, context=context)
+
+
+@st.composite
+def _contexts(draw: st.DrawFn, queues: int, table_size: int) -> tuple[RssContext, ...]:
+    """Of a few names, so that states share some; fields are there in all, as a NIC reads them."""
+    return tuple(
+        RssContext(
+            name=name,
+            table=RssTable(entries=(draw(st.integers(0, queues - 1)),) * table_size),
+            key=bytes([draw(st.integers(0, 1))]) * 40,
+            hashing={
+                "transform": draw(st.sampled_from(["none", "symmetric-xor"])),
+                "udp4": draw(st.sampled_from(["sd", "sdfn"])),
+            },
+        )
+        for name in sorted(draw(st.sets(st.sampled_from(["#1", "a", "b"]), max_size=2)))
     )
 
 

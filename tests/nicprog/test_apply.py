@@ -251,12 +251,12 @@ def test_outside_the_main_thread() -> None:
     assert nic.read() == plan.wanted
 
 
-@given(states())
+@given(states(contexts=True))
 def test_json_keeps_everything(state: NicState) -> None:
     assert state_from_json(state_to_json(state)) == state
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(states(), states())
+@given(states(contexts=True), states(contexts=True))
 def test_differences_are_empty_only_for_equal_states(one: NicState, other: NicState) -> None:
     assert (differences(one, other) == ()) == (one == other)

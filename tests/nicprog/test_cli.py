@@ -174,11 +174,14 @@ def test_dump_is_a_spec_of_the_same_state(owner: Owner, nic: nicprog.Backend, sp
         "table",
         "key_hex",
         "rules",
+        "contexts",
+        "contexts_by",
         "settings",
     } == set(document)
     assert document["limits"] == {
         "channels": 8, "rx_channels": 0, "tx_channels": 0,
         "table_entries": 256, "key_bytes": 40, "locations": 4096, "masks": 16,
+        "contexts": 0,
     }  # fmt: skip
     assert document["rules"][0] == {
         "location": 0,
@@ -187,6 +190,7 @@ def test_dump_is_a_spec_of_the_same_state(owner: Owner, nic: nicprog.Backend, sp
         "match": {"dst_port": {"value": "0x1f40", "mask": "0xfff0"}},
         "text": "tcp ipv4 dst_port 8000-8015 -> queue 1",
         "queue": 1,
+        "context": None,
         "drop": False,
     }
     assert run_json("dump", "qp0", "--toml")["toml"] == text

@@ -18,7 +18,7 @@ from tests.nicprog.owner import Owner
 from tests.nicprog.strategies import specs
 
 MODELS = [name for name in sim.PROFILES if name != "e1000e"]
-HOLDS_RULES = ("mlx5", "ice", "i40e", "ixgbe", "gve", "qp0")
+HOLDS_RULES = ("mlx5", "ice", "i40e", "ixgbe", "gve", "octeontx2", "qp0")
 
 
 @pytest.fixture(params=[*MODELS, "qp0"], scope="module")

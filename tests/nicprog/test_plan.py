@@ -30,11 +30,12 @@ def rule(location: int, port: int, queue: int | None) -> FlowRule:
     return FlowRule(location=location, match=match, queue=queue)
 
 
-@given(states(), states(), st.booleans(), st.sampled_from([None, 3, 6]))
+@given(states(contexts=True), states(contexts=True), st.booleans(), st.sampled_from([None, 3, 6]))
 def test_steps_lead_to_wanted_and_undo_leads_back(
     now: NicState, wanted: NicState, table_is_set: bool, masks_max: int | None
 ) -> None:
-    can = capabilities(masks_max=masks_max)
+    """Two contexts are as many as the states have: some have to go before others come."""
+    can = capabilities(masks_max=masks_max, contexts=2)
     for one in (now, wanted):
         masks = {item.match.mask_key() for item in one.rules}
         assume(masks_max is None or len(masks) <= masks_max)
@@ -48,12 +49,12 @@ def test_steps_lead_to_wanted_and_undo_leads_back(
     assert nic.read() == now
 
 
-@given(states())
+@given(states(contexts=True))
 def test_no_steps_when_nothing_differs(now: NicState) -> None:
     assert diff(now, now, CAN) == ()
 
 
-@given(states(), states())
+@given(states(contexts=True), states(contexts=True))
 def test_every_step_changes_something_or_says_that_it_does_not(
     now: NicState, wanted: NicState
 ) -> None:
@@ -72,11 +73,11 @@ def test_every_step_changes_something_or_says_that_it_does_not(
 def verdict(rules: tuple[FlowRule, ...], packet: Match) -> int | str | None:
     for item in rules:
         if item.match.covers(packet):
-            return "drop" if item.queue is None else item.queue
+            return item.context or ("drop" if item.queue is None else item.queue)
     return None
 
 
-@given(states(), states())
+@given(states(contexts=True), states(contexts=True))
 def test_a_packet_goes_the_old_way_or_the_new_way_at_every_step(
     now: NicState, wanted: NicState
 ) -> None:

@@ -46,10 +46,29 @@ CASES = [
     ("mlx5", "few settings adapts", "few flags hashed"),
     ("mlx5", "few flags", "many settings adapts"),
     ("ixgbe", "few no-rules", "few rules rules-on"),
+    ("mlx5", "few rules", "many web api"),
+    ("mlx5", "many web api foreign", "few web-less exclusive"),
+    ("mlx5", "few web-less hashed", "few web key"),
+    ("octeontx2 by-ioctl", "few foreign rules", "few exclusive shared"),
+    ("octeontx2 by-ioctl", "many shared foreign", "few rules"),
 ]
+CONTEXT = '[[context]]\nname = "{0}"\n{1}\n'
+TO_CONTEXT = (
+    '[[rule]]\nname = "{1}"\nprotocol = "tcp"\nfamily = "ipv4"\ndst_port = {1}\ncontext = "{0}"\n'
+)
+WEB = TO_CONTEXT.format("web", 443) + TO_CONTEXT.format("web", 80)
 PARTS = {
     "rules": RULE.format(80, 1) + RULE.format(81, 2),
     "other-rules": RULE.format(443, 0) + RULE.format(81, 1) + RULE.format(80, 2),
+    "web": WEB
+    + CONTEXT.format(
+        "web",
+        'equal = [1, 2]\nkey = "symmetric"\n'
+        '[context.hash]\nudp6 = "sd"\ntransform = "symmetric-or-xor"',
+    ),
+    "web-less": WEB + CONTEXT.format("web", 'weights = [1, 2, 1]\n[context.hash]\nudp6 = "sdfn"'),
+    "api": TO_CONTEXT.format("api", 81) + CONTEXT.format("api", "equal = [3, 4, 5]"),
+    "shared": TO_CONTEXT.format("shared", 80) + CONTEXT.format("shared", "equal = [0, 1]"),
     "other-mask": '[[rule]]\nname = "x"\nprotocol = "tcp"\nsrc = "10.0.0.1"\nqueue = 1\n',
 }
 SETTINGS = {
@@ -69,19 +88,25 @@ FAULTS = [(errno.EIO, False), (errno.EIO, True), (None, False), (None, True)]
 
 def spec(profile: str, words: str) -> nicprog.Spec:
     kind = "apart" if profile == "gve" else "combined"
-    parts = words.split()
+    profile, parts = profile.split()[0], words.split()
     channels = {"few": FEW, "many": MANY}[parts[0]][kind]
     rss = "".join(RSS[part] for part in parts if part in RSS)
     rules = "".join(PARTS[part] for part in parts if part in PARTS)
     end = 'other_rules = "remove"\n' if not rules and profile in ("mlx5", "ixgbe") else ""
+    end += 'other_contexts = "remove"\n' if "exclusive" in parts else ""
     head = f'device = "sim:{profile}"\n{end}[channels]\n{channels}\n'
     settings = "".join(SETTINGS[part] for part in parts if part in SETTINGS)
     return nicprog.parse(f"{head}[rss]\n{rss}{settings}{rules}")
 
 
 def prepared(profile: str, words: str, state_dir: Path) -> sim.SimNic:
-    model = sim.SimNic(profile)
+    """With "foreign" another program's context comes first, so that it has number 1."""
+    name, *kernel = profile.split()
+    model = sim.SimNic(name)
+    model.has_netlink = not kernel
     with sim.connect(model) as nic:
+        if "foreign" in words.split():
+            nic.calls.new_rss_context([0, 2] * (nic.capabilities().table_size // 2))
         nicprog.apply(nic, nicprog.plan(nic, spec(profile, words)), state_dir=state_dir)
     for left in state_dir.iterdir():
         left.unlink()

@@ -70,7 +70,7 @@ def test_a_death_in_the_middle_is_ended_by_the_next(name: str) -> None:
         plan = nicprog.plan(nic, spec)
         transport = nic._transport
         assert isinstance(transport, SimTransport)
-        transport.faults = {transport.requests + 9: sim.Fault(at=0, errno=None, late=True)}
+        transport.faults = {transport.requests + 10: sim.Fault(at=0, errno=None, late=True)}
         with pytest.raises(sim.Died):
             nicprog.apply(nic, plan)
     with nicprog.open(name) as nic:

@@ -157,6 +157,20 @@ def instance_without_rss(quirk: sim.Quirk) -> None:
         nicprog.plan(backend, spec)
 
 
+def channels_lose_contexts(quirk: sim.Quirk) -> None:
+    text = (
+        "[channels]\ncombined = {0}\n[rss]\nequal = [0, 1]\n"
+        '[[context]]\nname = "web"\nequal = [2, 3]\n'
+        '[[rule]]\nname = "w"\nprotocol = "tcp"\nfamily = "ipv4"\ndst_port = 80\ncontext = "web"\n'
+    )
+    nic = sim.SimNic("mlx5", [quirk.name])
+    with sim.connect(nic) as backend:
+        spec = nicprog.parse(f'device = "sim:mlx5"\n{text.format(8)}')
+        nicprog.apply(backend, nicprog.plan(backend, spec))
+    said = fails_and_is_undone(nic, text.format(4))
+    assert "context web: the NIC holds nothing, there was written" in said
+
+
 @pytest.mark.parametrize("name", sim.QUIRKS)
 def test_quirk(name: str, run_dir: Path) -> None:
     globals()[name.replace("-", "_")](sim.QUIRKS[name])

@@ -136,10 +136,13 @@ port = 8443
             HEAD + '[rss]\nkey = "6d5"\n',
             'spec:3:1: key \'6d5\' is neither hexadecimal nor "symmetric" or "default"',
         ),
-        (RULE, "spec:3:3: rule 'a' needs exactly one of queue = N and drop = true"),
+        (
+            RULE,
+            "spec:3:3: rule 'a' needs queue = N, drop = true or a context; drop goes alone",
+        ),
         (
             RULE + "queue = 1\ndrop = true\n",
-            "spec:7:1: rule 'a' needs exactly one of queue = N and drop = true",
+            "spec:7:1: rule 'a' needs queue = N, drop = true or a context; drop goes alone",
         ),
         (HEAD + "[[rule]]\nqueue = 1\n", "spec:2:3: rule lacks name"),
         (RULE + "queu = 1\n", "spec:6:1: unknown key 'queu' in [rule]; did you mean 'queue'?"),
