@@ -16,7 +16,7 @@ from nicprog.backends import groups
 from nicprog.errors import NicprogError, RequestError
 from nicprog.ethtool import Ethtool, HashField, HashFunction, InputTransform, Rss
 from nicprog.model import RssContext, RssTable
-from nicprog.settings import HASHED_FLOWS, Value, Values
+from nicprog.settings import HASHED_FLOWS, Values
 
 _NOT_THERE: Final = (errno.ENOENT, errno.EINVAL)
 _ASKED: Final = 64
@@ -116,7 +116,7 @@ class ByNetlink:
         told = self._calls.rss_contexts()
         fields = self._calls.context_fields() if self._fields and len(told) > 1 else {}
         return {
-            number: _context(number, rss, self._keys, _letters(fields.get(number, {})))
+            number: _context(number, rss, self._keys, fields.get(number))
             for number, rss in told.items()
             if number
         }
@@ -128,8 +128,13 @@ class ByNetlink:
             number, table=wanted.table.entries, key=wanted.key or None, **rss
         )
         if fields:
-            _or_delete(self, made, lambda: self._calls.set_rss(made, fields=fields))
+            _or_delete(self, made, lambda: self._fill(made, fields))
         return made
+
+    def _fill(self, number: int, wanted: Mapping[str, HashField]) -> None:
+        now = self._calls.context_fields().get(number, {})
+        if fields := _differing(wanted, now):
+            self._calls.set_rss(number, fields=fields)
 
     def change(
         self, number: int, entries: tuple[int, ...] | None, key: bytes | None, values: Values
@@ -166,7 +171,7 @@ class ByIoctl:
                 if error.errno not in _NOT_THERE:
                     raise
                 continue
-            fields = groups.read_fields(self._calls, number) if self._fields else {}
+            fields = self._read_fields(number) if self._fields else None
             found[number] = _context(number, rss, self._keys, fields)
         return found
 
@@ -175,8 +180,15 @@ class ByIoctl:
         rss, fields = _split(wanted.hashing)
         made = self._calls.new_rss_context(wanted.table.entries, wanted.key or None, **rss)
         if fields:
-            _or_delete(self, made, lambda: self._set_fields(made, fields))
+            _or_delete(self, made, lambda: self._fill(made, fields))
         return made
+
+    def _fill(self, number: int, wanted: Mapping[str, HashField]) -> None:
+        self._set_fields(number, _differing(wanted, self._read_fields(number)))
+
+    def _read_fields(self, number: int) -> dict[str, HashField]:
+        letters = groups.read_fields(self._calls, number)
+        return {flow: groups.fields_of(str(value)) for flow, value in letters.items()}
 
     def change(
         self, number: int, entries: tuple[int, ...] | None, key: bytes | None, values: Values
@@ -209,17 +221,26 @@ def _or_delete(calls: ContextCalls, number: int, fill: Callable[[], None]) -> No
         raise
 
 
-def _context(number: int, rss: Rss, has_key: bool, fields: Values) -> RssContext:
+def _differing(
+    wanted: Mapping[str, HashField], now: Mapping[str, HashField]
+) -> dict[str, HashField]:
+    """What a new context does not have yet; some drivers show flows that cannot be set, as 0."""
+    return {flow: bits for flow, bits in wanted.items() if now.get(flow, HashField(0)) != bits}
+
+
+def _context(
+    number: int, rss: Rss, has_key: bool, fields: Mapping[str, HashField] | None
+) -> RssContext:
+    """``fields`` is None where it has none of its own; a flow that is not told of hashes none."""
+    told = {} if fields is None else fields
+    flows = () if fields is None else HASHED_FLOWS
+    letters = {flow: groups.letters_of(told.get(flow, HashField(0))) for flow in flows}
     return RssContext(
         name=f"#{number}",
         table=RssTable(entries=rss.table),
         key=rss.key if has_key else b"",
-        hashing={**(groups.hash_values(rss) if has_key else {}), **fields},
+        hashing={**(groups.hash_values(rss) if has_key else {}), **letters},
     )
-
-
-def _letters(fields: Mapping[str, HashField]) -> dict[str, Value]:
-    return {flow: groups.letters_of(fields[flow]) for flow in HASHED_FLOWS if flow in fields}
 
 
 def _split(values: Values) -> tuple[groups.RssParts, dict[str, HashField]]:

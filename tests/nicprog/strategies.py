@@ -19,7 +19,7 @@ from nicprog.model import (
     RssContext,
     RssTable,
 )
-from nicprog.spec import Reserve, RssSpec, RuleSpec, Spec
+from nicprog.spec import ContextSpec, Reserve, RssSpec, RuleSpec, Spec
 
 
 def capabilities(
@@ -118,10 +118,12 @@ _QUEUE = st.integers(0, 9)
 
 
 @st.composite
-def rule_specs(draw: st.DrawFn, name: str) -> RuleSpec:
+def rule_specs(draw: st.DrawFn, name: str, contexts: tuple[str, ...] = ()) -> RuleSpec:
+    """To a queue, to one of ``contexts`` as often, or dropped."""
+    context = draw(st.sampled_from([None, *contexts]))
     protocol = draw(st.sampled_from(["tcp", "tcp", "udp", "any"]))
     is_any = protocol == "any"
-    drops = draw(st.sampled_from([False, False, False, True]))
+    drops = context is None and draw(st.sampled_from([False, False, False, True]))
     return RuleSpec(
         name=name,
         protocol=protocol,
@@ -129,8 +131,9 @@ def rule_specs(draw: st.DrawFn, name: str) -> RuleSpec:
         dst_port=None if is_any else draw(st.sampled_from([None, 80, 443, "8000-8003"])),
         dscp=draw(st.sampled_from([None, None, None, 46])),
         vlan=draw(st.sampled_from([None, None, None, 5])),
-        queue=None if drops else draw(_QUEUE),
+        queue=None if drops or context else draw(_QUEUE),
         drop=drops,
+        context=context,
         location=draw(st.none() | st.integers(0, 20)),
     )
 
@@ -145,6 +148,17 @@ def rss_specs() -> st.SearchStrategy[RssSpec]:
 
 
 @st.composite
+def context_specs(draw: st.DrawFn, name: str) -> ContextSpec:
+    hashed: dict[str, Any] = draw(st.sampled_from([{}, {}, {"udp4": "sd"}]))
+    return ContextSpec(
+        name=name,
+        equal=draw(st.sampled_from([(0,), (0, 1), (2, 3)])),
+        key=draw(st.sampled_from([None, None, "symmetric"])),
+        hash=hashed,
+    )
+
+
+@st.composite
 def specs(draw: st.DrawFn, device: str, apart: bool = False) -> Spec:
     """Specs that about half of all NICs can hold.
 
@@ -155,16 +169,19 @@ def specs(draw: st.DrawFn, device: str, apart: bool = False) -> Spec:
     """
     count = draw(st.integers(1, 10))
     channels = Channels(rx=count, tx=count) if apart else Channels(combined=count)
-    rules = [draw(rule_specs(f"r{index}")) for index in range(draw(st.integers(0, 4)))]
+    names = tuple(draw(st.sampled_from([(), (), ("a",), ("a", "b")])))
+    rules = [draw(rule_specs(f"r{index}", names)) for index in range(draw(st.integers(0, 4)))]
     reserve = (Reserve(queue=draw(_QUEUE), port=8443),)
     return Spec(
         device=device,
         channels=draw(st.none() | st.just(channels)),
         rss=draw(st.none() | rss_specs()),
+        contexts=tuple(draw(context_specs(name)) for name in names),
         rules=tuple(rules),
         reserve=draw(st.sampled_from([(), (), reserve])),
         settings=draw(st.just({}) | settings()),
         other_rules=draw(st.sampled_from([None, "keep", "remove"])),
+        other_contexts=draw(st.sampled_from([None, "keep", "remove"])),
     )
 
 
