@@ -2,8 +2,9 @@
 """Queues for some flows alone: the table is shrunk away from them, and rules send the flows there.
 
 A reservation is known by its flows: what it has is read from the rules of the NIC, so it can grow,
-shrink and end while traffic runs, by whichever process. Several queues share the flows by the low
-bits of the source port: one rule for each value of these bits. Rules of others stay.
+shrink and end while traffic runs, by whichever process. Several queues share the flows by an RSS
+context, to which the rules hand them; where the driver has none, or no more, by the low bits of the
+source port: one rule for each value of these bits. Rules of others stay.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from nicprog import api
 from nicprog.backends import Backend
 from nicprog.errors import Refused, UsageError
 from nicprog.model import (
+    OWN_CONTEXT,
     Capabilities,
     FlowRule,
     Masked,
     Match,
     NicState,
+    RssContext,
     RssTable,
     largest_remainder,
 )
 from nicprog.plan import Plan
 from nicprog.rules import NoRoom, Wanted, expand, locate, shadowed
 from nicprog.spec import RuleSpec
-from nicprog.text import rule_text
+from nicprog.text import match_text, rule_text
 
 _FEW: Final = 16
 """One in so many table entries is few."""
@@ -41,9 +44,12 @@ class Reservation:
     Attributes:
         state: All of it.
         queues: Reserved queues; empty when the reservation ends.
-        classes: Queue of each value of the low bits of the source port, a power of two of them.
+        classes: Queue of each entry of the context; without one of each value of the low bits of
+            the source port, a power of two of them.
         moved: Table entries that name another queue than before: the other flows that move.
-        moved_classes: Likewise of ``classes``, counted with as many as there are now.
+        moved_classes: Likewise of ``classes``, counted with as many as there are now; all where
+            source port bits and a context take turns.
+        context: Name of the context that the queues share, or None.
         warnings: Rules of others that lose packets, and the like.
     """
 
@@ -52,6 +58,7 @@ class Reservation:
     classes: tuple[int, ...]
     moved: int
     moved_classes: int
+    context: str | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -117,22 +124,78 @@ def reserve(
         if rule.queue is not None and any(_bits(rule.match, one) is not None for one in flows)
     ]
     others = [rule for rule in now.rules if rule not in own]
-    before = _classes_of(own, flows)
+    mine = _context_of(now, own, others)
+    before = _classes_of(now, own, flows)
     chosen = _chosen(now, own, others, queues)
-    classes = _classes(before, chosen, flows)
-    table = _table(now, chosen, _queues(own) - _queues(others) - set(chosen), others)
-    rules = _rules(now, can, others, flows, classes)
-    width = max(len(before), len(classes), 1)
+    shared = _shared_context(now, can, flows, mine, others) if len(chosen) > 1 else None
+    if shared is not None:
+        base = shared.table if mine else RssTable(entries=_turns(chosen, can.table_size))
+        shared = replace(shared, table=base.with_shares(dict.fromkeys(chosen, 1)))
+        classes = shared.table.entries
+    else:
+        classes = _classes(() if mine else before, chosen, flows)
+    returned = _queues(now, own) - _queues(now, others) - set(chosen)
+    table = _table(now, chosen, returned, _queues(now, others))
+    rules = _rules(now, can, others, flows, classes, shared)
+    contexts = {one.name: one for one in now.contexts if mine is None or one.name != mine.name}
+    contexts |= {shared.name: shared} if shared else {}
     return Reservation(
-        state=replace(now, table=table, rules=rules),
+        state=replace(
+            now,
+            table=table,
+            rules=rules,
+            contexts=tuple(contexts[name] for name in sorted(contexts)),
+        ),
         queues=chosen,
         classes=classes,
         moved=now.table.moved(table),
-        moved_classes=sum(
-            a != b for a, b in zip(_wide(before, width), _wide(classes, width), strict=False)
-        ),
+        moved_classes=_moved(before, classes, same_kind=(mine is None) == (shared is None)),
+        context=shared.name if shared else None,
         warnings=_warnings(others, rules),
     )
+
+
+def _moved(before: tuple[int, ...], classes: tuple[int, ...], *, same_kind: bool) -> int:
+    """A single queue is the same however its flows are told apart."""
+    width = max(len(before), len(classes), 1)
+    if not same_kind and min(len(before), len(classes)) > 1:
+        return width
+    pairs = zip(_wide(before, width), _wide(classes, width), strict=False)
+    return sum(a != b for a, b in pairs)
+
+
+def _turns(queues: Sequence[int], size: int) -> tuple[int, ...]:
+    return tuple(queues[i % len(queues)] for i in range(size))
+
+
+def _context_of(
+    now: NicState, own: Sequence[FlowRule], others: Sequence[FlowRule]
+) -> RssContext | None:
+    """The context of the reservation: that which its rules name, and no rule of others."""
+    foreign = {rule.context for rule in others}
+    named = {rule.context for rule in own} - foreign
+    return next((context for context in now.contexts if context.name in named), None)
+
+
+def _shared_context(
+    now: NicState,
+    can: Capabilities,
+    flows: Sequence[Match],
+    mine: RssContext | None,
+    others: Sequence[FlowRule],
+) -> RssContext | None:
+    """The context to be, whose table is still open; None where there is none to have."""
+    if mine is not None:
+        return mine
+    foreign = {rule.context for rule in others}
+    name = f"reserved {match_text(flows[0])}"
+    while name in foreign:
+        name += "'"
+    there = {context.name for context in now.contexts}
+    if can.contexts is not None and len(there | {name}) > can.contexts:
+        return None
+    key = now.key if can.context_keys else b""
+    return RssContext(name=name, table=now.table, key=key)
 
 
 def _check_parts(can: Capabilities) -> None:
@@ -152,18 +215,32 @@ def _bits(match: Match, one: Match) -> int | None:
     return bits.bit_length()
 
 
-def _classes_of(own: Sequence[FlowRule], flows: Sequence[Match]) -> tuple[int, ...]:
-    """Queue by the low bits of the source port, as the rules of one flow say it; else empty."""
+def _classes_of(now: NicState, own: Sequence[FlowRule], flows: Sequence[Match]) -> tuple[int, ...]:
+    """Queue by entry of the context, or by the low bits of the source port, as rules say; or ()."""
+    tables = {context.name: context.table.entries for context in now.contexts}
     for one in flows:
         rules = [(bits, rule) for rule in own if (bits := _bits(rule.match, one)) is not None]
         if len({bits for bits, _ in rules}) == 1 and len(rules) == 1 << rules[0][0]:
             rules.sort(key=lambda item: item[1].match.src_port.value)
+            if rules[0][1].context is not None:
+                return tables.get(rules[0][1].context, ())
             return tuple(rule.queue for _, rule in rules if rule.queue is not None)
     return ()
 
 
-def _queues(rules: Sequence[FlowRule]) -> set[int]:
-    return {rule.queue for rule in rules if rule.queue is not None}
+def _queues(now: NicState, rules: Sequence[FlowRule]) -> set[int]:
+    return {queue for rule in rules for queue in _queues_of(now, rule)}
+
+
+def _queues_of(now: NicState, rule: FlowRule) -> Counter[int]:
+    """Queues that a rule sends packets to, and the entries of its context for each."""
+    if rule.queue is None:
+        return Counter()
+    if rule.context is None:
+        return Counter([rule.queue])
+    tables = {context.name: context.table.entries for context in now.contexts}
+    tables[OWN_CONTEXT] = now.table.entries
+    return Counter(entry + rule.queue for entry in tables.get(rule.context, ()))
 
 
 def _chosen(
@@ -174,10 +251,10 @@ def _chosen(
 ) -> tuple[int, ...]:
     """The queues to reserve: those that it has, then those that the fewest table entries name."""
     active = now.channels.rx_queues
-    named = {rule.queue: rule for rule in others if rule.queue is not None}
+    named = {queue: rule for rule in others for queue in _queues_of(now, rule)}
     entries = Counter(now.table.entries)
-    rules = Counter(rule.queue for rule in own)
-    held = sorted(_queues(own), key=lambda queue: (-rules[queue], queue))
+    shares: Counter[int] = sum((_queues_of(now, rule) for rule in own), Counter())
+    held = sorted(shares, key=lambda queue: (-shares[queue], queue))
     free = sorted(
         (queue for queue in range(active) if queue not in named and queue not in held),
         key=lambda queue: (entries[queue], -queue),
@@ -232,9 +309,7 @@ def _wide(classes: tuple[int, ...], size: int) -> tuple[int, ...]:
     return (classes * (size // len(classes) or 1))[:size] if classes else ()
 
 
-def _table(
-    now: NicState, taken: Sequence[int], returned: Set[int], others: Sequence[FlowRule]
-) -> RssTable:
+def _table(now: NicState, taken: Sequence[int], returned: Set[int], named: Set[int]) -> RssTable:
     """The others keep their shares; a queue that comes back gets what they have on average.
 
     After the last reservation it is the default table, should that move few entries more, since
@@ -243,7 +318,6 @@ def _table(
     shares = Counter(queue for queue in now.table.entries if queue not in taken)
     queues = now.channels.rx_queues
     if not shares:
-        named = _queues(others)
         shares = Counter(q for q in range(queues) if q not in taken and q not in named)
     average = max(1, round(shares.total() / len(shares)))
     shares |= Counter(dict.fromkeys(returned, average))
@@ -292,18 +366,23 @@ def _rules(
     others: Sequence[FlowRule],
     flows: Sequence[Match],
     classes: tuple[int, ...],
+    shared: RssContext | None,
 ) -> tuple[FlowRule, ...]:
-    wanted = [
-        Wanted(name="reserved", match=_of_class(one, value, len(classes)), queue=queue)
-        for one in flows
-        for value, queue in enumerate(classes)
-    ]
+    if shared is not None:
+        told = ""
+        wanted = [Wanted(name="reserved", match=one, queue=0, context=shared.name) for one in flows]
+    else:
+        told = f", {len(classes)} values of source port bits"
+        wanted = [
+            Wanted(name="reserved", match=_of_class(one, value, len(classes)), queue=queue)
+            for one in flows
+            for value, queue in enumerate(classes)
+        ]
     placed = _placed(wanted, now, {rule.location for rule in others}, can)
     if placed is None:
         raise Refused(
-            f"{len(wanted)} rules are needed ({len(flows)} kinds of flows, {len(classes)} values "
-            f"of source port bits), {can.locations - len(others)} of {can.locations} locations are "
-            "free"
+            f"{len(wanted)} rules are needed ({len(flows)} kinds of flows{told}), "
+            f"{can.locations - len(others)} of {can.locations} locations are free"
         )
     rules = tuple(sorted([*others, *placed], key=lambda rule: rule.location))
     for rule, over in shadowed(rules):
@@ -319,8 +398,8 @@ def _placed(
     wanted: Sequence[Wanted], now: NicState, taken: set[int], can: Capabilities
 ) -> list[FlowRule] | None:
     """Not in a location of a rule that goes, if that can be: until it goes, its packets have it."""
-    asked = {(item.match, item.queue) for item in wanted}
-    going = {rule.location for rule in now.rules if (rule.match, rule.queue) not in asked}
+    asked = {item.does for item in wanted}
+    going = {rule.location for rule in now.rules if rule.does not in asked}
     for avoided in (taken | going, taken):
         try:
             return locate(wanted, now=now.rules, taken=avoided, locations=can.locations)

@@ -61,6 +61,8 @@ def reserved(item: Reservation, made: Plan, result: Result | None) -> None:
     if item.queues:
         queues = ", ".join(map(str, item.queues))
         shares = f", by {len(item.classes)} values of the source port's low bits"
+        if item.context is not None:
+            shares = f", by context {item.context!r}"
         _line(f"{made.device}: reserved: queue {queues}" + shares * (len(item.classes) > 1))
     _line(f"{made.device}: {item.moved} of {entries} table entries change their queue")
     if result and result.snapshot:

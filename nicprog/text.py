@@ -25,11 +25,14 @@ from nicprog.settings import Values
 
 def rule_text(rule: FlowRule) -> str:
     """One line, for example ``tcp ipv4 dst_port 8443 -> queue 3``."""
-    match = rule.match
+    return f"{match_text(rule.match)} -> {_target_text(rule)}"
+
+
+def match_text(match: Match) -> str:
+    """What ``match`` takes, for example ``tcp ipv4 dst_port 8443``."""
     fields = spec_fields(match)
     words = [str(fields.pop("protocol")), str(fields.pop("family"))]
-    words += [f"{key} {value}" for key, value in fields.items()]
-    return f"{' '.join(words)} -> {_target_text(rule)}"
+    return " ".join([*words, *(f"{key} {value}" for key, value in fields.items())])
 
 
 def _target_text(rule: FlowRule) -> str:

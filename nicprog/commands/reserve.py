@@ -69,6 +69,7 @@ def _run(options: argparse.Namespace, queues: int | Sequence[int]) -> Outcome:
     document = plan_json(plan) | {
         "applied": result is not None,
         "queues": list(found.queues),
+        "context": found.context,
         "classes": list(found.classes),
         "moved_entries": found.moved,
         "moved_classes": found.moved_classes,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +14,25 @@ from hypothesis import strategies as st
 
 import nicprog
 from nicprog import Refused, cli, reserve, sim
+from nicprog.apply import differences
 from nicprog.backends.memory import MemoryNic
 from nicprog.errors import UsageError
-from nicprog.model import FLOWS, Capabilities, Channels, FlowRule, Masked, Match, NicState, RssTable
+from nicprog.model import (
+    FLOWS,
+    Capabilities,
+    Channels,
+    FlowRule,
+    Masked,
+    Match,
+    NicState,
+    RssContext,
+    RssTable,
+)
 from tests.nicprog import strategies
 from tests.nicprog.owner import Owner
 
 WEB = reserve.flow("tcp dst_port=8443")
-CAN = replace(strategies.capabilities(table_size=128), queues_max=8, locations=64)
+CAN = replace(strategies.capabilities(table_size=128, contexts=0), queues_max=8, locations=64)
 
 
 def state(queues: int = 8, rules: Sequence[FlowRule] = ()) -> NicState:
@@ -58,12 +69,18 @@ def test_it_grows_and_shrinks_and_ends_where_it_began() -> None:
     assert now == state()
 
 
-def test_several_queues_share_the_flows_by_the_source_port() -> None:
-    nic = sim.SimNic("mlx5")
+BY_PORTS_AND_BY_CONTEXT = pytest.mark.parametrize("driver", ["gve", "mlx5"])
+
+
+@BY_PORTS_AND_BY_CONTEXT
+def test_several_queues_share_the_flows(driver: str, run_dir: Path) -> None:
+    nic = sim.SimNic(driver)
     with sim.connect(nic) as backend:
-        _, plan = reserve.plan(backend, WEB, 3)
+        found, plan = reserve.plan(backend, WEB, 3)
         nicprog.apply(backend, plan)
-    reserved = set(reserve.reserve(plan.wanted, CAN_MLX5, WEB, 3).queues)
+        assert (found.context is not None) == (driver == "mlx5")
+        assert reserve.plan(backend, WEB, 3)[1].steps == ()
+    reserved = set(found.queues)
     got = {port: sim.deliver(nic, _packet(port, 8443)) for port in range(4096)}
     counts = {queue: list(got.values()).count(queue) for queue in reserved}
     assert set(got.values()) == reserved
@@ -72,24 +89,90 @@ def test_several_queues_share_the_flows_by_the_source_port() -> None:
     assert not others & reserved
 
 
-CAN_MLX5 = replace(CAN, table_size=256, queues_max=64, locations=1024)
-
-
 def _packet(source: int, destination: int) -> sim.Packet:
     return sim.Packet.of("10.0.0.1", "10.0.0.2", source, destination)
 
 
-def test_while_it_changes_its_packets_never_get_a_queue_of_others() -> None:
-    nic = sim.SimNic("mlx5")
+@BY_PORTS_AND_BY_CONTEXT
+def test_while_it_changes_its_packets_never_get_a_queue_of_others(
+    driver: str, run_dir: Path
+) -> None:
+    nic = sim.SimNic(driver)
     with sim.connect(nic) as backend:
+        before = backend.read()
         nicprog.apply(backend, reserve.plan(backend, WEB, 1)[1])
         for queues in (2, 4, 1, 3):
             _, plan = reserve.plan(backend, WEB, queues)
+            ends = targets(plan.now) | targets(plan.wanted)
             for step in plan.steps:
                 backend.run(step.do)
-                ends = {rule.queue for rule in (*plan.now.rules, *plan.wanted.rules)}
                 assert {sim.deliver(nic, _packet(port, 8443)) for port in range(256)} <= ends
-            assert backend.read() == plan.wanted
+            assert differences(plan.wanted, backend.read()) == ()
+        nicprog.apply(backend, reserve.plan(backend, WEB, 0)[1])
+        assert backend.read() == before
+
+
+def targets(one: NicState, rules: Set[FlowRule] | None = None) -> set[int]:
+    """Queues that rules send packets to, by themselves or through a context."""
+    tables = {context.name: context.table.entries for context in one.contexts}
+    return {
+        queue
+        for rule in (one.rules if rules is None else rules)
+        if rule.queue is not None
+        for queue in (tables[rule.context] if rule.context else (rule.queue,))
+    }
+
+
+CONTEXTS = replace(CAN, contexts=3)
+
+
+def test_a_context_takes_the_place_of_many_rules_and_changes_in_place() -> None:
+    now, moved = state(), []
+    for queues in (1, 2, 3, 6, 2, 1, 0):
+        found = reserve.reserve(now, CONTEXTS, WEB, queues)
+        assert targets(found.state) == set(found.queues)
+        assert not others_queues(found.state) & set(found.queues)
+        assert len(found.state.rules) == (len(WEB) if queues else 0)
+        names = [context.name for context in found.state.contexts]
+        assert names == ["reserved tcp ipv4 dst_port 8443"] * (queues > 1)
+        assert found.context == (names[0] if names else None)
+        moved.append(found.moved_classes)
+        now = found.state
+    assert moved == [0, 64, 43, 65, 84, 64, 0]  # the least for shares that are rounded
+    assert now == state()
+
+
+def test_without_a_free_context_flows_are_shared_by_source_ports() -> None:
+    full = tuple(
+        RssContext(name=f"#{n}", table=RssTable(entries=(0,) * 128), key=bytes(40))
+        for n in range(1, 4)
+    )
+    by_ports = reserve.reserve(replace(state(), contexts=full), CONTEXTS, WEB, 4)
+    assert (by_ports.context, len(by_ports.state.rules)) == (None, 8)
+    assert by_ports.state.contexts == full
+    # One is free by now: the reservation moves to it, and all its flows may.
+    left = replace(by_ports.state, contexts=full[:2])
+    by_context = reserve.reserve(left, CONTEXTS, WEB, 4)
+    assert by_context.queues == by_ports.queues
+    assert (len(by_context.state.rules), by_context.moved_classes) == (2, 128)
+
+
+def test_a_context_spreads_what_source_ports_cannot() -> None:
+    flows = reserve.flow("any dst=10.0.0.1")
+    with pytest.raises(Refused, match="name no protocol cannot be spread"):
+        reserve.reserve(state(), CAN, flows, 2)
+    found = reserve.reserve(state(), CONTEXTS, flows, 2)
+    assert len(found.state.rules) == 1
+    assert targets(found.state) == {6, 7}
+
+
+def test_queues_of_a_context_of_others_are_not_reserved() -> None:
+    other = RssContext(name="#1", table=RssTable(entries=(6, 7) * 64), key=bytes(40))
+    rule = FlowRule(location=9, match=FLOWS_OF[1][0], queue=0, context="#1")
+    now = replace(state(rules=[rule]), contexts=(other,))
+    assert reserve.reserve(now, CONTEXTS, WEB, 2).queues == (4, 5)
+    with pytest.raises(Refused, match="queue 7 is named by the rule at location 9"):
+        reserve.reserve(now, CONTEXTS, WEB, [7])
 
 
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=6), strategies.states(128))
@@ -195,7 +278,7 @@ def test_flows_that_are_none(text: str, why: str) -> None:
         reserve.flow(text)
 
 
-def test_a_driver_that_takes_whole_fields_only_gets_one_queue() -> None:
+def test_a_driver_that_takes_whole_fields_only_gets_one_queue(run_dir: Path) -> None:
     with nicprog.open("sim:ice") as nic:
         found, plan = reserve.plan(nic, WEB, 1)
         nicprog.apply(nic, plan)
@@ -250,13 +333,14 @@ FLOWS_OF = (WEB, reserve.flow("udp dst_port=53 family=ipv4"), reserve.flow("tcp 
 
 
 @given(
-    strategies.states(128),
+    strategies.states(128) | strategies.states(128, contexts=True),
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), min_size=1, max_size=6),
 )
 def test_reservations_of_several_flows_on_any_nic(
     begin: NicState, wishes: list[tuple[int, int]]
 ) -> None:
-    nic = MemoryNic(CAN, begin, table_is_set=True)
+    can = CONTEXTS if begin.contexts else CAN
+    nic = MemoryNic(can, begin, table_is_set=True)
     for which, size in wishes:
         before = nic.read()
         refusal = ""
@@ -273,10 +357,7 @@ def test_reservations_of_several_flows_on_any_nic(
         after = nic.read()
         assert after == found.state
         assert len(found.queues) == size
-        own = {(rule.match, rule.queue) for rule in after.rules} - {
-            (rule.match, rule.queue) for rule in before.rules
-        }
-        assert {queue for _, queue in own} <= set(found.queues)
+        assert targets(after, set(after.rules) - set(before.rules)) <= set(found.queues)
         assert not set(after.table.entries) & set(found.queues)
         assert after.table.entries
         others = [rule for rule in begin.rules if rule.match not in _possible(FLOWS_OF)]
