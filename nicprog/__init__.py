@@ -36,12 +36,13 @@ from nicprog.model import (
     Masked,
     Match,
     NicState,
+    RssContext,
     RssTable,
 )
 from nicprog.plan import Disruption, Plan, Step
 from nicprog.probe import Part, Report, probe
 from nicprog.restore import confirm, recover, rollback
-from nicprog.spec import Reserve, RssSpec, RuleSpec, Spec
+from nicprog.spec import ContextSpec, Reserve, RssSpec, RuleSpec, Spec
 from nicprog.spec_file import load, parse
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Backend",
     "Capabilities",
     "Channels",
+    "ContextSpec",
     "Counters",
     "DeviceError",
     "Difference",
@@ -69,6 +71,7 @@ __all__ = [
     "RequestError",
     "Reserve",
     "Result",
+    "RssContext",
     "RssSpec",
     "RssTable",
     "RuleSpec",

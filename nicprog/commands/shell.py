@@ -56,7 +56,7 @@ def _export(options: argparse.Namespace) -> Outcome:
         spec = replace(spec, device=options.nic)
     if options.plan:
         with nicprog.open(spec.device) as nic:
-            text = shell.write_plan(nicprog.plan(nic, spec))
+            text = shell.write_plan(nicprog.plan(nic, spec), nic.context_numbers())
     else:
         text = shell.write_spec(spec)
     return 0, {"device": spec.device, "shell": text}, lambda: print(text, end="")

@@ -8,20 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
-from nicprog.errors import FieldError, SpecError
-from nicprog.model import Channels, Flow, Masked, Match
+from nicprog.errors import SpecError
+from nicprog.model import Channels, Flow, FlowRule, Masked, Match
 from nicprog.settings import Values
-from nicprog.shell import flows, values
+from nicprog.shell import flows, rss, values
 from nicprog.shell.arguments import Arguments
+from nicprog.shell.contexts import Contexts
 from nicprog.shell.words import Command, Word, commands
 from nicprog.spec import RssSpec, RuleSpec, Spec
-from nicprog.text import spec_fields
+from nicprog.text import spec_fields, target_fields
 
 _ETHTOOL: Final = re.compile(r"(/\S*/)?ethtool")
 _SHELL_OPTIONS: Final = ("-e", "-u", "-x", "-eu", "-ex", "-eux")
 _DROP: Final = "-1"
 _UNKNOWN_TO_SPECS: Final = (
-    "dst-mac", "user-def", "vlan-etype", "spi", "vf", "proto", "src", "dst", "context"
+    "dst-mac", "user-def", "vlan-etype", "spi", "vf", "proto", "src", "dst"
 )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ class _Rule:
 
     def contradicts(self, other: _Rule) -> bool:
         """Some packet is taken by both, and they do different things with it."""
-        return (self.spec.queue != other.spec.queue) and self.match.meets(other.match)
+        return self.spec.target() != other.spec.target() and self.match.meets(other.match)
 
 
 class _Script:
@@ -77,6 +78,7 @@ class _Script:
         self._channels: dict[str, int] = {}
         self._rss = RssSpec()
         self._settings: dict[str, Values] = {}
+        self._contexts = Contexts()
         self._rules: list[_Rule] = []
         self._names: set[str] = set()
         self._warnings: list[str] = []
@@ -150,6 +152,8 @@ class _Script:
             except ValueError as error:
                 self._last.fail(f"the channels of all lines together: {error}; give rx and tx")
         rules = self._in_order()
+        for rule in rules:
+            self._contexts.check_named(rule.spec.context)
         if rules and not self._removes:
             other_rules: str | None = "keep"
         else:
@@ -158,11 +162,12 @@ class _Script:
             device=self._device,
             channels=channels,
             rss=None if self._rss == RssSpec() else self._rss,
+            contexts=self._contexts.specs(),
             rules=tuple(rule.spec for rule in rules),
             settings=self._settings,
             other_rules=other_rules,
         )
-        return Imported(spec=spec, warnings=tuple(self._warnings))
+        return Imported(spec=spec, warnings=(*self._warnings, *self._contexts.warnings()))
 
     def _set_channels(self, arguments: Arguments, _comment: str) -> None:
         while arguments:
@@ -173,43 +178,17 @@ class _Script:
                 kind.fail(f"{kind.text!r} is not one of combined, rx, tx")
             self._channels[kind.text] = arguments.number(f"the number of {kind.text} channels")
 
-    def _set_rss(self, arguments: Arguments, _comment: str) -> None:
-        shares: list[tuple[Word, RssSpec]] = []
-        start: tuple[Word, int] | None = None
-        key = self._rss.key
-        while arguments:
-            word = arguments.word("an option of -X")
-            match word.text:
-                case "hkey":
-                    key = _key(arguments.word("the key"))
-                case "start":
-                    start = word, arguments.number("the first queue")
-                case "equal":
-                    count = arguments.number("the number of queues")
-                    if not 1 <= count <= 1 << 16:
-                        word.fail(f"equal must be 1 to 65536 queues, got {count}")
-                    shares.append((word, RssSpec(equal=tuple(range(count)))))
-                case "weight":
-                    shares.append((word, _weights(word, arguments)))
-                case "hfunc":
-                    values.read_hash("function", arguments, self._take)
-                case "xfrm":
-                    values.read_hash("transform", arguments, self._take)
-                case "default":
-                    shares.append((word, RssSpec(table="default")))
-                case _:
-                    word.fail(
-                        f"a spec cannot say {word.text!r}; it can say hkey, start, equal, weight, "
-                        "default, hfunc and xfrm"
-                    )
-        if len(shares) > 1:
-            shares[1][0].fail(f"{shares[1][0].text} and {shares[0][0].text} exclude each other")
-        wanted = shares[0][1] if shares else replace(self._rss, key=None)
-        if start is not None:
-            if not shares or wanted.table is not None:
-                start[0].fail("start needs equal or weight")
-            wanted = _from(start[1], wanted)
-        self._rss = replace(wanted, key=key)
+    def _set_rss(self, arguments: Arguments, comment: str) -> None:
+        line = rss.read(arguments)
+        if line.context is not None:
+            self._contexts.take(line, line.context, comment)
+            return
+        if line.deletes is not None:
+            line.deletes.fail("delete needs context, and its number")
+        if line.hashing:
+            self._take("hash", line.hashing)
+        shares = self._rss if line.shares is None else line.shares
+        self._rss = replace(shares, key=self._rss.key if line.key is None else line.key)
 
     def _set_rules(self, arguments: Arguments, comment: str) -> None:
         word = arguments.word("flow-type or delete")
@@ -218,7 +197,7 @@ class _Script:
         elif word.text == "flow-type":
             self._insert(word, arguments, comment)
         elif word.text == "rx-flow-hash":
-            values.read_hash_fields(arguments, self._take)
+            values.read_hash_fields(arguments, self._take, self._contexts.hash_of)
         else:
             word.fail(
                 f"a spec cannot say {word.text!r}; it can say flow-type, delete and rx-flow-hash"
@@ -238,7 +217,8 @@ class _Script:
         self._rules = left
 
     def _insert(self, word: Word, arguments: Arguments, comment: str) -> None:
-        spec, match = _flow_rule(arguments, self._name(comment or f"line {word.line}", word))
+        name = self._name(comment or f"line {word.line}", word)
+        spec, match = _flow_rule(arguments, name, self._contexts)
         if spec.location is not None:
             self._rules = [one for one in self._rules if one.spec.location != spec.location]
         self._rules.append(_Rule(spec, match, word))
@@ -263,32 +243,7 @@ class _Script:
         return sorted(placed, key=lambda rule: rule.spec.location or 0) + free
 
 
-def _key(word: Word) -> str:
-    try:
-        return bytes.fromhex(word.text.replace(":", "")).hex()
-    except ValueError:
-        word.fail(f"the key must be hexadecimal octets with colons between, got {word.text!r}")
-
-
-def _weights(word: Word, arguments: Arguments) -> RssSpec:
-    weights = []
-    while arguments.peek()[:1].isdigit():
-        weights.append(arguments.number("a weight"))
-    if not weights:
-        word.fail("weight needs at least one weight")
-    try:
-        return RssSpec(weights=tuple(weights))
-    except FieldError as error:
-        word.fail(str(error))
-
-
-def _from(start: int, wanted: RssSpec) -> RssSpec:
-    if isinstance(wanted.equal, tuple):
-        return RssSpec(equal=tuple(queue + start for queue in wanted.equal))
-    return RssSpec(weights=(0,) * start + (wanted.weights or ()))
-
-
-def _flow_rule(arguments: Arguments, name: str) -> tuple[RuleSpec, Match]:
+def _flow_rule(arguments: Arguments, name: str, contexts: Contexts) -> tuple[RuleSpec, Match]:
     flow_word = arguments.word("a flow type")
     flow = flows.FLOW_WORDS.get(flow_word.text)
     if flow is None:
@@ -298,6 +253,7 @@ def _flow_rule(arguments: Arguments, name: str) -> tuple[RuleSpec, Match]:
         )
     masks: dict[str, Masked] = {}
     queue: int | None = 0  # what ethtool takes when there is no action
+    context: str | None = None
     location: int | None = None
     while arguments:
         word = arguments.word("an option of flow-type")
@@ -312,13 +268,16 @@ def _flow_rule(arguments: Arguments, name: str) -> tuple[RuleSpec, Match]:
             queue = _action(arguments)
         elif word.text == "queue":
             queue = arguments.number("the queue")
+        elif word.text == "context":
+            arguments.number("the context")
+            context = contexts.name(arguments.last)
         elif word.text == "loc":
             location = arguments.number("the location")
         else:
             _unknown_option(word, flow)
     try:
         match = Match(flow=flow, **masks)
-        target = {"drop": True} if queue is None else {"queue": queue}
+        target = target_fields(FlowRule(location=0, match=match, queue=queue, context=context))
         spec = RuleSpec(name=name, location=location, **spec_fields(match), **target)  # type: ignore[arg-type]  # their own names
         return spec, match
     except ValueError as error:
@@ -329,7 +288,8 @@ def _unknown_option(word: Word, flow: Flow) -> NoReturn:
     known = [one for one in flows.FIELDS if flows.has_option(flow, one)]
     why = "a spec cannot say" if word.text in _UNKNOWN_TO_SPECS else "unknown option"
     word.fail(
-        f"{why} {word.text!r} for {flow.name.lower()}; known are {', '.join(known)}, action, loc"
+        f"{why} {word.text!r} for {flow.name.lower()}; known are {', '.join(known)}, action, "
+        "context, loc"
     )
 
 

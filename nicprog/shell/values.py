@@ -15,6 +15,8 @@ from nicprog.shell.words import Word
 
 Take = Callable[[str, Values], None]
 """Gets a group and values of it."""
+TakeOf = Callable[[Word], Take]
+"""What takes those of the context whose number a word is."""
 
 _QUEUES_MAX: Final = 4096  # MAX_NUM_QUEUE of linux/ethtool.h
 _LONG_NAMES: Final = {
@@ -88,13 +90,17 @@ def read_private_flags(arguments: Arguments, take: Take) -> None:
         take("private_flags", {word.text: _switch(arguments, word)})
 
 
-def read_hash_fields(arguments: Arguments, take: Take) -> None:
-    """``-N rx-flow-hash FLOW FIELDS``."""
+def read_hash_fields(arguments: Arguments, take: Take, take_of: TakeOf) -> None:
+    """``-N rx-flow-hash FLOW FIELDS``, of a context where its number follows."""
     flow = arguments.word("a flow type")
     if flow.text not in settings.HASHED_FLOWS:
         flow.fail(f"a spec cannot say what {flow.text!r} hashes; it can say "
                   f"{', '.join(settings.HASHED_FLOWS)}")  # fmt: skip
     fields = arguments.word("the fields, such as sdfn,")
+    if arguments.peek() == "context":
+        arguments.word("")
+        arguments.number("the context")
+        take = take_of(arguments.last)
     _checked("hash", {flow.text: fields.text}, {flow.text: fields}, take)
 
 
@@ -166,12 +172,18 @@ def commands(device: str, group: str, values: Values) -> Iterator[str]:
 
 def _hash_commands(device: str, values: Values) -> Iterator[str]:
     """Fields first: a transform needs them symmetric."""
-    for name, value in values.items():
-        if name in settings.HASHED_FLOWS:
-            yield f"ethtool -N {device} rx-flow-hash {name} {value}"
+    yield from field_commands(device, values)
     for name, option in (("function", "hfunc"), ("transform", "xfrm")):
         if name in values:
             yield f"ethtool -X {device} {option} {values[name]}"
+
+
+def field_commands(device: str, values: Values, context: int | None = None) -> Iterator[str]:
+    """Command lines that set the hashed fields among ``values``, those of a context by number."""
+    of_context = "" if context is None else f" context {context}"
+    for name, value in values.items():
+        if name in settings.HASHED_FLOWS:
+            yield f"ethtool -N {device} rx-flow-hash {name} {value}{of_context}"
 
 
 def _text(value: Value) -> str:

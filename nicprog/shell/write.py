@@ -5,30 +5,34 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from nicprog.actions import (
     Action,
+    CreateContext,
+    DeleteContext,
     DeleteRule,
     InsertRule,
     ResetTable,
     SetChannels,
+    SetContext,
     SetKey,
     SetTable,
     SetValues,
 )
 from nicprog.errors import Refused
-from nicprog.model import LOCATION_MAX, Channels, FlowRule, Match
+from nicprog.model import LOCATION_MAX, Channels, FlowRule
 from nicprog.plan import Plan
-from nicprog.rules import Wanted, expand, locate
+from nicprog.rules import Wanted, locate, parts
 from nicprog.settings import checked
-from nicprog.shell import flows, values
+from nicprog.shell import flows, rss, values
 from nicprog.spec import RssSpec, Spec, check
 
 _BEFORE: Final = ("private_flags", "rings", "features", "hash")
 """Settings that channels, table and rules build on; the others come last."""
 _HEAD: Final = "#!/bin/sh\nset -e\n"
+_NO_NUMBERS: Final[Mapping[str, int]] = {}
 
 
 def write_spec(spec: Spec) -> str:
@@ -51,22 +55,27 @@ def write_spec(spec: Spec) -> str:
         lines.append(f"ethtool -L {name} {_counts(spec.channels, spec.channels)}")
     if words := list(_rss(spec)):
         lines.append(f"ethtool -X {name} {' '.join(words)}")
-    lines += _rules(name, spec)
+    numbers = {context.name: number for number, context in enumerate(spec.contexts, 1)}
+    lines += _contexts(name, spec, numbers)
+    lines += _rules(name, spec, numbers)
     lines += _settings(name, spec, tuple(g for g in spec.settings if g not in _BEFORE))
     return "\n".join(lines) + "\n"
 
 
-def write_plan(plan: Plan) -> str:
+def write_plan(plan: Plan, numbers: Mapping[str, int] = _NO_NUMBERS) -> str:
     """The commands that do what the steps of a plan do, in their order.
+
+    ``numbers`` are those of the contexts that the NIC has. A new one is taken to get the lowest
+    that is free.
 
     ethtool writes a table in runs of one queue, so entries are elsewhere than in the plan where no
     run does it; each queue has as many. A comment says so.
     """
     name = shlex.quote(plan.device)
-    lines = [_HEAD]
+    lines, known = [_HEAD], dict(numbers)
     for step in plan.steps:
         lines += [f"# {step.reason}"] if step.reason else []
-        lines += _action(name, step.do, step.undo)
+        lines += _action(name, step.do, step.undo, known)
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -83,73 +92,79 @@ def _counts(wanted: Channels | SetChannels, now: Channels | SetChannels) -> str:
 
 
 def _rss(spec: Spec) -> Iterator[str]:
-    rss = spec.rss or RssSpec()
-    if rss.key is not None:
-        if rss.key in ("symmetric", "default"):
-            raise _needs_plan(spec, "rss", "key", f"the key {rss.key!r} is as long as the NIC says")
-        yield from ("hkey", rss.key_bytes().hex(":"))
-    if rss.table == "default":
+    given = spec.rss or RssSpec()
+    yield from _shares(spec, given, "rss")
+    if given.table is given.weights is given.equal is None and spec.reserve:
+        text = "a reserved queue leaves the table that is there"
+        raise _needs_plan(spec, "reserve", 0, why=text)
+
+
+def _shares(spec: Spec, given: RssSpec, *section: str | int) -> Iterator[str]:
+    """Key and table of the NIC, or of a context."""
+    if given.key is not None:
+        if given.key in ("symmetric", "default"):
+            text = f"the key {given.key!r} is as long as the NIC says"
+            raise _needs_plan(spec, *section, "key", why=text)
+        yield from ("hkey", given.key_bytes().hex(":"))
+    if given.table == "default":
         yield "default"
-    elif isinstance(rss.table, tuple):
-        yield from _of_table(spec, rss.table)
-    elif rss.weights is not None:
-        yield from ("weight", *map(str, rss.weights))
-    elif rss.equal is not None:
-        yield from _equal(_equal_queues(spec, rss.equal))
-    elif spec.reserve:
-        raise _needs_plan(spec, "reserve", 0, "a reserved queue leaves the table that is there")
+    elif isinstance(given.table, tuple):
+        yield from _of_table(spec, given.table, *section)
+    elif given.weights is not None:
+        yield from ("weight", *map(str, given.weights))
+    elif given.equal is not None:
+        yield from rss.equal(_equal_queues(spec, given.equal))
+
+
+def _contexts(name: str, spec: Spec, numbers: Mapping[str, int]) -> Iterator[str]:
+    if spec.contexts:
+        yield (
+            "\n# The numbers of contexts are those that the kernel gives on a NIC without any;\n"
+            "# compare them with what ethtool prints"
+        )
+    for index, context in enumerate(spec.contexts):
+        hashing = checked("hash", context.hash)
+        words = [*_shares(spec, context, "context", index), *rss.hash_words(hashing)]
+        yield f"\n# {context.name}"
+        yield f"ethtool -X {name} context new {' '.join(words)}"
+        yield from values.field_commands(name, hashing, numbers[context.name])
+
+
+def _number(name: str, numbers: Mapping[str, int]) -> int:
+    """The number of a context; that of others is its name."""
+    return numbers[name] if name in numbers else int(name[1:].rstrip("'"))
 
 
 def _equal_queues(spec: Spec, equal: tuple[int, ...] | str) -> Sequence[int]:
     if isinstance(equal, tuple):
         return sorted(equal)
     if spec.channels is None:
-        raise _needs_plan(spec, "rss", "equal", "'all' queues are as many as the NIC has active")
+        text = "'all' queues are as many as the NIC has active"
+        raise _needs_plan(spec, "rss", "equal", why=text)
     return [q for q in range(spec.channels.rx_queues) if q not in spec.reserved()]
 
 
-def _equal(queues: Sequence[int]) -> list[str]:
-    """Equal shares: by a run where the queues are one, else by weights."""
-    if not queues:
-        raise Refused("every active queue is reserved; leave one")
-    if list(queues) == list(range(queues[0], queues[-1] + 1)):
-        start = ["start", str(queues[0])] if queues[0] else []
-        return [*start, "equal", str(len(queues))]
-    named = set(queues)
-    return ["weight", *(str(int(queue in named)) for queue in range(queues[-1] + 1))]
-
-
-def _of_table(spec: Spec, entries: tuple[int, ...]) -> list[str]:
-    found = _as_run(entries)
+def _of_table(spec: Spec, entries: tuple[int, ...], *section: str | int) -> list[str]:
+    found = rss.as_run(entries)
     if found is None:
-        raise _needs_plan(spec, "rss", "table", "ethtool writes tables in runs, and this is none")
+        text = "ethtool writes tables in runs, and this is none"
+        raise _needs_plan(spec, *section, "table", why=text)
     return found
 
 
-def _as_run(entries: tuple[int, ...]) -> list[str] | None:
-    """``start M equal N`` when that gives exactly these entries, over and over."""
-    first, most = entries[0], max(entries)
-    if entries == tuple(first + i % (most - first + 1) for i in range(len(entries))):
-        return _equal(range(first, most + 1))
-    return None
+def _needs_plan(spec: Spec, *path: str | int, why: str) -> Refused:
+    return Refused(spec.error(path, f"{why}; export the plan for one NIC instead (--plan)"))
 
 
-def _needs_plan(spec: Spec, section: str, key: str | int, why: str) -> Refused:
-    return Refused(
-        spec.error((section, key), f"{why}; export the plan for one NIC instead (--plan)")
-    )
-
-
-def _rules(name: str, spec: Spec) -> Iterator[str]:
+def _rules(name: str, spec: Spec, numbers: Mapping[str, int]) -> Iterator[str]:
     """Each rule with the location that it gets on a NIC without rules."""
     placed: dict[int, FlowRule] = {}
     automatic: list[Wanted] = []
     for rule in spec.all_rules():
-        parts = [Wanted(name=rule.name, match=one, queue=rule.queue) for one in expand(rule)]
         if rule.location is None:
-            automatic += parts
+            automatic += parts(rule)
             continue
-        for location, part in enumerate(parts, rule.location):
+        for location, part in enumerate(parts(rule), rule.location):
             if location in placed:
                 text = f"location {location} is taken twice, by rules {placed[location].name!r}"
                 raise Refused(f"{spec.device}: {text} and {rule.name!r}")
@@ -157,15 +172,42 @@ def _rules(name: str, spec: Spec) -> Iterator[str]:
     free = locate(automatic, now=(), taken=set(placed), locations=LOCATION_MAX)
     for slot in sorted([*placed.values(), *free], key=lambda slot: slot.location):
         yield f"\n# {slot.name}" if slot.name.isprintable() else ""
-        yield _insert(name, slot)
+        yield _insert(name, slot, numbers)
 
 
-def _rule_words(match: Match, queue: int | None) -> list[str]:
-    return ["flow-type", *flows.options(match), "action", "-1" if queue is None else str(queue)]
+def _rule_words(rule: FlowRule, numbers: Mapping[str, int]) -> list[str]:
+    words = ["flow-type", *flows.options(rule.match)]
+    if rule.context is None:
+        return [*words, "action", "-1" if rule.queue is None else str(rule.queue)]
+    action = ["action", str(rule.queue)] if rule.queue else []
+    return [*words, *action, "context", str(_number(rule.context, numbers))]
 
 
-def _action(name: str, do: Action, undo: Action) -> Iterable[str]:
+def _action(name: str, do: Action, undo: Action, numbers: dict[str, int]) -> Iterable[str]:
     match do:
+        case CreateContext():
+            context = do.context
+            free = (n for n in range(1, len(numbers) + 2) if n not in numbers.values())
+            numbers[context.name] = next(free)
+            yield f"# gets number {numbers[context.name]}, if nobody makes one meanwhile"
+            key = ["hkey", context.key.hex(":")] if context.key else []
+            more = [*key, *rss.hash_words(context.hashing)]
+            yield from _table(name, context.table.entries, "new", more)
+            yield from values.field_commands(
+                name, {n: v for n, v in context.hashing.items() if v}, numbers[context.name]
+            )
+        case SetContext():
+            number = _number(do.context, numbers)
+            more = [] if do.key is None else ["hkey", do.key.hex(":")]
+            more += rss.hash_words(do.values)
+            if do.entries is not None:
+                yield from _table(name, do.entries, str(number), more)
+            elif more:
+                yield f"ethtool -X {name} context {number} {' '.join(more)}"
+            yield from values.field_commands(name, do.values, number)
+        case DeleteContext():
+            yield f"ethtool -X {name} context {_number(do.context, numbers)} delete"
+            numbers.pop(do.context, None)
         case SetChannels():
             now = undo if isinstance(undo, SetChannels) else do
             yield f"ethtool -L {name} {_counts(do, now)}"
@@ -176,20 +218,22 @@ def _action(name: str, do: Action, undo: Action) -> Iterable[str]:
         case SetKey():
             yield f"ethtool -X {name} hkey {do.key.hex(':')}"
         case InsertRule():
-            yield _insert(name, do.rule)
+            yield _insert(name, do.rule, numbers)
         case SetValues():
             yield from values.commands(name, do.group, do.values)
         case DeleteRule():
             yield f"ethtool -N {name} delete {do.location}"
 
 
-def _insert(name: str, rule: FlowRule) -> str:
-    words = " ".join(_rule_words(rule.match, rule.queue))
+def _insert(name: str, rule: FlowRule, numbers: Mapping[str, int]) -> str:
+    words = " ".join(_rule_words(rule, numbers))
     return f"ethtool -N {name} {words} loc {rule.location}"
 
 
-def _table(name: str, entries: tuple[int, ...]) -> Iterator[str]:
-    run = _as_run(entries)
+def _table(
+    name: str, entries: tuple[int, ...], context: str | None = None, more: Sequence[str] = ()
+) -> Iterator[str]:
+    run = rss.as_run(entries)
     if run is None:
         shares = Counter(entries)
         run = ["weight", *(str(shares[queue]) for queue in range(max(entries) + 1))]
@@ -200,4 +244,5 @@ def _table(name: str, entries: tuple[int, ...]) -> Iterator[str]:
                 f"# {elsewhere} of {len(entries)} entries are at other places than in the plan; "
                 "each queue has as many"
             )
-    yield f"ethtool -X {name} {' '.join(run)}"
+    of_context = [] if context is None else ["context", context]
+    yield f"ethtool -X {name} {' '.join([*of_context, *run, *more])}"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import nicprog
 from nicprog import Channels, Refused, RssSpec, RuleSpec, Spec, SpecError, cli, shell
+from nicprog.actions import CreateContext
 from nicprog.backends.memory import MemoryNic
 from nicprog.model import NicState, RssTable
 from nicprog.resolve import resolve
@@ -105,7 +106,28 @@ def test_later_commands_win_over_earlier_ones() -> None:
         ("ethtool -X e start 2", "1:14", "start needs equal or weight"),
         ("ethtool -X e weight 0 0", "1:14", "at least one weight above 0"),
         ("ethtool -X e hkey zz", "1:19", "hexadecimal"),
-        ("ethtool -X e context 1 equal 2", "1:14", "a spec cannot say 'context'"),
+        (
+            "ethtool -X e context 1 equal 2",
+            "1:22",
+            "no line before makes context 1; they make none",
+        ),
+        ("ethtool -X e context new", "1:22", "a new context needs equal or weight here"),
+        ("ethtool -X e context new default", "1:22", "a context has no default table"),
+        ("ethtool -X e context new equal 2 delete", "1:34", "a new context cannot be deleted"),
+        ("ethtool -X e context", "1:14", "the number of a context, or new, is missing"),
+        ("ethtool -X e delete", "1:14", "delete needs context"),
+        ("ethtool -X e context x equal 2", "1:22", "no line before makes context x"),
+        (
+            "ethtool -X e context new equal 2\nethtool -N e flow-type ip4 context 1\n"
+            "ethtool -X e context 1 delete",
+            "3:22",
+            "a rule names context 'context 1', so it cannot be deleted",
+        ),
+        (
+            "ethtool -N e flow-type ip4 action -1 context 1",
+            "1:24",
+            "a rule drops or names a context, not both",
+        ),
         ("ethtool -N e flow-type ether action 1", "1:24", "cannot say flow type 'ether'"),
         ("ethtool -N e flow-type tcp4 src-ip 1.2.3", "1:36", "must be one of ipv4, got '1.2.3'"),
         ("ethtool -N e flow-type tcp4 tclass 3", "1:29", "unknown option 'tclass' for tcp4"),
@@ -120,6 +142,33 @@ def test_what_is_not_understood_is_refused_with_its_place(text: str, where: str,
         shell.read(text, "nic.sh")
     assert str(refused.value).startswith(f"nic.sh:{where}: ")
     assert why in str(refused.value)
+
+
+def test_contexts_of_command_lines_get_names() -> None:
+    found = shell.read(
+        "# web\nethtool -X e context new start 4 equal 2 hkey 6d:5a xfrm symmetric-or-xor\n"
+        "ethtool -X e context new equal 1\nethtool -X e context 2 weight 0 1 1\n"
+        "ethtool -N e rx-flow-hash udp4 sd context 1\nethtool -X e hfunc toeplitz\n"
+        "ethtool -X e context 2 delete\nethtool -X e context new equal 3\n"
+        "# a\nethtool -N e flow-type tcp4 dst-port 80 context 1 loc 1\n"
+        "# b\nethtool -N e flow-type tcp4 dst-port 81 context 2 loc 2\n"
+        "# c\nethtool -N e flow-type tcp4 dst-port 82 context 9 action 3 loc 3\n"
+    )
+    assert found.spec.contexts == (
+        nicprog.ContextSpec(
+            name="web",
+            equal=(4, 5),
+            key="6d5a",
+            hash={"transform": "symmetric-or-xor", "udp4": "sd"},
+        ),
+        nicprog.ContextSpec(name="context 2", equal=(0, 1, 2)),
+    )
+    assert found.spec.settings == {"hash": {"function": "toeplitz"}}
+    assert [(rule.context, rule.queue) for rule in found.spec.rules] == [
+        ("web", None), ("context 2", None), ("#9", 3),
+    ]  # fmt: skip
+    (warning,) = found.warnings
+    assert warning.endswith("a NIC without others: 1 is 'web', 2 is 'context 2'")
 
 
 def test_rules_whose_order_the_nic_would_choose_are_refused() -> None:
@@ -173,11 +222,16 @@ def rss(draw: st.DrawFn) -> RssSpec | None:
 
 @st.composite
 def specs(draw: st.DrawFn) -> Spec:
-    rules = [draw(strategies.rule_specs(f"rule {n}")) for n in range(draw(st.integers(0, 4)))]
+    names = draw(st.sampled_from([(), (), ("a",), ("a", "b c")]))
+    rules = [
+        draw(strategies.rule_specs(f"rule {n}", names)) for n in range(draw(st.integers(0, 4)))
+    ]
+    contexts = [draw(strategies.context_specs(name)) for name in names]
     return Spec(
         device="memory",
         channels=draw(st.none() | st.builds(Channels, combined=st.integers(1, 6))),
         rss=draw(rss()),
+        contexts=tuple(replace(context, key=draw(KEY)) for context in contexts),
         rules=tuple(replace(rule, location=None) for rule in rules),
     )
 
@@ -203,19 +257,23 @@ def test_a_spec_that_went_through_shell_means_the_same(spec: Spec) -> None:
     assert nicprog.parse(spec_to_toml(again.spec)) == again.spec
 
 
-@given(strategies.states(), strategies.states())
+@given(strategies.states(contexts=True), strategies.states(contexts=True))
 def test_each_step_of_a_plan_is_one_command(now: NicState, wanted: NicState) -> None:
+    """Fields of contexts are set by one more each."""
     plan = nicprog.plan(MemoryNic(strategies.capabilities(), now), wanted)
-    text = shell.write_plan(plan)
-    assert text.count("\nethtool ") == len(plan.steps)
+    numbers = {context.name: n for n, context in enumerate(now.contexts, 1)}
+    text = shell.write_plan(plan, numbers)
+    made = [step for step in plan.steps if isinstance(step.do, CreateContext)]
+    assert text.count("\nethtool ") == len(plan.steps) + len(made)
     inserted = [line for line in text.splitlines() if " flow-type " in line]
     if inserted:
         rules = shell.read("\n".join(inserted)).spec.rules
         by_location = {rule.location: rule for rule in wanted.rules}
-        assert [(expand(rule), rule.queue) for rule in rules] == [
-            ((by_location[rule.location or 0].match,), by_location[rule.location or 0].queue)
-            for rule in rules
-        ]
+        for rule in rules:
+            slot = by_location[rule.location or 0]
+            assert expand(rule) == (slot.match,)
+            assert rule.target()[0] == slot.queue
+            assert (rule.context is None) == (slot.context is None)
         assert len(rules) == len(inserted)
 
 
@@ -257,7 +315,8 @@ WORDS = st.sampled_from(
         "e", "f", "combined", "rx", "tx", "4", "0x", "08", "-1", "99999999999", "equal", "start",
         "weight", "hkey", "6d:5a", "flow-type", "tcp4", "ip6", "src-ip", "10.0.0.1", "fe80::1", "m",
         "dst-port", "vlan", "loc", "action", "delete", "rx-flow-hash", "udp4", "sdfn", "l4data",
-        "queue_mask", "--coalesce", "rx-usecs", "on", "off", "ntuple", "hfunc", "xfrm", "tos", ";",
+        "context", "new", "queue_mask", "--coalesce", "rx-usecs", "on", "off", "ntuple", "hfunc",
+        "xfrm", "tos", ";",
         "&&", "\\\n", "\n", "#", "'", '"', "$x", "`y`", "|", "\nethtool",
         "\nethtool -N e flow-type",
     ]

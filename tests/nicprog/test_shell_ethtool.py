@@ -10,6 +10,7 @@ import pytest
 
 import nicprog
 from nicprog import shell, sim
+from nicprog.model import RssContext
 from nicprog.rules import expand
 from tests.nicprog.owner import Owner
 from tests.nicprog.real_ethtool import run, served
@@ -123,6 +124,59 @@ def test_on_models_of_drivers(run_dir: object, profile: str, lines: str) -> None
         assert nicprog.verify(opened, replace(spec, rules=())) == ()
         matches = [(rule.match, rule.queue) for rule in found.rules]
         assert matches == [(m, r.queue) for r in spec.rules for m in expand(r)]
+
+
+CONTEXTS = """
+# web
+ethtool -X qp0 context new start 4 equal 2
+# api
+ethtool -X qp0 context new weight 1 0 1
+ethtool -N qp0 rx-flow-hash udp4 sd context 1
+ethtool -N qp0 flow-type tcp4 dst-port 443 context 1 loc 5
+ethtool -N qp0 flow-type udp4 dst-port 53 context 2 loc 6
+"""
+
+
+def test_contexts_that_ethtool_makes_are_those_of_the_spec(run_dir: object) -> None:
+    """But for their names, which the NIC does not hold, and the order of weights' entries."""
+    nic = sim.SimNic("mlx5", device="qp0")
+    spec = shell.read(CONTEXTS).spec
+    with served(nic, "qp0"), sim.connect(nic) as opened:
+        run(CONTEXTS)
+        found = opened.read()
+        with sim.connect(sim.SimNic("mlx5", device="qp0")) as other:
+            nicprog.apply(other, nicprog.plan(other, spec))
+            wanted = other.read()
+    names = {"#1": "web", "#2": "api"}
+    parts = {names[one.name]: _parts(one) for one in found.contexts}
+    assert parts == {one.name: _parts(one) for one in wanted.contexts}
+    assert [(rule.match, names[rule.context or ""]) for rule in found.rules] == [
+        (rule.match, rule.context) for rule in wanted.rules
+    ]
+
+
+def _parts(context: RssContext) -> tuple[list[int], bytes, dict[str, object]]:
+    return sorted(context.table.entries), context.key, dict(context.hashing)
+
+
+def test_contexts_of_a_spec_and_a_plan_as_commands(run_dir: object) -> None:
+    spec = shell.read(CONTEXTS).spec
+    for text in (shell.write_spec(spec), None):
+        nic = sim.SimNic("mlx5", device="qp0")
+        with served(nic, "qp0"), sim.connect(nic) as opened:
+            plan = nicprog.plan(opened, spec)
+            # ethtool 6.1 sets no hash transform of a context, and the key has not to change.
+            run(shell.write_plan(plan).replace(" xfrm none", "") if text is None else text)
+            found = opened.read()
+            assert {rule.context for rule in found.rules} == {"#1", "#2"}
+            by_name = {rule.match: rule.context for rule in plan.wanted.rules}
+            for rule in found.rules:
+                tables = {context.name: context.table for context in found.contexts}
+                wanted = {context.name: context.table for context in plan.wanted.contexts}
+                name = by_name[rule.match]
+                assert sorted(tables[rule.context or ""].entries) == sorted(
+                    wanted[name or ""].entries
+                )
 
 
 def test_weights_that_do_not_divide_the_table_are_rounded_otherwise(run_dir: object) -> None:

@@ -58,7 +58,7 @@ def test_lines_become_settings(line: str, wanted: dict[str, Values]) -> None:
         ("-K e gro on rx-gro off", 21, "are the same feature"),
         ("-N e rx-flow-hash esp4 sd", 27, "what 'esp4' hashes"),
         ("-N e rx-flow-hash udp4 sdq", 32, "udp4 must be letters of"),
-        ("-N e rx-flow-hash udp4 sd context 1", 35, "'context' is too much here"),
+        ("-N e rx-flow-hash udp4 sd context 1", 43, "no line before makes context 1"),
         ("-X e hfunc md5", 20, "function must be one of toeplitz"),
     ],
 )
