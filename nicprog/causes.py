@@ -16,6 +16,8 @@ from typing import Final
 from nicprog import settings
 from nicprog.actions import (
     Action,
+    CreateContext,
+    DeleteContext,
     DeleteRule,
     InsertRule,
     SetChannels,
@@ -23,7 +25,7 @@ from nicprog.actions import (
     SetTable,
     SetValues,
 )
-from nicprog.model import Capabilities, Channels, NicState
+from nicprog.model import OWN_CONTEXT, Capabilities, Channels, NicState
 from nicprog.settings import Limits
 
 EINVAL, EOPNOTSUPP, EBUSY = errno.EINVAL, errno.EOPNOTSUPP, errno.EBUSY
@@ -280,6 +282,44 @@ def _not_symmetric(facts: Facts) -> str | None:
     return None
 
 
+def _contexts_in_the_way(facts: Facts) -> str | None:
+    if not isinstance(facts.action, SetChannels):
+        return None
+    queues = _asked(facts).rx_queues
+    found = [context for context in facts.state.contexts if context.queue_max >= queues]
+    if not found:
+        return None
+    return (
+        f"{len(found)} RSS contexts name queues that would go, the first is {found[0].name!r} "
+        f"(queue {found[0].queue_max})"
+    )
+
+
+def _contexts_full(facts: Facts) -> str | None:
+    count, most = len(facts.state.contexts), facts.can.contexts
+    if not isinstance(facts.action, CreateContext) or most is None or count < most:
+        return None
+    return f"{count} of {most} RSS contexts are taken"
+
+
+def _context_in_use(facts: Facts) -> str | None:
+    if not isinstance(facts.action, DeleteContext):
+        return None
+    named = [rule for rule in facts.state.rules if rule.context == facts.action.context]
+    if not named:
+        return None
+    return f"{len(named)} flow rules name the context, the first is at location {named[0].location}"
+
+
+def _context_lost(facts: Facts) -> str | None:
+    if not isinstance(facts.action, InsertRule) or facts.action.rule.context is None:
+        return None
+    name = facts.action.rule.context
+    if name == OWN_CONTEXT or name in {context.name for context in facts.state.contexts}:
+        return None
+    return f"the rule names context {name!r}, which is not there"
+
+
 _KERNEL: Final = "Linux, net/ethtool/channels.c"
 _CHANNELS, _TABLE, _KEY, _INSERT = ("set_channels",), ("set_table",), ("set_key",), ("insert_rule",)
 _VALUES: Final = ("set_values",)
@@ -303,6 +343,13 @@ CAUSES: Final = (
         text="flow rules, perhaps forgotten ones, name queues that would go",
         remedy="delete or change those rules first, or let nicprog plan both",
         source=f"{_KERNEL}; Mellanox/ngc_multinode_perf issue 107",
+    ),
+    Cause(
+        name="contexts-name-the-queues", calls=_CHANNELS, errors=(EINVAL,),
+        shows=_contexts_in_the_way,
+        text="RSS contexts, perhaps of another program, name queues that would go",
+        remedy="delete or change them first (ethtool -X DEVICE context N), or let nicprog plan it",
+        source="Linux, net/ethtool/channels.c, common.c",
     ),
     Cause(
         name="table-would-change-its-size", calls=_CHANNELS, errors=(EINVAL,),
@@ -449,6 +496,25 @@ CAUSES: Final = (
         source="Linux, drivers' set_rxnfc",
     ),
     Cause(
+        name="context-is-not-there", calls=_INSERT, errors=(EINVAL,), shows=_context_lost,
+        text="the rule names an RSS context that is not there",
+        remedy="plan again: something else deleted it, or the driver lost it",
+        source="Linux, net/ethtool/ioctl.c",
+    ),
+    Cause(
+        name="contexts-are-all-taken", calls=("create_context",), errors=(ENOSPC, EBUSY, EINVAL),
+        shows=_contexts_full,
+        text="the driver has no more RSS contexts",
+        remedy="delete those that nobody needs, other_contexts = \"remove\" does it",
+        source="drivers, rxfh_max_num_contexts",
+    ),
+    Cause(
+        name="context-is-named", calls=("delete_context",), errors=(EBUSY,), shows=_context_in_use,
+        text="flow rules name the RSS context",
+        remedy="delete those rules first, or plan again: somebody made them meanwhile",
+        source="Linux, net/ethtool/rss.c",
+    ),
+    Cause(
         name="nothing-to-delete", calls=("delete_rule",), errors=(ENOENT, EINVAL),
         shows=_nothing_there,
         text="there is no rule at that location",
@@ -530,6 +596,13 @@ CAUSES: Final = (
         text="other channels make table and key the default ones, or put them out of effect",
         remedy="set both once more after the channels",
         source="Linux, i40e_main.c (from memory); measured on virtio_net, Linux 6.1 to 7.3",
+    ),
+    Cause(
+        name="channels-lose-contexts", calls=("set_channels", "create_context", "set_context"),
+        errors=(FORGOTTEN,), drivers=("bnxt_en",),
+        text="the driver loses RSS contexts when it cannot set them up again after a change",
+        remedy="set the channels alone first, then the contexts",
+        source="Linux, bnxt, ethtool_rxfh_context_lost",
     ),
     Cause(
         name="table-does-not-follow", calls=("set_channels", *_RSS), errors=(FORGOTTEN,),

@@ -19,6 +19,7 @@ from nicprog.ethtool import FlowType, HashField, HashFunction, InputTransform, R
 from nicprog.model import Channels, Flow, FlowRule, Match, NicState, RssContext, RssTable
 from nicprog.plan import diff
 from nicprog.text import state_from_json, state_to_json, state_to_toml
+from nicprog.watch import Watcher
 from nicprog.where import Steering
 from tests.nicprog.owner import Owner
 from tests.nicprog.strategies import capabilities
@@ -249,6 +250,24 @@ def test_verify_names_what_differs_in_a_context(nic: EthtoolNic) -> None:
     )
     nic.calls.delete_rss_context(number)
     assert nicprog.verify(nic, spec(WEB + rules))[0].what == "context web"
+
+
+def test_watch_makes_a_context_that_was_lost_again(model: sim.SimNic, nic: EthtoolNic) -> None:
+    apply(nic, WEB + TO_WEB)
+    wanted, events = nic.read(), list[str]()
+    watcher = Watcher(
+        spec(WEB + TO_WEB),
+        log=lambda event: events.append(event.name),
+        clock=lambda: 0.0,
+        open_nic=lambda: sim.connect(model),
+    )
+    watcher.look()
+    model.rules.clear()
+    del model.contexts[1]
+    watcher.look()
+    watcher.look()
+    assert events == ["ok", "drift", "repaired"]
+    assert nic.read() == wanted
 
 
 def test_what_a_dump_says_is_a_spec_and_a_snapshot_of_the_same(nic: EthtoolNic) -> None:

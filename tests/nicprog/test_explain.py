@@ -11,7 +11,17 @@ import pytest
 
 import nicprog
 from nicprog import cli, sim
-from nicprog.actions import Action, DeleteRule, InsertRule, SetChannels, SetKey, SetTable, SetValues
+from nicprog.actions import (
+    Action,
+    CreateContext,
+    DeleteContext,
+    DeleteRule,
+    InsertRule,
+    SetChannels,
+    SetKey,
+    SetTable,
+    SetValues,
+)
 from nicprog.backends import Backend
 from nicprog.causes import CAUSES, FORGOTTEN, Facts
 from nicprog.errors import ApplyError, RequestError
@@ -25,13 +35,16 @@ from nicprog.model import (
     Masked,
     Match,
     NicState,
+    RssContext,
     RssTable,
     RuleLimits,
     TableGrowth,
 )
 from nicprog.settings import Limits, Value
 
-CAN = Capabilities(driver="some", bus="", queues_max=8, table_size=128, key_bytes=40, locations=16)
+CAN = Capabilities(
+    driver="some", bus="", queues_max=8, table_size=128, key_bytes=40, locations=16, contexts=4
+)
 STATE = NicState(channels=Channels(combined=4), table=RssTable.default(4, 128), key=bytes(40))
 WEB = Match(flow=FLOWS["tcp", 4], dst_port=Masked(value=80, mask=0xFFFF))
 NARROW = Match(flow=FLOWS["tcp", 4], dst_port=Masked(value=80, mask=0xFFF0))
@@ -45,6 +58,10 @@ def insert(location: int = 1, queue: int | None = 1, match: Match = WEB) -> Inse
     return InsertRule(rule=rule(location, queue, match))
 
 
+def make(name: str) -> CreateContext:
+    return CreateContext(context=RssContext(name=name, table=RssTable(entries=(0, 3) * 128)))
+
+
 def values(group: str, **given: Value) -> SetValues:
     return SetValues(group=group, values=given)
 
@@ -54,6 +71,9 @@ LIMITS = {
     "features": Limits(known=frozenset({"lro"}), fixed={"lro": False}),
 }
 SET_TABLE = replace(STATE, table=RssTable(entries=(0, 1, 2, 2) * 32))
+WEB_CONTEXT = RssContext(name="web", table=RssTable(entries=(0, 3) * 64))
+TO_WEB = FlowRule(location=2, match=WEB, queue=0, context="web")
+WITH_CONTEXT = replace(STATE, contexts=(WEB_CONTEXT,), rules=(TO_WEB,))
 WITH_RULE = replace(STATE, rules=(rule(queue=3),))
 
 # Cause: driver, errno, action, capabilities, state, part of the text. The same without what shows
@@ -64,6 +84,8 @@ CASES: dict[str, tuple[str, int, Action, Capabilities, NicState, str]] = {
         "64 of 128 table entries name queues from 2 to 2"),
     "rules-name-the-queues": ("some", errno.EINVAL, SetChannels(combined=2), CAN, WITH_RULE,
         "1 flow rules name queues that would go, the first is at location 0 (queue 3)"),
+    "contexts-name-the-queues": ("some", errno.EINVAL, SetChannels(combined=2), CAN, WITH_CONTEXT,
+        "1 RSS contexts name queues that would go, the first is 'web' (queue 3)"),
     "table-would-change-its-size": ("mlx5_core", errno.EINVAL, SetChannels(combined=64),
         replace(CAN, queues_max=64, table_growth=TableGrowth(least=128, per_queue=4)), STATE,
         "256 entries instead of 128"),
@@ -104,6 +126,12 @@ CASES: dict[str, tuple[str, int, Action, Capabilities, NicState, str]] = {
     "rules-are-off": ("some", errno.EOPNOTSUPP, insert(), replace(CAN, locations=0), STATE,
         "tells of no location"),
     "ntuple-is-off": ("some", errno.EOPNOTSUPP, insert(), CAN, STATE, "turned off"),
+    "context-is-not-there": ("some", errno.EINVAL, InsertRule(rule=TO_WEB), CAN, STATE,
+        "context 'web', which is not there"),
+    "contexts-are-all-taken": ("some", errno.ENOSPC, CreateContext(context=WEB_CONTEXT),
+        replace(CAN, contexts=1), WITH_CONTEXT, "1 of 1 RSS contexts are taken"),
+    "context-is-named": ("some", errno.EBUSY, DeleteContext(context="web"), CAN, WITH_CONTEXT,
+        "1 flow rules name the context, the first is at location 2"),
     "nothing-to-delete": ("some", errno.ENOENT, DeleteRule(location=7), CAN, WITH_RULE,
         "location 7 is empty; 1 rules are there"),
     "value-above-maximum": ("some", errno.EINVAL, values("rings", rx=8192), CAN, STATE,
@@ -125,6 +153,8 @@ CASES: dict[str, tuple[str, int, Action, Capabilities, NicState, str]] = {
     "nic-is-gone": ("some", errno.ENODEV, SetKey(key=bytes(40)), CAN, STATE, "not there any more"),
     "interface-is-down": ("some", errno.ENETDOWN, SetKey(key=bytes(40)), CAN, STATE, "is up"),
     "channels-lose-rss": ("i40e", FORGOTTEN, SetKey(key=bytes(40)), CAN, STATE, "default ones"),
+    "channels-lose-contexts": ("bnxt_en", FORGOTTEN, CreateContext(context=WEB_CONTEXT), CAN, STATE,
+        "loses RSS contexts"),
     "table-does-not-follow": ("sfc", FORGOTTEN, SetTable(entries=(0,)), CAN, STATE, "not follow"),
     "ntuple-resets-the-table": ("ixgbe", FORGOTTEN, SetTable(entries=(0,)), CAN, STATE, "ntuple"),
     "rule-loses-fields": ("gve", FORGOTTEN, insert(), CAN, STATE, "TOS or VLAN"),
@@ -137,6 +167,8 @@ HEALTHY: dict[str, Action] = {
     "insert_rule": insert(),
     "delete_rule": DeleteRule(location=0),
     "set_values": values("rings", rx=1024),
+    "create_context": CreateContext(context=WEB_CONTEXT),
+    "delete_context": DeleteContext(context="web"),
 }
 
 
@@ -195,10 +227,18 @@ def test_what_the_nic_does_not_show_is_not_said(cause: nicprog.causes.Cause, cal
         ("bnxt", (), [insert()], "driver-chooses-locations"),
         ("ice", (), [DeleteRule(location=3)], "nothing-to-delete"),
         ("vmxnet3", (), [SetChannels(combined=2)], "channels-are-fixed"),
+        (
+            "mlx5",
+            (),
+            [make("web"), InsertRule(rule=TO_WEB), DeleteContext(context="web")],
+            "context-is-named",
+        ),
+        ("mlx5", (), [make("web"), SetChannels(combined=2)], "contexts-name-the-queues"),
+        ("mlx5", (), [make(f"w{n}") for n in range(16)], "contexts-are-all-taken"),
     ],
 )
 def test_refusals_of_models_are_explained(
-    profile: str, quirks: tuple[str, ...], actions: list[Action], why: str
+    profile: str, quirks: tuple[str, ...], actions: list[Action], why: str, run_dir: object
 ) -> None:
     with sim.connect(sim.SimNic(profile, quirks)) as nic:
         for action in actions[:-1]:
