@@ -50,3 +50,13 @@ def test_the_spec(run_dir: Path) -> None:
         nicprog.apply(nic, nicprog.plan(nic, spec))
         assert nicprog.verify(nic, spec) == ()
         assert set(nic.read().table.entries) == {0, 1, 2}
+
+
+def test_the_contexts(run_dir: Path) -> None:
+    spec = nicprog.parse('device = "sim:mlx5"\n' + example("nicprog-spec.md", "toml", 1))
+    with nicprog.open("sim:mlx5") as nic:
+        nicprog.apply(nic, nicprog.plan(nic, spec))
+        assert nicprog.verify(nic, spec) == ()
+        (context,) = nic.read().contexts
+        assert set(context.table.entries) == {4, 5, 6, 7}
+        assert {rule.context for rule in nic.read().rules} == {context.name}
