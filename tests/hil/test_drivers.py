@@ -100,6 +100,35 @@ def test_reserved_queues_get_their_flows_and_nothing_else(fnic: Nic) -> None:
     assert not set(rest) & set(queues)
 
 
+CONTEXT = (
+    '[rss]\nequal = [0, 1]\n[[context]]\nname = "web"\nweights = [0, 0, 0, 0, 1, 2, 1]\n'
+    '[[rule]]\nname = "web"\nprotocol = "tcp"\ndst_port = 443\ncontext = "web"\n'
+)
+
+
+def test_rules_hand_packets_to_the_queues_of_a_context(fnic: Nic) -> None:
+    """And follow it through a change in place, and a rollback that makes it anew."""
+    draw = random.Random(SEED)
+    web = [fnic.frame(draw, version, 443, udp=False) for version in (4, 6) for _ in range(30)]
+    fnic.guest.call(inside.apply, fnic.name, CONTEXT)
+    expected, got = fnic.spread(web)
+    assert got == expected
+    assert set(got) == {4, 5, 6}
+    _, rest = fnic.spread(fnic.frames(FLOWS, SEED))
+    assert set(rest) == {0, 1}
+    moved = CONTEXT.replace("weights = [0, 0, 0, 0, 1, 2, 1]", "equal = [6, 7]")
+    (step,) = fnic.guest.call(inside.apply, fnic.name, moved)
+    assert step.startswith("set of context 'web'")
+    expected, got = fnic.spread(web)
+    assert (got, set(got)) == (expected, {6, 7})
+    gone = '[[rule]]\nname = "web"\nprotocol = "tcp"\ndst_port = 443\nqueue = 2\n'
+    fnic.guest.call(inside.apply, fnic.name, gone)
+    assert fnic.guest.call(inside.state, fnic.name)["contexts"] == []
+    fnic.guest.call(inside.rollback, fnic.name)
+    expected, got = fnic.spread(web)
+    assert (got, set(got)) == (expected, {6, 7})
+
+
 SETTINGS = {
     "fnic": "[rings]\nrx = 1024\n[coalesce]\nrx_usecs = 20\n[coalesce.queue.2]\nrx_usecs = 7\n"
     '[hash]\ntcp4 = "sd"\n[channels]\ncombined = 6\n',
@@ -121,8 +150,17 @@ def test_all_that_a_spec_says_is_applied_verified_and_rolled_back(
     assert nic.guest.call(inside.state, nic.name) == nic.before
 
 
-def test_every_operation_that_fails_is_undone(fnic: Nic) -> None:
-    spec = SETTINGS["fnic"] + '[[rule]]\nname = "a"\nprotocol = "udp"\ndst_port = 53\nqueue = 2\n'
+@pytest.mark.parametrize(
+    ("spec", "least"),
+    [
+        (
+            SETTINGS["fnic"] + '[[rule]]\nname = "a"\nprotocol = "udp"\ndst_port = 53\nqueue = 2\n',
+            7,
+        ),
+        (CONTEXT, 4),
+    ],
+)
+def test_every_operation_that_fails_is_undone(fnic: Nic, spec: str, least: int) -> None:
     failed = 0
     for at in range(1, 30):
         error = fnic.guest.call(inside.failing_apply, fnic.name, spec, at)
@@ -132,7 +170,7 @@ def test_every_operation_that_fails_is_undone(fnic: Nic) -> None:
         assert "EIO" in error
         assert "the NIC is as before" in error or "nothing was changed" in error
         assert fnic.guest.call(inside.state, fnic.name) == fnic.before
-    assert failed >= 7
+    assert failed >= least
     fnic.guest.call(inside.rollback, fnic.name)
 
 

@@ -105,6 +105,7 @@ def test_what_veth_does_not_have_is_refused_with_its_errno(veth: EthtoolNetlink)
             call()
         assert error.value.errno == errno.EOPNOTSUPP
     assert veth.rss_contexts() == {}
+    assert veth.context_fields() == {}
 
 
 def test_coalescing_of_a_tap(namespace: Namespace) -> None:

@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import nicprog
 from nicprog import sim
 from nicprog.actions import CreateContext, DeleteContext, InsertRule, SetChannels, SetContext
+from nicprog.backends.contexts import ByNetlink
 from nicprog.backends.ethtool import EthtoolNic
 from nicprog.backends.memory import MemoryNic
 from nicprog.errors import RequestError
 from nicprog.ethtool import FlowType, HashField, HashFunction, InputTransform, RxMatch, RxRule
 from nicprog.model import Channels, Flow, FlowRule, Match, NicState, RssContext, RssTable
+from nicprog.netlink import EthtoolNetlink
 from nicprog.plan import diff
 from nicprog.text import state_from_json, state_to_json, state_to_toml
 from nicprog.watch import Watcher
@@ -433,6 +438,53 @@ def test_a_context_that_cannot_be_filled_is_not_left(model: sim.SimNic) -> None:
         assert caught.value.errno == errno.EINVAL
         assert model.contexts == held
         assert nic.context_numbers() == {}
+
+
+class Answers(EthtoolNetlink):
+    """The family with these contexts, as the kernel tells of them; keeps what it is asked."""
+
+    def __init__(self) -> None:
+        self.device, self.asked = "eth9", list[dict[str, object]]()
+
+    def _ask(
+        self, command: int, layout: object, values: dict[str, Any], what: str, *, many: bool = False
+    ) -> list[dict[str, Any]]:
+        self.asked.append({"command": command, **values})
+        table, both = struct.pack("=4I", 0, 1, 0, 1), struct.pack("=I", 0x30)
+        first = {"indir": table, "hkey": bytes(4), "hfunc": 1, "flow-hash": {"tcp4": both}}
+        second = {**first, "context": 3, "input-xfrm": 2, "flow-hash": {"udp6": both}}
+        return [first, second] if many else [{"context": 3}]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_contexts_by_netlink_as_the_kernel_tells_of_them() -> None:
+    """The attributes alone: that a kernel takes them only a NIC with contexts shows."""
+    answers = Answers()
+    calls = ByNetlink(answers, keys=True, fields=True)
+    (held,) = calls.listed().values()
+    fields = {"tcp4": "", "udp4": "", "sctp4": "", "tcp6": "", "udp6": "sd", "sctp6": ""}
+    assert held == RssContext(
+        name="#3",
+        table=RssTable(entries=(0, 1, 0, 1)),
+        key=bytes(4),
+        hashing={"function": "toeplitz", "transform": "symmetric-or-xor", **fields},
+    )
+    answers.asked.clear()
+    wanted = {**held.hashing, "udp6": "sdfn"}
+    assert calls.create(replace(held, hashing=wanted), 5) == 3
+    calls.change(3, None, bytes(4), {"transform": "none"})
+    calls.delete(3)
+    create, _, fill, change, delete = answers.asked
+    table = struct.pack("=4I", 0, 1, 0, 1)
+    assert create == {
+        "command": 49, "indir": table, "hkey": bytes(4), "hfunc": 1, "input-xfrm": 2, "context": 5,
+    }  # fmt: skip
+    four = struct.pack("=I", 0xF0)
+    assert fill == {"command": 48, "flow-hash": {"udp6": four}, "context": 3}
+    assert change == {"command": 48, "hkey": bytes(4), "input-xfrm": 0, "context": 3}
+    assert delete == {"command": 50, "context": 3}
 
 
 def test_calls_fill_a_context_with_function_and_transform(model: sim.SimNic) -> None:
