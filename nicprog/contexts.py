@@ -122,7 +122,9 @@ def _table(spec: Spec, index: int, there: RssContext | None, can: Capabilities) 
         return RssTable(entries=context.table * (size // len(context.table)))
     shares = _shares(context)
     nobody = max(shares) + 1
-    base = RssTable(entries=(nobody,) * size) if there is None else there.table
+    base = RssTable(entries=(nobody,) * size)
+    if there is not None and len(there.table.entries) == size:
+        base = there.table
     return base.with_shares(shares)
 
 

@@ -135,7 +135,7 @@ def check(wanted: NicState, can: Capabilities) -> None:
             )
     if len(wanted.key) != can.key_bytes:
         raise Refused(f"the key has {len(wanted.key)} bytes, the NIC takes exactly {can.key_bytes}")
-    check_contexts(wanted, can)
+    _check_contexts(wanted, can)
     for rule in wanted.rules:
         if rule.queue is not None and rule.queue >= queues:
             raise Refused(f"{rule.label} points at queue {rule.queue}, but {active}")
@@ -151,12 +151,8 @@ def check(wanted: NicState, can: Capabilities) -> None:
         )
 
 
-def check_contexts(wanted: NicState, can: Capabilities) -> None:
-    """Refuses contexts, and rules that name them, which the NIC would refuse.
-
-    Raises:
-        Refused: With the part, its value and the limit.
-    """
+def _check_contexts(wanted: NicState, can: Capabilities) -> None:
+    """The same of contexts, and of rules that name them."""
     queues = wanted.channels.rx_queues
     active = f"{queues} queues are active (0 to {queues - 1})"
     count = len(wanted.contexts)
@@ -165,9 +161,7 @@ def check_contexts(wanted: NicState, can: Capabilities) -> None:
         names = ", ".join(repr(context.name) for context in wanted.contexts)
         raise Refused(f"{count} RSS contexts are wanted ({names}), driver {can.driver} {has}")
     for context in wanted.contexts:
-        label, size = f"context {context.name!r}", len(context.table.entries)
-        if size != can.table_size:
-            raise Refused(f"{label} has {size} entries, the NIC takes exactly {can.table_size}")
+        label = f"context {context.name!r}"
         if context.queue_max >= queues:
             stays = "" if context.is_ours else '; other_contexts = "remove" takes it away'
             raise Refused(f"{label} uses queue {context.queue_max}, but {active}{stays}")
@@ -209,6 +203,17 @@ def _check_changes(now: NicState, wanted: NicState, can: Capabilities) -> None:
             f"of {can.table_growth.size(old)}, which cannot be planned; choose a number of queues "
             "that leaves it"
         )
+    older = _by_name(now)
+    for context in wanted.contexts:
+        if context in now.contexts:  # it may have the size that the table had when it was made
+            continue
+        sizes = {len(one.table.entries) for one in (context, older.get(context.name)) if one}
+        if sizes != {can.table_size}:
+            told = " and ".join(map(str, sorted(sizes)))
+            raise Refused(
+                f"context {context.name!r} has {told} entries, the NIC takes exactly "
+                f"{can.table_size}; one of another size can be taken away only"
+            )
     if wanted.rules and wanted.settings.get("features", {}).get(NTUPLE) is False:
         raise Refused(
             f"without the feature {NTUPLE} the NIC has no rules, and {len(wanted.rules)} are "

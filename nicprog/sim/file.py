@@ -103,7 +103,7 @@ def _context_to_json(context: Context) -> dict[str, Any]:
 
 
 def _context_from_json(item: dict[str, Any]) -> Context:
-    hashed = item["hashed"]
+    hashed = item.get("hashed")  # not there in files of earlier versions
     return Context(
         table=tuple(map(int, item["table"])),
         key=bytes.fromhex(item["key"]),

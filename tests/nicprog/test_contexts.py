@@ -23,6 +23,7 @@ from nicprog.ethtool import FlowType, HashField, HashFunction, InputTransform, R
 from nicprog.model import Channels, Flow, FlowRule, Match, NicState, RssContext, RssTable
 from nicprog.netlink import EthtoolNetlink
 from nicprog.plan import diff
+from nicprog.resolve import resolve
 from nicprog.text import state_from_json, state_to_json, state_to_toml
 from nicprog.watch import Watcher
 from nicprog.where import Steering
@@ -224,6 +225,14 @@ def test_the_names_of_an_earlier_nic_are_not_those_of_a_new_one(nic: EthtoolNic)
         assert [one.name for one in new.read().contexts] == ["#1"]
 
 
+def test_a_number_that_is_used_again_has_the_newer_name(model: sim.SimNic, nic: EthtoolNic) -> None:
+    apply(nic, WEB + TO_WEB)
+    model.rules.clear()
+    del model.contexts[1]
+    apply(nic, WEB.replace("web", "api") + TO_WEB.replace("web", "api"))
+    assert nic.context_numbers() == {"api": 1}
+
+
 def test_a_context_without_a_file_for_its_name_is_taken_back(
     model: sim.SimNic, run_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -280,7 +289,12 @@ def test_what_a_dump_says_is_a_spec_and_a_snapshot_of_the_same(nic: EthtoolNic) 
     hashed = '[context.hash]\nudp4 = "sd"\n'
     apply(nic, WEB + hashed + TO_WEB + RULE.format(80, 'context = "#1"'))
     state = nic.read()
-    assert state_from_json(state_to_json(state)) == state
+    document = state_to_json(state)
+    assert state_from_json(document) == state
+    for old in (document, *document["rules"]):  # as a snapshot of a version without contexts
+        old.pop("contexts", None)
+        old.pop("context", None)
+    assert state_from_json(document).contexts == ()
     with sim.connect(sim.SimNic("mlx5")) as other:
         apply(other, state_to_toml("sim:mlx5", state).partition("\n")[2])
         assert other.read() == state
@@ -357,6 +371,25 @@ def test_channels_do_not_go_below_a_context_of_others(nic: EthtoolNic) -> None:
         'other_contexts = "remove" takes it away'
     )
     apply(nic, f'other_contexts = "remove"\n{few}')
+
+
+def test_a_context_of_another_size_is_in_nobodys_way() -> None:
+    """Where the table grew since, it may stay or go; a change could not be undone."""
+    can, small = capabilities(table_size=16), RssTable(entries=(0, 1) * 4)
+    now = NicState(
+        channels=Channels(combined=4),
+        table=RssTable.default(4, 16),
+        key=bytes(40),
+        contexts=tuple(RssContext(name=name, table=small, key=bytes(40)) for name in ("#1", "a")),
+    )
+    (step,) = diff(now, replace(now, contexts=now.contexts[:1]), can)
+    assert isinstance(step.do, DeleteContext)
+    asked = nicprog.ContextSpec(name="a", equal=(0, 1))
+    wanted = resolve(nicprog.Spec(device="x", contexts=(asked,)), now, can).state
+    with pytest.raises(nicprog.Refused, match="'a' has 8 and 16 entries, the NIC takes exactly 16"):
+        diff(now, wanted, can)
+    with pytest.raises(nicprog.Refused, match="'b' has 8 entries, the NIC takes exactly 16"):
+        diff(now, replace(now, contexts=(replace(now.contexts[1], name="b"),)), can)
 
 
 def test_a_software_nic_has_none_and_says_so(owner: Owner) -> None:
