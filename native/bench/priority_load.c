@@ -381,8 +381,10 @@ static void print_figures(void)
     keep_unanswered();
     uint64_t counters[QS_N_COUNTERS];
     (void)qs_engine_counters(load.client.e, counters, QS_N_COUNTERS);
-    printf("{\"seconds\": %g, \"seed\": %" PRIu64 ", \"retransmits\": %" PRIu64 ", ",
-           settings.seconds, settings.seed, counters[QS_COUNT_RETRANSMITS]);
+    printf("{\"seconds\": %g, \"seed\": %" PRIu64 ", \"retransmits\": %" PRIu64
+           ", \"rto_expiries\": %" PRIu64 ", \"window_probes\": %" PRIu64 ", ",
+           settings.seconds, settings.seed, counters[QS_COUNT_RETRANSMITS],
+           counters[QS_COUNT_RTO_EXPIRIES], counters[QS_COUNT_WINDOW_PROBES]);
     print_class("default", &load.of[LOW]);
     printf(", ");
     print_class("urgent", &load.of[HIGH]);

@@ -252,6 +252,30 @@ static void remove_record(struct qs_messages *m, struct qs_message_record *r)
     memmove(r, r + 1, (m->n_records - i) * sizeof *r);
 }
 
+static qs_seq end_of(const struct qs_message_record *r)
+{
+    return qs_seq_add(r->seq, r->len);
+}
+
+/* A record was taken: it becomes one with its neighbours that were. What is looked at next begins
+ * behind them. */
+static void take_record(struct qs_messages *m, struct qs_message_record *r)
+{
+    r->taken = true;
+    struct qs_message_record *behind = r + 1, *before = r > m->records ? r - 1 : NULL;
+    if (behind < m->records + m->n_records && behind->taken && qs_seq_eq(end_of(r), behind->seq)) {
+        r->len += behind->len;
+        remove_record(m, behind);
+    }
+    if (before && before->taken && qs_seq_eq(end_of(before), r->seq)) {
+        before->len += r->len;
+        remove_record(m, r);
+        r = before;
+    }
+    if (qs_seq_in(m->ahead, r->seq, r->len))
+        m->ahead = end_of(r);
+}
+
 /* ---- events ---- */
 
 /* A bit for each class of which a message waits. The one at the front of the stream goes first when
@@ -540,7 +564,7 @@ qs_err qs_conn_message_done(qs_engine *e, qs_conn handle, const struct qs_messag
     if (r && !qs_seq_eq(r->seq, front_of(c)))
         qs_class_count(e, r->prio, QS_CLASS_OVERTOOK);
     if (r)
-        r->taken = true;
+        take_record(of, r);
     else
         qs_block_read(e, c, m->len);
     skip_taken(e, c);

@@ -9,7 +9,7 @@
 #include "seq.h"
 
 #define QS_MESSAGE_CONFS_MAX 64u
-#define QS_MESSAGE_RECORDS 32u
+#define QS_MESSAGE_RECORDS 64u
 /* Messages beyond one that is not whole that are looked at for each segment that arrives. */
 #define QS_MESSAGES_LOOKED_AT 64u
 
@@ -20,8 +20,8 @@ struct qs_message_conf {
     struct qs_classifier classifier;
 };
 
-/* A message that is more urgent than its connection: it waits, or it was taken and what lies in
- * front of it not yet. */
+/* A message that is more urgent than its connection and waits; or one or more, side by side, that
+ * were taken, and what lies in front of them not yet. */
 struct qs_message_record {
     qs_seq seq;
     uint32_t len;

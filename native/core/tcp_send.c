@@ -465,15 +465,16 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
 
     if (sent == 0)
         qs_tcp_cc_wake(e, c, now);
-    uint32_t usable = usable_window(c, sent);
-    uint32_t len = qs_min_u32(qs_min_u32(unsent, usable), frame_max(e, c, f));
+    uint32_t usable = usable_window(c, sent), most = qs_min_u32(usable, frame_max(e, c, f));
+    uint32_t len = qs_min_u32(unsent, most);
     uint32_t full = full_segment(c);
     if (c->flags & QS_CF_ECN_CWR)
         len = qs_min_u32(len, full); /* each segment of a longer one would say CWR */
-    if (len < unsent && len > full)
+    bool more = len < unsent || (staged && len == most); /* else what is staged may not go */
+    if (more && len > full)
         len -= len % full; /* only the last segment is short */
     /* RFC 9293 section 3.8.6.2.1: no small segment while a larger one may become possible. */
-    if (len < unsent && len < full && sent > 0 && len < c->snd_wnd_max / 2)
+    if (more && len < full && sent > 0 && len < c->snd_wnd_max / 2)
         len = 0;
     if (c->flags & QS_CF_NAGLE && len == unsent)
         len = nagle(c, len, full);
@@ -488,7 +489,7 @@ static bool send_new(struct qs_engine *e, struct qs_block *c, struct qs_frame *f
     if (c->flags & QS_CF_SACK && !qs_sent_room(&e->sent, c))
         return false; /* an ACK will make room */
     struct plan p = {.seq = c->snd_nxt, .len = len, .from = len ? place(e, c) : NULL};
-    if (len == unsent && !staged)
+    if (!more)
         p.flags |= QS_PSH;
     if (fin)
         p.flags |= QS_FIN;

@@ -114,6 +114,9 @@ static void expect_none(struct rig *r, uint32_t prio)
 #define B                                                                                          \
     "\x06\x00"                                                                                     \
     "bbbb"
+#define C                                                                                          \
+    "\x05\x00"                                                                                     \
+    "ccc"
 #define U                                                                                          \
     "\x05\x07"                                                                                     \
     "uuu"
@@ -251,14 +254,41 @@ static void more_urgent_ones_than_there_are_records_wait_and_are_not_lost(void)
     struct rig *r = with_lengths();
     ARRIVE(1, A);
     for (uint32_t i = 0; i < 3 * QS_MESSAGE_RECORDS; i++)
-        ARRIVE(6 + 5 * i, U);
+        ARRIVE(6 + 10 * i, U C);
     for (uint32_t i = 0; i < QS_MESSAGE_RECORDS; i++)
         EXPECT(HIGH, U);
     expect_none(r, HIGH); /* those behind have no place before A is gone */
     EXPECT(0, A);
-    for (uint32_t i = 0; i < 2 * QS_MESSAGE_RECORDS; i++)
+    for (uint32_t i = 0; i < 2 * QS_MESSAGE_RECORDS; i++) { /* each C in front gives one back */
         EXPECT(0, U);
+        EXPECT(0, C);
+    }
+    for (uint32_t i = 0; i < QS_MESSAGE_RECORDS; i++)
+        EXPECT(0, C);
     expect_none(r, 0);
+    rig_free(r);
+}
+
+/* A is never read; what is taken behind it, side by side, takes one place. */
+static void urgent_ones_go_on_while_the_rest_is_not_read(void)
+{
+    struct rig *r = with_lengths();
+    ARRIVE(1, A);
+    for (uint32_t i = 0; i < 10 * QS_MESSAGE_RECORDS; i++) {
+        ARRIVE(6 + 5 * i, U);
+        EXPECT(HIGH, U);
+    }
+    ARRIVE(6 + 50 * QS_MESSAGE_RECORDS, U U U);
+    struct qs_message first, second;
+    CHECK_EQ(qs_conn_message(r->e, r->conn, HIGH, &first), 1);
+    CHECK_EQ(qs_conn_message_done(r->e, r->conn, &first), 0);
+    CHECK_EQ(qs_conn_message(r->e, r->conn, HIGH, &second), 1);
+    CHECK_EQ(qs_conn_message_done(r->e, r->conn, &first), QS_ERR_ARG); /* within a range now */
+    EXPECT(HIGH, U);
+    EXPECT(HIGH, U);
+    EXPECT(0, A);
+    expect_none(r, 0);
+    CHECK_EQ(rig_info(r).readable_bytes, 0);
     rig_free(r);
 }
 
@@ -420,6 +450,7 @@ int main(void)
     RUN(behind_a_delimiter_a_message_begins_whatever_was_lost);
     RUN(each_message_is_told_once_whichever_hole_is_filled_first);
     RUN(more_urgent_ones_than_there_are_records_wait_and_are_not_lost);
+    RUN(urgent_ones_go_on_while_the_rest_is_not_read);
     RUN(with_no_record_left_the_first_one_comes_in_order);
     RUN(a_message_that_is_too_long_ends_the_connection);
     RUN(the_end_comes_after_the_last_message);
