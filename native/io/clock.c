@@ -15,11 +15,10 @@ qs_time qs_clock_now(void)
     return (qs_time){ns_of(&ts)};
 }
 
-uint64_t qs_clock_thread_cpu_ns(pthread_t thread)
+uint64_t qs_clock_cpu_ns(clockid_t clock)
 {
-    clockid_t clock;
     struct timespec ts;
-    if (pthread_getcpuclockid(thread, &clock) != 0 || clock_gettime(clock, &ts) != 0)
+    if (clock_gettime(clock, &ts) != 0)
         return 0;
     return ns_of(&ts);
 }

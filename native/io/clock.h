@@ -5,14 +5,14 @@
 
 #include "qstack/qs_base.h"
 
-#include <pthread.h>
 #include <sched.h>
+#include <time.h>
 
 /* CLOCK_MONOTONIC. About 20 ns: read it once for a burst, not for a frame. */
 qs_time qs_clock_now(void);
 
-/* CPU time that `thread` has used so far, ns; 0 when it is gone. */
-uint64_t qs_clock_thread_cpu_ns(pthread_t thread);
+/* CPU time by the CPU clock of a thread, ns; 0 when that is gone. */
+uint64_t qs_clock_cpu_ns(clockid_t clock);
 
 /* For who polls and has found nothing for `idle`: lets others on this core run, but not in the
  * first microseconds, in which an answer from another core comes. Without it two threads that poll

@@ -149,11 +149,6 @@ static uint32_t index_of(const struct qs_channel *ch, const struct qs_app_link *
 
 /* ---- commands ---- */
 
-static void nudge_queue(struct qs_app *a, uint32_t queue)
-{
-    qs_worker_nudge(qs_worker_of(a->stack, queue));
-}
-
 /* A record with `len` octets to be filled in, or NULL. */
 static struct qs_command_record *begin_command(struct qs_channel *ch, const struct qs_app_link *l,
                                                enum qs_command command, size_t len)
@@ -204,7 +199,7 @@ static qs_err call(struct qs_app *a, qs_conn c, enum qs_command command)
     put_or_put_off(channel_of(a, l), l, command);
     l->shut = true;
     l->given_up = command != QS_DO_SHUTDOWN;
-    nudge_queue(a, qs_queue_of(c));
+    qs_queue_nudge(a->stack, qs_queue_of(c));
     return 0;
 }
 
@@ -264,7 +259,7 @@ int64_t qs_app_write(qs_app *a, qs_conn c, const void *buf, size_t len)
         put_off(ch, l, QS_DO_WANT_WRITE);
     else if (n < len)
         put_or_put_off(ch, l, QS_DO_WANT_WRITE);
-    nudge_queue(a, qs_queue_of(c));
+    qs_queue_nudge(a->stack, qs_queue_of(c));
     return (int64_t)n;
 }
 
@@ -343,7 +338,7 @@ static void catch_up_all(struct qs_app *a, struct qs_channel *ch)
     }
     if (ch->starved.first != QS_NO_LINK)
         (void)__atomic_exchange_n(&ch->app_starved, 1, __ATOMIC_ACQ_REL);
-    nudge_queue(a, ch->queue);
+    qs_queue_nudge(a->stack, ch->queue);
 }
 
 /* ---- events ---- */
@@ -355,7 +350,7 @@ static void give_back(struct qs_app *a, struct qs_channel *ch)
         ch->held = 0;
         if (qs_channel_has_room(&ch->events) &&
             __atomic_exchange_n(&ch->worker_starved, 0, __ATOMIC_ACQ_REL))
-            nudge_queue(a, ch->queue);
+            qs_queue_nudge(a->stack, ch->queue);
     }
     catch_up_all(a, ch);
 }

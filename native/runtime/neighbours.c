@@ -41,22 +41,22 @@ static void poke(int event_fd)
 void qs_note_post(struct qs_stack *s, const struct qs_note *note)
 {
     uint32_t most = note->kind == QS_NOTE_ICMP ? NOTES_OF_ICMP_MAX : QS_NOTES_MAX;
-    for (uint32_t i = 0; i < s->opts.n_workers; i++) {
-        struct qs_mailbox *m = &s->workers[i].mail;
+    for (uint32_t q = 0; q < s->opts.n_queues; q++) {
+        struct qs_mailbox *m = &s->queues[q].mail;
+        if (q == note->from)
+            continue;
         pthread_mutex_lock(&m->lock);
         if (m->n < most) /* a lost note is asked for, or told, again */
             m->notes[m->n++] = *note;
         __atomic_store_n(&m->has_mail, 1, __ATOMIC_RELEASE);
         pthread_mutex_unlock(&m->lock);
-        qs_worker_nudge(&s->workers[i]);
+        qs_queue_nudge(s, q);
     }
 }
 
 static void deliver(struct qs_queue *q, const struct qs_note *note, qs_time now)
 {
     const struct qs_neigh *n = &note->neigh;
-    if (note->from == q->idx)
-        return;
     if (note->kind == QS_NOTE_ICMP)
         qs_engine_icmp_told(q->engine, &note->icmp, now);
     else if (note->kind == QS_NOTE_NEIGH_GONE)
@@ -67,9 +67,9 @@ static void deliver(struct qs_queue *q, const struct qs_note *note, qs_time now)
         return; /* an address that no neighbour has */
 }
 
-bool qs_notes_take(struct qs_worker *w, qs_time now)
+static bool take_notes(struct qs_queue *q, qs_time now)
 {
-    struct qs_mailbox *m = &w->mail;
+    struct qs_mailbox *m = &q->mail;
     if (!__atomic_load_n(&m->has_mail, __ATOMIC_ACQUIRE))
         return false;
     struct qs_note notes[QS_NOTES_MAX];
@@ -79,12 +79,17 @@ bool qs_notes_take(struct qs_worker *w, qs_time now)
     m->n = 0;
     __atomic_store_n(&m->has_mail, 0, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&m->lock);
-
-    struct qs_stack *s = w->stack;
     for (uint32_t i = 0; i < n; i++)
-        for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers)
-            deliver(&s->queues[q], &notes[i], now);
+        deliver(q, &notes[i], now);
     return true;
+}
+
+bool qs_notes_take(struct qs_worker *w, qs_time now)
+{
+    bool any = false;
+    for (uint64_t left = w->runs; left; left &= left - 1)
+        any |= take_notes(&w->stack->queues[qs_first_of(left)], now);
+    return any;
 }
 
 static void want(struct qs_neighbours *nb, const qs_addr *addr)

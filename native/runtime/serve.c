@@ -15,8 +15,8 @@ uint32_t qs_serve_waiting(const struct qs_worker *w)
 {
     const struct qs_stack *s = w->stack;
     uint32_t classes = 0;
-    for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers)
-        classes |= qs_engine_event_classes(s->queues[q].engine);
+    for (uint64_t left = w->runs; left; left &= left - 1)
+        classes |= qs_engine_event_classes(s->queues[qs_first_of(left)].engine);
     return classes;
 }
 
@@ -56,6 +56,15 @@ static void serve(struct qs_stack *s, struct qs_queue *q, const struct qs_event 
         call(s, q, ev, now);
 }
 
+/* Queue of the worker whose turn it is to be looked at. */
+static struct qs_queue *next_queue(struct qs_worker *w)
+{
+    uint64_t from = w->runs & UINT64_MAX << w->next_queue;
+    uint32_t idx = qs_first_of(from ? from : w->runs);
+    w->next_queue = (idx + 1) % QS_N_QUEUES_MAX;
+    return &w->stack->queues[idx];
+}
+
 /* Some events of a class, from a queue that has any: from each in turn. */
 static void serve_some(struct qs_worker *w, uint32_t prio, qs_time now)
 {
@@ -63,11 +72,7 @@ static void serve_some(struct qs_worker *w, uint32_t prio, qs_time now)
     struct qs_event events[BATCH];
     size_t n = 0;
     for (uint32_t tried = 0; n == 0 && tried < s->opts.n_queues; tried++) {
-        uint32_t idx = w->next_queue;
-        w->next_queue += s->opts.n_workers;
-        if (w->next_queue >= s->opts.n_queues)
-            w->next_queue = w->idx;
-        struct qs_queue *q = &s->queues[idx];
+        struct qs_queue *q = next_queue(w);
         n = qs_engine_events_of(q->engine, prio, events, BATCH);
         for (size_t i = 0; i < n; i++)
             serve(s, q, &events[i], now);

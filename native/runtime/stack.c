@@ -93,6 +93,9 @@ static qs_err check_opts(const qs_stack_opts *o, struct qs_diag *diag)
     if (o->n_workers == 0 || o->n_workers > o->n_queues)
         return qs_fail(diag, QS_ERR_ARG, "%s: %u workers asked for, 1 to %u (one for each queue)",
                        o->ifname, o->n_workers, o->n_queues);
+    if (o->workers_max && (o->workers_max < o->n_workers || o->workers_max > QS_N_QUEUES_MAX))
+        return qs_fail(diag, QS_ERR_ARG, "%s: at most %u workers asked for, %u to %u are possible",
+                       o->ifname, o->workers_max, o->n_workers, QS_N_QUEUES_MAX);
     if (o->mtu && (o->mtu < 576 || o->mtu > 65535))
         return qs_fail(diag, QS_ERR_ARG, "%s: MTU %u is outside of 576 to 65535", o->ifname,
                        o->mtu);
@@ -234,6 +237,7 @@ static qs_err make_queue(struct qs_stack *s, uint32_t idx, struct qs_diag *diag)
     memcpy(e.mac, caps->mac, sizeof e.mac);
     if (getrandom(e.secret, sizeof e.secret, 0) != (ssize_t)sizeof e.secret)
         return qs_fail(diag, QS_ERR_SYS, "no random bytes: %s", strerror(errno));
+    pthread_mutex_init(&q->mail.lock, NULL);
     q->idx = idx;
     q->conns_max = e.conns_max;
     qs_err err = qs_engine_new(&q->engine, &e, &qs_mem_pages);
@@ -253,14 +257,16 @@ static qs_err make_queue(struct qs_stack *s, uint32_t idx, struct qs_diag *diag)
 
 static qs_err make_workers(struct qs_stack *s, struct qs_diag *diag)
 {
-    size_t bytes = s->opts.n_workers * sizeof *s->workers;
+    size_t bytes = s->opts.workers_max * sizeof *s->workers;
     s->workers = aligned_alloc(64, bytes);
     if (!s->workers)
-        return qs_fail(diag, QS_ERR_NOMEM, "no memory for %u workers", s->opts.n_workers);
+        return qs_fail(diag, QS_ERR_NOMEM, "no memory for %u workers", s->opts.workers_max);
     memset(s->workers, 0, bytes);
     qs_err err = 0;
-    for (uint32_t w = 0; w < s->opts.n_workers && !err; w++)
+    for (uint32_t w = 0; w < s->opts.workers_max && !err; w++)
         err = qs_worker_init(&s->workers[w], s, w, diag);
+    for (uint32_t q = 0; q < s->opts.n_queues && !err; q++)
+        qs_queue_place(s, q, q % s->opts.n_workers);
     return err;
 }
 
@@ -285,10 +291,13 @@ qs_err qs_stack_new(qs_stack **out, const qs_stack_opts *o, struct qs_diag *diag
     qs_err err = check_opts(o, diag);
     if (err)
         return err;
-    struct qs_stack *s = calloc(1, sizeof *s);
+    struct qs_stack *s = qs_mem_pages.alloc(NULL, sizeof *s);
     if (!s)
         return qs_fail(diag, QS_ERR_NOMEM, "no memory for a stack");
     s->opts = *o;
+    s->opts.workers_max = o->workers_max ? o->workers_max : o->n_workers;
+    pthread_mutex_init(&s->lock, NULL);
+    qs_arrivals_init(&s->arrivals);
     (void)snprintf(s->ifname, sizeof s->ifname, "%s", o->ifname);
     err = open_driver(s, diag);
     for (uint32_t q = 0; q < o->n_queues && !err; q++)
@@ -516,6 +525,16 @@ static qs_err check_listeners(const struct qs_stack *s, struct qs_diag *diag)
     return 0;
 }
 
+/* Moves that nobody is there for are carried out. */
+static void set_running(struct qs_stack *s, bool running)
+{
+    pthread_mutex_lock(&s->lock);
+    s->running = running;
+    if (!running)
+        qs_moves_settle(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
 qs_err qs_stack_start(qs_stack *s, struct qs_diag *diag)
 {
     if (s->running)
@@ -525,9 +544,10 @@ qs_err qs_stack_start(qs_stack *s, struct qs_diag *diag)
         if (s->apps[i])
             err = qs_app_open_channels(s->apps[i], diag);
     __atomic_store_n(&s->stopping, 0, __ATOMIC_RELEASE);
-    s->running = true;
-    for (uint32_t w = 0; w < s->opts.n_workers && !err; w++)
-        err = qs_worker_start(&s->workers[w], diag);
+    set_running(s, true);
+    for (uint32_t w = 0; w < s->opts.workers_max && !err; w++)
+        if (s->workers[w].state != QS_WORKER_ABSENT)
+            err = qs_worker_start(&s->workers[w], diag);
     if (err)
         qs_stack_stop(s);
     return err;
@@ -536,9 +556,10 @@ qs_err qs_stack_start(qs_stack *s, struct qs_diag *diag)
 void qs_stack_stop(qs_stack *s)
 {
     __atomic_store_n(&s->stopping, 1, __ATOMIC_SEQ_CST);
-    for (uint32_t w = 0; s->workers && w < s->opts.n_workers; w++)
+    for (uint32_t w = 0; s->workers && w < s->opts.workers_max; w++)
         qs_worker_join(&s->workers[w]);
-    s->running = false;
+    if (s->running)
+        set_running(s, false);
 }
 
 /* Tells every peer that its connection is over. */
@@ -563,13 +584,14 @@ void qs_stack_free(qs_stack *s)
         struct qs_queue *k = &s->queues[q];
         if (!k->engine)
             continue;
+        pthread_mutex_destroy(&k->mail.lock);
         if (s->driver)
             reset_connections(s, k);
         qs_engine_free(k->engine);
         if (k->slots)
             qs_mem_pages.free(NULL, k->slots, k->conns_max * sizeof *k->slots);
     }
-    for (uint32_t w = 0; s->workers && w < s->opts.n_workers; w++)
+    for (uint32_t w = 0; s->workers && w < s->opts.workers_max; w++)
         qs_worker_fini(&s->workers[w]);
     free(s->workers);
     qs_guards_free(s->guards);
@@ -577,7 +599,9 @@ void qs_stack_free(qs_stack *s)
         s->driver->ops->unclaim(s->driver, &s->listener_addrs[i], s->listener_ports[i]);
     if (s->driver)
         s->driver->ops->close(s->driver);
-    free(s);
+    qs_arrivals_fini(&s->arrivals);
+    pthread_mutex_destroy(&s->lock);
+    qs_mem_pages.free(NULL, s, sizeof *s);
 }
 
 /* ---- figures ---- */
@@ -591,6 +615,7 @@ void qs_stack_info(const qs_stack *s, struct qs_stack_info *out)
     memcpy(out->mode, caps->mode, sizeof out->mode);
     out->n_queues = s->opts.n_queues;
     out->n_workers = s->opts.n_workers;
+    out->workers_max = s->opts.workers_max;
     out->offloads = caps->offloads;
     out->rx_csum = caps->rx_csum;
     out->soft_nic = s->driver->softnic != NULL;

@@ -4,6 +4,7 @@
 #define QS_RUNTIME_STACK_H
 
 #include <pthread.h>
+#include <time.h>
 
 #include "core/share.h"
 #include "core/trace.h"
@@ -35,16 +36,6 @@ struct qs_worker_slot {
     };
 };
 
-/* A queue: engine, driver queue, connections' slots. Belongs to one worker at a time. */
-struct qs_queue {
-    qs_engine *engine;
-    uint32_t idx;
-    uint32_t conns_max;
-    struct qs_worker_slot *slots; /* conns_max */
-    uint32_t touched_apps;        /* bits of applications that were given something */
-    bool device_full;             /* it lent no buffer though the engine may have had a use */
-};
-
 enum qs_note_kind {
     QS_NOTE_NEIGH,      /* news of a neighbour */
     QS_NOTE_NEIGH_GONE, /* the kernel's table has it no longer */
@@ -63,7 +54,7 @@ struct qs_note {
 
 #define QS_NOTES_MAX 256u
 
-/* Letters to a worker. Rare, so a lock; the flag keeps it off the packet path. */
+/* Letters to a queue. Rare, so a lock; the flag keeps it off the packet path. */
 struct qs_mailbox {
     pthread_mutex_t lock;
     uint32_t has_mail; /* atomic */
@@ -71,18 +62,53 @@ struct qs_mailbox {
     struct qs_note notes[QS_NOTES_MAX];
 };
 
+#define QS_NO_WORKER UINT32_MAX
+
+/* A queue: engine, driver queue, connections' slots, letters. Belongs to one worker at a time, and
+ * moves as docs/design/019-moving-engines.md says. */
+struct qs_queue {
+    qs_engine *engine;
+    uint32_t idx;
+    uint32_t conns_max;
+    struct qs_worker_slot *slots; /* conns_max */
+    uint32_t touched_apps;        /* bits of applications that were given something */
+    bool device_full;             /* it lent no buffer though the engine may have had a use */
+    qs_time left;                 /* when it was given away last */
+    _Alignas(64) uint32_t owner;  /* atomic: worker that is told of work for it */
+    uint32_t runner;              /* atomic: worker that runs it, or QS_NO_WORKER on the way */
+    uint32_t wanted;          /* atomic: worker that is to run it; written under qs_stack.lock */
+    uint64_t moves, pause_ns; /* atomic: qs_place */
+    _Alignas(64) struct qs_mailbox mail;
+};
+
+/* Sets of queues have a bit for each. */
+static inline uint64_t qs_set_of(uint32_t queue)
+{
+    return (uint64_t)1 << queue;
+}
+
+/* Lowest queue of a set that is not empty. */
+static inline uint32_t qs_first_of(uint64_t set)
+{
+    return (uint32_t)__builtin_ctzll(set);
+}
+
 struct qs_worker {
     struct qs_stack *stack;
     uint32_t idx;
     pthread_t thread;
-    bool running;
-    uint64_t cpu_ns_before; /* of threads that were joined */
-    uint64_t cpu_ns_at_end; /* likewise, with the last one; set by it */
+    uint32_t state;         /* atomic: enum qs_worker_state; written under qs_stack.lock */
+    bool running, ending;   /* atomic: there is a thread; it is to end */
+    clockid_t cpu_clock;    /* of the thread */
+    uint64_t cpu_ns_before; /* atomic: of threads that were joined */
+    uint64_t cpu_ns_at_end; /* atomic: likewise, with the last one; set by it */
     int epoll_fd, event_fd;
-    uint32_t next_queue;   /* whose events are looked at next */
-    struct qs_share share; /* of its time for handlers */
-    struct qs_mailbox mail;
-    _Alignas(64) uint32_t sleeping;            /* atomic: needs event_fd to wake */
+    uint64_t runs;                  /* set of its queues; its own thread's */
+    uint64_t watched;               /* those of which epoll_fd has the descriptor */
+    uint32_t next_queue;            /* whose events are looked at next */
+    struct qs_share share;          /* of its time for handlers */
+    _Alignas(64) uint32_t sleeping; /* atomic: needs event_fd to wake */
+    uint64_t asked, given; /* atomic sets: queues to look at; queues that are its own now */
     _Alignas(64) struct qs_worker_stats stats; /* relaxed atomics */
 };
 
@@ -115,6 +141,13 @@ struct qs_functions {
     struct qs_guard *framing, *classifier;
 };
 
+/* Where who waits for a queue to arrive sleeps. */
+struct qs_arrivals {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint32_t n_waiting; /* atomic */
+};
+
 struct qs_stack {
     qs_stack_opts opts;
     char ifname[32];
@@ -131,8 +164,10 @@ struct qs_stack {
     struct qs_guards *guards;                         /* NULL: there are no functions */
     struct qs_functions functions[QS_N_MESSAGES_MAX]; /* by number, from 1 on */
     uint32_t n_messages;
+    pthread_mutex_t lock; /* of calls that move queues; held for a moment only */
     bool running;
     uint32_t stopping; /* atomic */
+    struct qs_arrivals arrivals;
 };
 
 /* ---- worker.c ---- */
@@ -145,11 +180,35 @@ void qs_worker_join(struct qs_worker *w);
 /* Makes a sleeping worker look; a running one is left alone. */
 void qs_worker_nudge(struct qs_worker *w);
 
-/* Worker that runs queue `queue`. */
-static inline struct qs_worker *qs_worker_of(struct qs_stack *s, uint32_t queue)
-{
-    return &s->workers[queue % s->opts.n_workers];
-}
+/* The worker runs a queue no more. */
+void qs_worker_drop(struct qs_worker *w, uint32_t queue);
+
+/* ---- move.c: queues from one worker to another ---- */
+
+/* Before the threads: queue `queue` is worker `worker`'s. */
+void qs_queue_place(struct qs_stack *s, uint32_t queue, uint32_t worker);
+
+/* Makes the worker of a queue look, wherever that is by now; what it is to see was stored before.
+ */
+void qs_queue_nudge(struct qs_stack *s, uint32_t queue);
+
+/* Has the queue moved to `worker`; under qs_stack.lock. */
+void qs_queue_aim(struct qs_stack *s, uint32_t queue, uint32_t worker);
+
+/* Takes the queues that were given to the worker and gives away those that are wanted elsewhere.
+ * @return true when it was told of any. */
+bool qs_moves_run(struct qs_worker *w);
+
+/* Carries out all moves that are under way; no worker runs. */
+void qs_moves_settle(struct qs_stack *s);
+
+void qs_arrivals_init(struct qs_arrivals *a);
+void qs_arrivals_fini(struct qs_arrivals *a);
+
+/* Waits up to `timeout` until `is_so`, which is asked again whenever a queue has arrived. @return
+ * what it said last. */
+bool qs_arrivals_wait(struct qs_stack *s, bool (*is_so)(struct qs_stack *s, uint32_t number),
+                      uint32_t number, qs_dur timeout);
 
 /* ---- serve.c: handlers, all events of a worker's queues ---- */
 
@@ -162,10 +221,10 @@ bool qs_serve(struct qs_worker *w, qs_time *now);
 
 /* ---- neighbours.c ---- */
 
-/* Hands a note to every worker; nobody waits. */
+/* Hands a note to every queue but the one it is from; nobody waits. */
 void qs_note_post(struct qs_stack *s, const struct qs_note *note);
 
-/* Takes the worker's letters to its engines. @return true when there were some. */
+/* Takes letters to the engines of the worker's queues. @return true when there were some. */
 bool qs_notes_take(struct qs_worker *w, qs_time now);
 
 /* Passes on what a queue's engine learned, wants, or heard for others. @return true when there was

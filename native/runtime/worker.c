@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A worker: one thread that runs the queues it was given, polls while there is work and a little
- * longer, then sleeps until a frame, a command, a letter or a deadline of an engine. */
+ * longer, then sleeps until a frame, a command, a letter, a queue or a deadline of an engine. */
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -25,6 +25,8 @@
 #define SLEEP_MAX QS_MS(100)
 /* A device that is full is tried again after this; none tells when it has room. */
 #define FULL_RETRY QS_US(200)
+/* Longest sleep while a queue could not be watched. */
+#define UNWATCHED_SLEEP QS_US(200)
 
 static void stat_add(uint64_t *counter, uint64_t n)
 {
@@ -92,13 +94,22 @@ void qs_worker_nudge(struct qs_worker *w)
     (void)written; /* full means that it will wake anyhow */
 }
 
+static bool is_to_end(const struct qs_worker *w)
+{
+    return __atomic_load_n(&w->stack->stopping, __ATOMIC_ACQUIRE) ||
+           __atomic_load_n(&w->ending, __ATOMIC_ACQUIRE);
+}
+
 static bool may_sleep(struct qs_worker *w)
 {
     struct qs_stack *s = w->stack;
-    if (__atomic_load_n(&w->mail.has_mail, __ATOMIC_ACQUIRE) ||
-        __atomic_load_n(&s->stopping, __ATOMIC_ACQUIRE))
+    if (__atomic_load_n(&w->asked, __ATOMIC_ACQUIRE) ||
+        __atomic_load_n(&w->given, __ATOMIC_ACQUIRE) || is_to_end(w))
         return false;
-    for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers) {
+    for (uint64_t left = w->runs; left; left &= left - 1) {
+        uint32_t q = qs_first_of(left);
+        if (__atomic_load_n(&s->queues[q].mail.has_mail, __ATOMIC_ACQUIRE))
+            return false;
         if (s->n_apps && qs_split_has_work(s, &s->queues[q]))
             return false;
         if (s->driver->ops->arm(s->driver, q))
@@ -107,12 +118,44 @@ static bool may_sleep(struct qs_worker *w)
     return true;
 }
 
+static bool watch(struct qs_worker *w, int fd)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
+    return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0;
+}
+
+/* Brings what epoll_fd watches up to date: a worker that never sleeps never pays for moves. @return
+ * false when the kernel has no memory for it. */
+static bool watch_queues(struct qs_worker *w)
+{
+    const struct qs_driver *d = w->stack->driver;
+    for (uint64_t left = w->runs & ~w->watched; left; left &= left - 1) {
+        uint32_t q = qs_first_of(left);
+        if (!watch(w, d->ops->fd(d, q)))
+            return false;
+        w->watched |= qs_set_of(q);
+    }
+    return true;
+}
+
+void qs_worker_drop(struct qs_worker *w, uint32_t queue)
+{
+    const struct qs_driver *d = w->stack->driver;
+    w->runs &= ~qs_set_of(queue);
+    if (w->watched & qs_set_of(queue))
+        (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, d->ops->fd(d, queue), NULL);
+    w->watched &= ~qs_set_of(queue);
+}
+
 /* When there is something to do even if nothing happens. */
 static qs_time wake_time(const struct qs_worker *w, qs_time now)
 {
     const struct qs_stack *s = w->stack;
+    if (!w->runs)
+        return QS_NEVER;
     qs_time first = qs_time_after(now, SLEEP_MAX);
-    for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers) {
+    for (uint64_t left = w->runs; left; left &= left - 1) {
+        uint32_t q = qs_first_of(left);
         qs_time t = qs_engine_deadline(s->queues[q].engine);
         if (s->queues[q].device_full && t.ns <= now.ns)
             t = qs_time_after(now, FULL_RETRY);
@@ -127,13 +170,15 @@ static void sleep_until_work(struct qs_worker *w, qs_time now)
     qs_time until = wake_time(w, now);
     if (until.ns <= now.ns)
         return;
+    if (!watch_queues(w))
+        until = qs_time_after(now, UNWATCHED_SLEEP);
     uint64_t ns = until.ns - now.ns, ignored;
     (void)__atomic_exchange_n(&w->sleeping, 1, __ATOMIC_ACQ_REL);
     if (may_sleep(w)) {
         struct epoll_event ready[8];
         struct timespec limit = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
         stat_add(&w->stats.sleeps, 1);
-        (void)!epoll_pwait2(w->epoll_fd, ready, 8, &limit, NULL);
+        (void)!epoll_pwait2(w->epoll_fd, ready, 8, until.ns == QS_NEVER.ns ? NULL : &limit, NULL);
     }
     /* Whoever took the flag has written, or will, and then ends the next sleep at once. */
     if (!__atomic_exchange_n(&w->sleeping, 0, __ATOMIC_ACQ_REL))
@@ -146,12 +191,13 @@ static void sleep_until_work(struct qs_worker *w, qs_time now)
 static bool turn(struct qs_worker *w, qs_time now)
 {
     struct qs_stack *s = w->stack;
-    bool busy = qs_notes_take(w, now);
-    for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers)
-        busy |= receive(s->driver, &s->queues[q], now);
+    bool busy = qs_moves_run(w);
+    busy |= qs_notes_take(w, now);
+    for (uint64_t left = w->runs; left; left &= left - 1)
+        busy |= receive(s->driver, &s->queues[qs_first_of(left)], now);
     busy |= qs_serve(w, &now);
-    for (uint32_t q = w->idx; q < s->opts.n_queues; q += s->opts.n_workers)
-        busy |= send(s, &s->queues[q], now);
+    for (uint64_t left = w->runs; left; left &= left - 1)
+        busy |= send(s, &s->queues[qs_first_of(left)], now);
     /* Events that were left, and those of timers that ran with the transmission. */
     return busy || qs_serve_waiting(w);
 }
@@ -161,7 +207,7 @@ static void *run(void *arg)
     struct qs_worker *w = arg;
     struct qs_stack *s = w->stack;
     qs_time now = qs_clock_now(), last_busy = now;
-    while (!__atomic_load_n(&s->stopping, __ATOMIC_ACQUIRE)) {
+    while (!is_to_end(w)) {
         bool busy = turn(w, now);
         stat_add(&w->stats.polls, 1);
         qs_time after = qs_clock_now();
@@ -177,32 +223,24 @@ static void *run(void *arg)
         }
         now = after;
     }
-    w->cpu_ns_at_end = w->cpu_ns_before + qs_clock_thread_cpu_ns(pthread_self());
+    __atomic_store_n(&w->cpu_ns_at_end, w->cpu_ns_before + qs_clock_cpu_ns(CLOCK_THREAD_CPUTIME_ID),
+                     __ATOMIC_RELEASE);
     return NULL;
-}
-
-static qs_err watch(struct qs_worker *w, int fd, struct qs_diag *diag)
-{
-    struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
-    if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0)
-        return 0;
-    return qs_fail(diag, QS_ERR_SYS, "worker %u: epoll_ctl: %s", w->idx, strerror(errno));
 }
 
 qs_err qs_worker_init(struct qs_worker *w, struct qs_stack *s, uint32_t idx, struct qs_diag *diag)
 {
     w->stack = s;
-    w->idx = w->next_queue = idx;
+    w->idx = idx;
     qs_share_init(&w->share, s->opts.min_share_permille, SHARE_UNIT, SHARE_QUANTUM);
-    pthread_mutex_init(&w->mail.lock, NULL);
     w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (w->epoll_fd < 0 || w->event_fd < 0)
         return qs_fail(diag, QS_ERR_SYS, "worker %u: no descriptor: %s", idx, strerror(errno));
-    qs_err err = watch(w, w->event_fd, diag);
-    for (uint32_t q = idx; q < s->opts.n_queues && !err; q += s->opts.n_workers)
-        err = watch(w, s->driver->ops->fd(s->driver, q), diag);
-    return err;
+    if (!watch(w, w->event_fd))
+        return qs_fail(diag, QS_ERR_SYS, "worker %u: epoll_ctl: %s", idx, strerror(errno));
+    w->state = idx < s->opts.n_workers ? QS_WORKER_ACTIVE : QS_WORKER_ABSENT;
+    return 0;
 }
 
 void qs_worker_fini(struct qs_worker *w)
@@ -211,7 +249,6 @@ void qs_worker_fini(struct qs_worker *w)
         close(w->epoll_fd);
     if (w->event_fd > 0)
         close(w->event_fd);
-    pthread_mutex_destroy(&w->mail.lock);
 }
 
 static void pin(struct qs_worker *w)
@@ -231,6 +268,7 @@ qs_err qs_worker_start(struct qs_worker *w, struct qs_diag *diag)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the application's */
+    __atomic_store_n(&w->ending, false, __ATOMIC_RELEASE);
     int error = pthread_create(&w->thread, NULL, run, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error)
@@ -238,7 +276,8 @@ qs_err qs_worker_start(struct qs_worker *w, struct qs_diag *diag)
     char name[16];
     (void)snprintf(name, sizeof name, "qs-worker-%u", w->idx);
     (void)pthread_setname_np(w->thread, name);
-    w->running = true;
+    (void)pthread_getcpuclockid(w->thread, &w->cpu_clock); /* not joined: it has one */
+    __atomic_store_n(&w->running, true, __ATOMIC_RELEASE);
     pin(w);
     return 0;
 }
@@ -247,22 +286,34 @@ void qs_worker_join(struct qs_worker *w)
 {
     if (!w->running)
         return;
+    __atomic_store_n(&w->ending, true, __ATOMIC_RELEASE);
     qs_worker_nudge(w);
     pthread_join(w->thread, NULL);
-    w->cpu_ns_before = w->cpu_ns_at_end;
-    w->running = false;
+    __atomic_store_n(&w->running, false, __ATOMIC_RELEASE);
+    __atomic_store_n(&w->cpu_ns_before, w->cpu_ns_at_end, __ATOMIC_RELEASE);
+}
+
+/* While the thread runs its clock tells; a thread that is gone has left what it said. */
+static uint64_t cpu_ns_of(const struct qs_worker *w)
+{
+    uint64_t before = __atomic_load_n(&w->cpu_ns_before, __ATOMIC_ACQUIRE);
+    uint64_t ns = 0;
+    if (__atomic_load_n(&w->running, __ATOMIC_ACQUIRE))
+        ns = qs_clock_cpu_ns(w->cpu_clock);
+    return ns ? before + ns : __atomic_load_n(&w->cpu_ns_at_end, __ATOMIC_ACQUIRE);
 }
 
 qs_err qs_stack_worker_stats(const qs_stack *s, uint32_t worker, struct qs_worker_stats *out)
 {
     memset(out, 0, sizeof *out);
-    if (worker >= s->opts.n_workers)
+    if (worker >= s->opts.workers_max)
         return QS_ERR_ARG;
     const struct qs_worker *w = &s->workers[worker];
+    out->state = (enum qs_worker_state)__atomic_load_n(&w->state, __ATOMIC_ACQUIRE);
     out->polls = __atomic_load_n(&w->stats.polls, __ATOMIC_RELAXED);
     out->busy_polls = __atomic_load_n(&w->stats.busy_polls, __ATOMIC_RELAXED);
     out->sleeps = __atomic_load_n(&w->stats.sleeps, __ATOMIC_RELAXED);
     out->busy_ns = __atomic_load_n(&w->stats.busy_ns, __ATOMIC_RELAXED);
-    out->cpu_ns = w->cpu_ns_before + (w->running ? qs_clock_thread_cpu_ns(w->thread) : 0);
+    out->cpu_ns = cpu_ns_of(w);
     return 0;
 }

@@ -7,6 +7,9 @@
  * qs_stack_stop()
  *      -> qs_stack_free()
  *
+ *  A queue is run by one worker at a time and may be moved to another one while the stack runs:
+ * qs_stack_move(). Workers are added, parked, woken and removed.
+ *
  *  Handlers run in one of two layouts, chosen for each listener: `inline` (a C function on the
  * worker, qs_inline_fn) or `split` (an application thread that calls qs_app_wait(), qs_app.h).
  */
@@ -33,9 +36,12 @@ typedef struct qs_stack_opts {
     const char *ifname; /**< device; for "pair" the name of the wire. tap makes it, xsk needs it */
     uint32_t n_queues;  /**< queue pairs, [1, 64] */
     uint32_t n_workers; /**< threads, [1, n_queues]; queue q starts on worker q % n_workers */
-    int32_t first_cpu;  /**< worker w is pinned to CPU first_cpu + w (modulo); -1: not pinned */
-    const char *addr4;  /**< "10.0.0.2/24" or NULL; xsk: NULL takes the device's addresses */
-    const char *addr6;  /**< "fd00::2/64" or NULL; xsk: likewise */
+    /** Threads there may be at once, with those of qs_stack_worker_add(), [n_workers, 64]; 0:
+     *  n_workers. */
+    uint32_t workers_max;
+    int32_t first_cpu;      /**< worker w is pinned to CPU first_cpu + w (modulo); -1: not pinned */
+    const char *addr4;      /**< "10.0.0.2/24" or NULL; xsk: NULL takes the device's addresses */
+    const char *addr6;      /**< "fd00::2/64" or NULL; xsk: likewise */
     const char *host_addr4; /**< tap: address given to the kernel's side, or NULL: leave it alone */
     const char *host_addr6; /**< likewise, IPv6 */
     const char *gateway4;   /**< next hop off-link, or NULL */
@@ -116,7 +122,8 @@ QS_API QS_MUST_CHECK qs_err qs_stack_function_stats(const qs_stack *s, int numbe
                                                     struct qs_function_stats *out);
 
 /** Opens a connection on queue `queue` whose events go to `fn` on that queue's worker; before
- *  qs_stack_start(), or from an inline handler of the same worker. The local port is chosen so that
+ *  qs_stack_start(), or from an inline handler of the same queue, or of the same worker if queues
+ *  are not moved. The local port is chosen so that
  * the peer's replies come back to that queue if the NIC's hash is known. */
 QS_API QS_MUST_CHECK qs_err qs_stack_open(qs_stack *s, uint32_t queue, const struct qs_open_opts *o,
                                           qs_inline_fn fn, void *ctx);
@@ -124,22 +131,69 @@ QS_API QS_MUST_CHECK qs_err qs_stack_open(qs_stack *s, uint32_t queue, const str
 /** Starts the workers. @return 0, QS_ERR_STATE when running already, or QS_ERR_SYS. */
 QS_API QS_MUST_CHECK qs_err qs_stack_start(qs_stack *s, struct qs_diag *diag);
 
-/** Stops the workers and joins them. Connections stay as they are; safe to call twice. */
+/** Stops the workers and joins them. Connections stay as they are, moves that are under way are
+ *  carried out; safe to call twice. */
 QS_API void qs_stack_stop(qs_stack *s);
 
 /** Stops, resets every connection, gives the device back and frees everything. NULL is allowed.
  *  Every qs_app of it must have been freed before. */
 QS_API void qs_stack_free(qs_stack *s);
 
+/** Has queue `queue` moved to worker `worker`, with its connections; returns at once. No frame,
+ *  event or command is lost or changes its order, handles stay valid, and other queues go on. Until
+ *  `worker` comes for it the queue is served where it is. Any thread may call it, handlers too.
+ *  While the stack does not run the queue is there on return. Nothing happens if it is there.
+ *  @return 0; QS_ERR_ARG (no such queue or worker), QS_ERR_STATE (the worker is parked) or
+ *  QS_ERR_BUSY (the queue is on its way somewhere), with words in `diag`. */
+QS_API QS_MUST_CHECK qs_err qs_stack_move(qs_stack *s, uint32_t queue, uint32_t worker,
+                                          struct qs_diag *diag);
+
+/** Waits up to `timeout` until the queue is where it is to be. Not from a handler. @return 0,
+ *  QS_ERR_ARG (no such queue) or QS_ERR_AGAIN (it is still under way, or was sent on). */
+QS_API QS_MUST_CHECK qs_err qs_stack_move_wait(qs_stack *s, uint32_t queue, qs_dur timeout);
+
+/** Where a queue is. */
+struct qs_place {
+    uint32_t worker; /**< that runs it; while it is handed over the one that is to take it */
+    uint32_t wanted; /**< where it is to be; another one than `worker` while it moves */
+    uint64_t moves;  /**< times it arrived at another worker */
+    qs_dur pause;    /**< of the last move: from the end of its last turn to the beginning of the
+                          first one on the new worker */
+};
+/** @return 0 or QS_ERR_ARG. Safe while the stack runs. */
+QS_API QS_MUST_CHECK qs_err qs_stack_place(const qs_stack *s, uint32_t queue, struct qs_place *out);
+
+/** Adds a worker, without queues: qs_stack_move() brings them. Not from a handler, nor at the same
+ *  time as qs_stack_start(), _stop() or _worker_remove(). @return its number >= 0; QS_ERR_NOMEM
+ *  (qs_stack_opts.workers_max are there) or QS_ERR_SYS (no thread), with words in `diag`. */
+QS_API QS_MUST_CHECK int qs_stack_worker_add(qs_stack *s, struct qs_diag *diag);
+
+/** Has the worker's queues moved to others, those with the fewest; returns at once. Queues on their
+ *  way to it turn round or are sent on. Then it sleeps without using CPU time. Nothing happens if
+ * it is parked. @return 0; QS_ERR_ARG (no such worker) or QS_ERR_STATE (it is the last one that is
+ * not parked), with words in `diag`. */
+QS_API QS_MUST_CHECK qs_err qs_stack_worker_park(qs_stack *s, uint32_t worker,
+                                                 struct qs_diag *diag);
+
+/** Queues may be moved to it again; none are. @return 0 or QS_ERR_ARG (no such worker). */
+QS_API QS_MUST_CHECK qs_err qs_stack_worker_wake(qs_stack *s, uint32_t worker,
+                                                 struct qs_diag *diag);
+
+/** Parks a worker, waits up to `timeout` until its queues are gone, and ends it. Its number is free
+ *  for the next one. Called as qs_stack_worker_add(). @return 0; as qs_stack_worker_park(); or
+ *  QS_ERR_AGAIN (its queues are not gone: a handler blocks; it is parked), with words in `diag`. */
+QS_API QS_MUST_CHECK qs_err qs_stack_worker_remove(qs_stack *s, uint32_t worker, qs_dur timeout,
+                                                   struct qs_diag *diag);
+
 /** What the driver turned out to be able to do. */
 struct qs_stack_info {
     char driver[8];
     char ifname[32];
     char mode[24]; /**< "zero-copy", "copy", "copy, software NIC", "tap", "memory" */
-    uint32_t n_queues, n_workers;
-    uint32_t offloads; /**< QS_OFFLOAD_* */
-    bool rx_csum;      /**< received checksums can come proven by the device */
-    bool soft_nic;     /**< steered by the software NIC; programmed by nicprog over its socket */
+    uint32_t n_queues, n_workers, workers_max; /**< as in the options */
+    uint32_t offloads;                         /**< QS_OFFLOAD_* */
+    bool rx_csum;  /**< received checksums can come proven by the device */
+    bool soft_nic; /**< steered by the software NIC; programmed by nicprog over its socket */
     uint32_t mtu;
     uint8_t mac[6];
 };
@@ -154,8 +208,15 @@ QS_API size_t qs_stack_counters(const qs_stack *s, uint32_t queue, uint64_t *out
 QS_API size_t qs_stack_class_counters(const qs_stack *s, uint32_t queue, uint32_t prio,
                                       uint64_t *out, size_t n);
 
-/** Worker figures since start. */
+enum qs_worker_state {
+    QS_WORKER_ABSENT, /**< was not added, or was removed */
+    QS_WORKER_ACTIVE,
+    QS_WORKER_PARKED,
+};
+
+/** Worker figures since start, those of removed ones of the same number with them. */
 struct qs_worker_stats {
+    enum qs_worker_state state;
     uint64_t polls;      /**< turns of the loop */
     uint64_t busy_polls; /**< turns that moved a frame, event or command */
     uint64_t sleeps;     /**< times it slept */
