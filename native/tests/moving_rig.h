@@ -4,6 +4,7 @@
 #ifndef MOVING_RIG_H
 #define MOVING_RIG_H
 
+#include "io/softnic_lookup.h"
 #include "stack_rig.h"
 
 #define MOVING_QUEUES 4u
@@ -26,14 +27,15 @@ struct moving {
     bool quiet;    /* atomic: what comes back is not sent again */
     struct moving_stream streams[MOVING_CONNS + MOVING_LATER];
     uint32_t n_conns;
+    uint16_t port; /* of the client, the last one in use */
     /* atomic: what came back, octets that were wrong, connections that ended, handlers of one
      * queue that ran at the same time */
     uint32_t n_rounds, n_wrong, n_closed, n_twice;
-    uint32_t out;                    /* atomic: octets under way */
-    uint32_t inside[MOVING_QUEUES];  /* atomic: a handler of the queue runs */
-    uint32_t hold[MOVING_QUEUES];    /* atomic: the next handler of the queue waits */
-    uint32_t holding[MOVING_QUEUES]; /* atomic: one does */
-    uint32_t rounds_of[MOVING_QUEUES];
+    uint32_t out;                      /* atomic: octets under way */
+    uint32_t inside[MOVING_QUEUES];    /* atomic: a handler of the queue runs */
+    uint32_t hold[MOVING_QUEUES];      /* atomic: the next handler of the queue waits */
+    uint32_t holding[MOVING_QUEUES];   /* atomic: one does */
+    uint32_t rounds_of[MOVING_QUEUES]; /* atomic: what came back from a queue of the server */
 };
 
 static inline void moving_send(qs_engine *e, qs_conn c, struct moving *m, struct moving_stream *x,
@@ -68,7 +70,7 @@ static inline void moving_on_client(qs_engine *e, const struct qs_event *ev, qs_
                 rig_add(&m->n_wrong);
         (void)__atomic_sub_fetch(&m->out, (uint32_t)n, __ATOMIC_ACQ_REL);
         rig_add(&m->n_rounds);
-        rig_add(&m->rounds_of[qs_queue_of(ev->conn)]);
+        rig_add(&m->rounds_of[x->id % MOVING_QUEUES]);
         if (!__atomic_load_n(&m->quiet, __ATOMIC_ACQUIRE))
             moving_send(e, ev->conn, m, x, (uint32_t)n);
     }
@@ -108,14 +110,36 @@ static inline void *moving_application(void *arg)
     return NULL;
 }
 
-/* Opens connections on all queues; the client does not run. */
+/* Queue of the server that gets what comes from a port of the client. */
+static inline uint32_t moving_queue_of(const qs_stack *server, uint16_t from, uint16_t to)
+{
+    static const qs_addr client = {{[10] = 0xff, [11] = 0xff, 10, 9, 0, 2}};
+    struct qs_softnic_key key = {.sport = {(uint8_t)(from >> 8), (uint8_t)from},
+                                 .dport = {(uint8_t)(to >> 8), (uint8_t)to},
+                                 .proto = 6,
+                                 .family = 4,
+                                 .present = QS_SOFTNIC_HAS_L4};
+    struct qs_softnic_verdict verdict;
+    memcpy(key.src, &client, 16);
+    memcpy(key.dst, &rig_server_addr, 16);
+    return qs_softnic_decide(server->driver->softnic, &key, &verdict);
+}
+
+/* Opens connections, connection i on the server's queue i % MOVING_QUEUES; the client does not run.
+ */
 static inline void moving_connect(struct moving *m, uint32_t n)
 {
     for (uint32_t end = m->n_conns + n; m->n_conns < end; m->n_conns++) {
-        uint32_t i = m->n_conns, port = i / MOVING_QUEUES % 2 ? RIG_PORT_HIGH : RIG_PORT_LOW;
+        uint32_t i = m->n_conns;
+        struct qs_open_opts o;
+        qs_open_opts_init(&o);
+        o.remote = rig_server_addr;
+        o.remote_port = i / MOVING_QUEUES % 2 ? RIG_PORT_HIGH : RIG_PORT_LOW;
+        do
+            o.local_port = ++m->port;
+        while (moving_queue_of(m->server, o.local_port, o.remote_port) != i % MOVING_QUEUES);
         m->streams[i].id = i;
-        REQUIRE(rig_connect(m->client, i % MOVING_QUEUES, (uint16_t)port, i, moving_on_client,
-                            &m->streams[i]) == 0);
+        REQUIRE(qs_stack_open(m->client, 0, &o, moving_on_client, &m->streams[i]) == 0);
     }
 }
 
@@ -123,9 +147,9 @@ static inline void moving_connect(struct moving *m, uint32_t n)
 static inline void moving_begin(struct moving *m, qs_dur poll_idle)
 {
     memset(m, 0, sizeof *m);
+    m->port = 20000;
     moving_now = m;
-    qs_stack_opts so = rig_stack_opts(0, MOVING_QUEUES, 2),
-                  co = rig_stack_opts(1, MOVING_QUEUES, 1);
+    qs_stack_opts so = rig_stack_opts(0, MOVING_QUEUES, 2), co = rig_stack_opts(1, 1, 1);
     so.workers_max = MOVING_WORKERS_MAX;
     so.poll_idle = poll_idle;
     m->server = rig_stack(&so);

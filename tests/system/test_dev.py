@@ -74,6 +74,7 @@ def test_every_stage_runs_and_one_failure_fails_all(capfd: pytest.CaptureFixture
 def _test_options(**given: bool) -> argparse.Namespace:
     options = {
         "san": False,
+        "tsan": False,
         "netns": False,
         "hil": False,
         "matrix": False,
