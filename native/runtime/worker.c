@@ -165,6 +165,20 @@ static qs_time wake_time(const struct qs_worker *w, qs_time now)
     return first;
 }
 
+/* @return true when event_fd was written to. */
+static bool wait_for_events(const struct qs_worker *w, qs_time now, qs_time until)
+{
+    struct epoll_event ready[QS_N_QUEUES_MAX + 1];
+    uint64_t ns = until.ns - now.ns;
+    struct timespec limit = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    int n = epoll_pwait2(w->epoll_fd, ready, QS_N_QUEUES_MAX + 1,
+                         until.ns == QS_NEVER.ns ? NULL : &limit, NULL);
+    bool told = false;
+    for (int i = 0; i < n; i++)
+        told |= ready[i].data.fd == w->event_fd;
+    return told;
+}
+
 static void sleep_until_work(struct qs_worker *w, qs_time now)
 {
     qs_time until = wake_time(w, now);
@@ -172,16 +186,16 @@ static void sleep_until_work(struct qs_worker *w, qs_time now)
         return;
     if (!watch_queues(w))
         until = qs_time_after(now, UNWATCHED_SLEEP);
-    uint64_t ns = until.ns - now.ns, ignored;
+    bool told = false;
     (void)__atomic_exchange_n(&w->sleeping, 1, __ATOMIC_ACQ_REL);
     if (may_sleep(w)) {
-        struct epoll_event ready[8];
-        struct timespec limit = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
         stat_add(&w->stats.sleeps, 1);
-        (void)!epoll_pwait2(w->epoll_fd, ready, 8, until.ns == QS_NEVER.ns ? NULL : &limit, NULL);
+        told = wait_for_events(w, now, until);
     }
-    /* Whoever took the flag has written, or will, and then ends the next sleep at once. */
-    if (!__atomic_exchange_n(&w->sleeping, 0, __ATOMIC_ACQ_REL))
+    /* Whoever took the flag has written, or will: the event then ends a later sleep at once, and is
+     * taken there. */
+    uint64_t ignored;
+    if (!__atomic_exchange_n(&w->sleeping, 0, __ATOMIC_ACQ_REL) || told)
         (void)!read(w->event_fd, &ignored, sizeof ignored);
 }
 

@@ -41,6 +41,25 @@ static void a_parked_worker_gives_its_queues_away_and_stands_still(void)
     moving_end(&m);
 }
 
+/* Who takes the flag of a sleeper may write so late that the worker is awake, or asleep again. */
+static void a_wake_up_that_comes_late_is_taken(void)
+{
+    qs_stack_opts o = rig_stack_opts(0, 1, 1);
+    o.workers_max = 2;
+    qs_stack *s = rig_stack(&o);
+    struct qs_diag diag = {""};
+    CHECK_EQ(qs_stack_worker_add(s, &diag), 1);
+    rig_start(s);
+    const struct qs_worker *w = &s->workers[1];
+    uint64_t one = 1;
+    CHECK_EQ(write(w->event_fd, &one, sizeof one), sizeof one);
+    while (stats_of(s, 1).sleeps < 2) /* it was woken, and sleeps again */
+        usleep(100);
+    struct pollfd in = {w->event_fd, POLLIN, 0};
+    CHECK_EQ(poll(&in, 1, 0), 0);
+    qs_stack_free(s);
+}
+
 static void a_parked_worker_spreads_its_queues(void)
 {
     struct qs_diag diag = {""};
@@ -131,6 +150,7 @@ int main(void)
 {
     rig_begin();
     RUN(a_parked_worker_gives_its_queues_away_and_stands_still);
+    RUN(a_wake_up_that_comes_late_is_taken);
     RUN(a_parked_worker_spreads_its_queues);
     RUN(workers_come_and_go_under_traffic);
     RUN(the_first_worker_is_like_any_other);
