@@ -92,6 +92,8 @@ class StackConfig:
         nic: As for `split_nic`.
         queues: Queue pairs, each with a TCP engine of its own, 1 to 64.
         workers: Threads that run the engines, 1 to ``queues``.
+        workers_max: Most there may be, with those that are added while it runs, up to 64; None: no
+            more than ``workers``.
         first_cpu: Worker w runs on CPU ``first_cpu + w``; None: the kernel chooses.
         addresses: The stack's own, such as ``("10.0.0.2/24", "fd00::2/64")``: one for each IP
             version. With AF_XDP
@@ -127,6 +129,7 @@ class StackConfig:
     nic: str | None = None
     queues: int = 1
     workers: int = 1
+    workers_max: int | None = None
     first_cpu: int | None = None
     addresses: tuple[str, ...] = ()
     host_addresses: tuple[str, ...] = ()
@@ -149,6 +152,8 @@ class StackConfig:
         driver, _ = split_nic(self.nic)
         self._check_range("queues", 1, QUEUES_MAX)
         self._check_range("workers", 1, self.queues)
+        if self.workers_max is not None:
+            self._check_range("workers_max", self.workers, QUEUES_MAX)
         self._check_range("connections_max", 1, (1 << 24) - 1)
         self._check_range("chunks_max", 16, (1 << 24) - 1)
         self._check_range("receive_buffer_bytes", BUFFER_BYTES_MIN, BUFFER_BYTES_MAX)

@@ -254,7 +254,8 @@ class Server:
 
         Returns:
             ``queues``: counters of each by name; ``classes``: counters of each that a listener
-            has, of all queues; ``workers``; ``listeners`` by port; ``connections``
+            has, of all queues; ``workers``: state, queues and figures of each; ``listeners`` by
+            port; ``connections``
         """
         stack = self._running_stack()
         return {
@@ -269,6 +270,59 @@ class Server:
             },
             "connections": sum(map(len, self._applications)),
         }
+
+    def move_queue(self, queue: int, worker: int, *, timeout: str | None = "1s") -> None:
+        """Have a queue, with its connections, run by another worker; the others go on meanwhile.
+
+        No byte is lost, no connection ends, and handlers notice nothing.
+
+        Args:
+            queue: Counted from 0.
+            worker: Likewise, as in `stats`.
+            timeout: Wait so long until it is there; None: not at all.
+
+        Raises:
+            ConfigError: No such queue or worker.
+            WrongStateError: The worker is parked, or the server does not run.
+            DeviceBusyError: The queue is on its way somewhere already.
+            WouldBlockError: It is not there yet; it goes there all the same.
+        """
+        self._running_stack().move_queue(queue, worker, timeout)
+
+    def add_worker(self) -> int:
+        """Add a worker without queues, up to ``workers_max``; return its number.
+
+        Raises:
+            OutOfMemoryError: They are all there.
+        """
+        return self._running_stack().add_worker()
+
+    def park_worker(self, worker: int) -> None:
+        """Have its queues moved to the workers that have the fewest; without any it takes no CPU.
+
+        Raises:
+            ConfigError: No such worker.
+            WrongStateError: It is the last one that is not parked.
+        """
+        self._running_stack().park_worker(worker)
+
+    def wake_worker(self, worker: int) -> None:
+        """Let queues move to it again; none does by itself.
+
+        Raises:
+            ConfigError: No such worker.
+        """
+        self._running_stack().wake_worker(worker)
+
+    def remove_worker(self, worker: int, *, timeout: str = "1s") -> None:
+        """Park a worker and end its thread when its queues are gone.
+
+        Raises:
+            ConfigError: No such worker.
+            WrongStateError: It is the last one that is not parked.
+            WouldBlockError: Its queues are not gone after ``timeout``; it stays parked.
+        """
+        self._running_stack().remove_worker(worker, timeout)
 
     def residency(self) -> dict[str, dict[str, dict[str, float]]]:
         """Return where requests spend their time, from a sample of them.

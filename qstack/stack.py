@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
-from . import residency
+from . import residency, units
 from ._native import CData, ffi, lib
 from .config import ListenConfig, StackConfig, split_nic
 from .errors import check
 from .message_options import NULL, classifier_options, framing_options
+from .errors import ConfigError, check
 
 _ANY_ADDRESS = bytes(16)
 _EVENTS_MAX = 64
@@ -26,6 +27,7 @@ class StackInfo:
     """What the driver turned out to be able to do.
 
     Attributes:
+        workers: As configured; so ``workers_max``.
         mode: "zero-copy", "copy", "copy, software NIC", "tap" or "memory".
         offloads: "tx_checksum" and "segmentation", as far as they are used.
         rx_checksum: Received checksums can come proven by the device.
@@ -39,6 +41,7 @@ class StackInfo:
     mode: str
     queues: int
     workers: int
+    workers_max: int
     offloads: tuple[str, ...]
     rx_checksum: bool
     software_nic: bool
@@ -65,6 +68,27 @@ CLASS_COUNTERS = _class_counter_names()
 """Names of the counters of a class, likewise."""
 
 
+_WORKER_STATES = {
+    lib.QS_WORKER_ABSENT: "absent",
+    lib.QS_WORKER_ACTIVE: "active",
+    lib.QS_WORKER_PARKED: "parked",
+}
+
+
+def _check_number(what: str, value: int) -> None:
+    """Raise `ConfigError` unless the C library can be asked about this queue or worker."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 32:
+        raise ConfigError(f"{what} must be a number from 0, got {value!r}")
+
+
+def _timeout(text: str) -> CData:
+    """Return a ``qs_dur``, a value, of a text such as "1s"."""
+    try:
+        return ffi.new("qs_dur *", {"ns": units.parse_duration_ns(text)})[0]
+    except ValueError as e:
+        raise ConfigError(f"timeout: {e}") from None
+
+
 def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
     """Return ``qs_stack_opts*`` and the strings that it points to."""
     opts = ffi.new("qs_stack_opts *")
@@ -82,6 +106,7 @@ def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
     opts.ifname = c_string(ifname)
     opts.n_queues = config.queues
     opts.n_workers = config.workers
+    opts.workers_max = config.workers_max or config.workers
     opts.first_cpu = -1 if config.first_cpu is None else config.first_cpu
     opts.addr4, opts.addr6 = c_string(config.address(4)), c_string(config.address(6))
     opts.host_addr4 = c_string(config.host_address(4))
@@ -204,6 +229,7 @@ class Stack:
             mode=ffi.string(raw.mode).decode(),
             queues=raw.n_queues,
             workers=raw.n_workers,
+            workers_max=raw.workers_max,
             offloads=tuple(name for name, bit in offloads.items() if raw.offloads & bit),
             rx_checksum=raw.rx_csum,
             software_nic=raw.soft_nic,
@@ -333,14 +359,93 @@ class Stack:
                 stages[name] = figures
         return stages
 
-    def worker_stats(self) -> list[dict[str, int]]:
-        """Return each worker's polls, busy_polls, sleeps, busy_ns and cpu_ns."""
-        raw = ffi.new("struct qs_worker_stats *")
+    def move_queue(self, queue: int, worker: int, timeout: str | None) -> None:
+        """Have a queue moved and, unless ``timeout`` is None, wait until it is there.
+
+        Raises:
+            ConfigError: No such queue or worker.
+            WrongStateError: The worker is parked.
+            DeviceBusyError: The queue is under way already.
+            WouldBlockError: It is not there yet; it goes on.
+        """
+        _check_number("queue", queue)
+        _check_number("worker", worker)
+        wait = None if timeout is None else _timeout(timeout)
+        diag = ffi.new("struct qs_diag *")
+        what = f"cannot move queue {queue} to worker {worker}"
+        self._check(lib.qs_stack_move(self._stack, queue, worker, diag), what, diag)
+        if wait is None:
+            return
+        code = lib.qs_stack_move_wait(self._stack, queue, wait)
+        check(code, what, f"queue {queue} is still on its way: a handler on its worker blocks")
+
+    def placement(self) -> list[int]:
+        """Return the worker of each queue; while it is handed over the one that is to take it."""
+        raw = ffi.new("struct qs_place *")
         workers = []
-        for worker in range(self.info.workers):
+        for queue in range(self.info.queues):
+            check(lib.qs_stack_place(self._stack, queue, raw), f"queue {queue}")
+            workers.append(raw.worker)
+        return workers
+
+    def add_worker(self) -> int:
+        """Add a worker without queues; return its number.
+
+        Raises:
+            OutOfMemoryError: ``workers_max`` are there.
+        """
+        diag = ffi.new("struct qs_diag *")
+        code = lib.qs_stack_worker_add(self._stack, diag)
+        return self._check(code, "cannot add a worker", diag)
+
+    def park_worker(self, worker: int) -> None:
+        """Have its queues moved to other workers; it sleeps then.
+
+        Raises:
+            ConfigError: No such worker.
+            WrongStateError: It is the last one that is not parked.
+        """
+        _check_number("worker", worker)
+        diag = ffi.new("struct qs_diag *")
+        code = lib.qs_stack_worker_park(self._stack, worker, diag)
+        self._check(code, f"cannot park worker {worker}", diag)
+
+    def wake_worker(self, worker: int) -> None:
+        """Let queues move to it again.
+
+        Raises:
+            ConfigError: No such worker.
+        """
+        _check_number("worker", worker)
+        diag = ffi.new("struct qs_diag *")
+        code = lib.qs_stack_worker_wake(self._stack, worker, diag)
+        self._check(code, f"cannot wake worker {worker}", diag)
+
+    def remove_worker(self, worker: int, timeout: str) -> None:
+        """Park a worker and end it when its queues are gone.
+
+        Raises:
+            WouldBlockError: They are not, after the timeout; it stays parked.
+            ConfigError: No such worker.
+            WrongStateError: It is the last one that is not parked.
+        """
+        _check_number("worker", worker)
+        wait = _timeout(timeout)
+        diag = ffi.new("struct qs_diag *")
+        code = lib.qs_stack_worker_remove(self._stack, worker, wait, diag)
+        self._check(code, f"cannot remove worker {worker}", diag)
+
+    def worker_stats(self) -> list[dict[str, Any]]:
+        """Return of each worker its state, its queues, and figures since start."""
+        raw = ffi.new("struct qs_worker_stats *")
+        placement = self.placement()
+        workers = []
+        for worker in range(self.info.workers_max):
             check(lib.qs_stack_worker_stats(self._stack, worker, raw), f"worker {worker}")
             workers.append(
                 {
+                    "state": _WORKER_STATES[raw.state],
+                    "queues": [queue for queue, at in enumerate(placement) if at == worker],
                     "polls": raw.polls,
                     "busy_polls": raw.busy_polls,
                     "sleeps": raw.sleeps,

@@ -47,6 +47,7 @@ typedef struct qs_stack_opts {
     const char *ifname;
     uint32_t n_queues;
     uint32_t n_workers;
+    uint32_t workers_max;
     int32_t first_cpu;
     const char *addr4;
     const char *addr6;
@@ -79,7 +80,7 @@ struct qs_stack_info {
     char driver[8];
     char ifname[32];
     char mode[24];
-    uint32_t n_queues, n_workers;
+    uint32_t n_queues, n_workers, workers_max;
     uint32_t offloads;
     bool rx_csum;
     bool soft_nic;
@@ -93,7 +94,9 @@ size_t qs_stack_class_counters(const qs_stack *s, uint32_t queue, uint32_t prio,
 size_t qspy_residency(const qs_stack *s, uint32_t prio, uint32_t stage, uint64_t *counts, size_t n);
 size_t qs_stack_counters(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n);
 
+enum qs_worker_state { QS_WORKER_ABSENT, QS_WORKER_ACTIVE, QS_WORKER_PARKED };
 struct qs_worker_stats {
+    enum qs_worker_state state;
     uint64_t polls;
     uint64_t busy_polls;
     uint64_t sleeps;
@@ -102,6 +105,21 @@ struct qs_worker_stats {
     ...;
 };
 int qs_stack_worker_stats(const qs_stack *s, uint32_t worker, struct qs_worker_stats *out);
+
+struct qs_place {
+    uint32_t worker;
+    uint32_t wanted;
+    uint64_t moves;
+    qs_dur pause;
+    ...;
+};
+int qs_stack_move(qs_stack *s, uint32_t queue, uint32_t worker, struct qs_diag *diag);
+int qs_stack_move_wait(qs_stack *s, uint32_t queue, qs_dur timeout);
+int qs_stack_place(const qs_stack *s, uint32_t queue, struct qs_place *out);
+int qs_stack_worker_add(qs_stack *s, struct qs_diag *diag);
+int qs_stack_worker_park(qs_stack *s, uint32_t worker, struct qs_diag *diag);
+int qs_stack_worker_wake(qs_stack *s, uint32_t worker, struct qs_diag *diag);
+int qs_stack_worker_remove(qs_stack *s, uint32_t worker, qs_dur timeout, struct qs_diag *diag);
 
 int qs_app_new(qs_app **out, uint32_t *index, qs_stack *s, size_t ring_bytes);
 void qs_app_free(qs_app *a);
