@@ -29,6 +29,7 @@ from rich.table import Table
 from .. import matrix, programs
 from ..errors import ConfigError, QStackError
 from ..lab import LabError
+from .bench_elastic import elastic, idle
 from .bench_priority import priority
 
 
@@ -38,6 +39,8 @@ def bench() -> None:
 
 
 bench.add_command(priority)
+bench.add_command(elastic)
+bench.add_command(idle)
 
 
 @bench.command()

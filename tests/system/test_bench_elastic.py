@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``qstack bench elastic`` and ``idle`` without rights: smoke runs whose figures add up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QSTACK_RUN_DIR", str(tmp_path))
+
+
+def bench(*args: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "qstack", "bench", *args, "--quick", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert document["quick"]
+    return document
+
+
+def test_no_octet_is_lost_or_wrong_while_queues_move() -> None:
+    figures = bench("elastic", "--connections", "16", "--seed", "7")
+    assert figures["moves"] == 200
+    assert figures["messages"] > 16
+    assert figures["seed"] == 7
+    assert [figures[key] for key in ("lost", "reordered", "resets")] == [0, 0, 0]
+    for what in ("pause", "machine_wakeup", "round_trip", "round_trip_still"):
+        p50, p99, most = (figures[f"{what}_{part}_us"] for part in ("p50", "p99", "max"))
+        assert 0 < p50 <= p99 <= most
+    assert figures["machine_wakeup_us"] == figures["machine_wakeup_p50_us"]
+
+
+def test_an_idle_server_is_measured() -> None:
+    figures = bench("idle", "--queues", "2")
+    assert figures["driver"] == "pair"
+    assert figures["cpu_percent_of_core"] >= 0
