@@ -47,8 +47,8 @@ def elastic(moves: int, connections: int, seed: int, quick: bool, as_json: bool)
     """Move queues between workers while clients check every byte, in memory.
 
     A pause is the time in which no worker runs the queue. Beside it: how long a sleeping thread of
-    this machine takes until it runs, and round trips with moves and before them. Exit status 1 when a byte was lost or wrong, or a connection
-    ended.
+    this machine takes until it runs, and round trips with moves and before them. Exit status 1
+    when a byte was lost or wrong, or a connection ended.
     """
     command = [programs.find("qs-elastic"), "--seed", str(seed)]
     command += ["--moves", str(_QUICK_MOVES if quick else moves)]
