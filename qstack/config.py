@@ -94,6 +94,8 @@ class StackConfig:
         workers: Threads that run the engines, 1 to ``queues``.
         workers_max: Most there may be, with those that are added while it runs, up to 64; None: no
             more than ``workers``.
+        workers_min: The number of workers that run queues follows the load, from this one, at most
+            ``workers``, to ``workers_max``; None: it stays.
         first_cpu: Worker w runs on CPU ``first_cpu + w``; None: the kernel chooses.
         addresses: The stack's own, such as ``("10.0.0.2/24", "fd00::2/64")``: one for each IP
             version. With AF_XDP
@@ -130,6 +132,7 @@ class StackConfig:
     queues: int = 1
     workers: int = 1
     workers_max: int | None = None
+    workers_min: int | None = None
     first_cpu: int | None = None
     addresses: tuple[str, ...] = ()
     host_addresses: tuple[str, ...] = ()
@@ -154,6 +157,8 @@ class StackConfig:
         self._check_range("workers", 1, self.queues)
         if self.workers_max is not None:
             self._check_range("workers_max", self.workers, QUEUES_MAX)
+        if self.workers_min is not None:
+            self._check_range("workers_min", 1, self.workers)
         self._check_range("connections_max", 1, (1 << 24) - 1)
         self._check_range("chunks_max", 16, (1 << 24) - 1)
         self._check_range("receive_buffer_bytes", BUFFER_BYTES_MIN, BUFFER_BYTES_MAX)

@@ -107,6 +107,7 @@ def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
     opts.n_queues = config.queues
     opts.n_workers = config.workers
     opts.workers_max = config.workers_max or config.workers
+    opts.workers_min = config.workers_min or 0
     opts.first_cpu = -1 if config.first_cpu is None else config.first_cpu
     opts.addr4, opts.addr6 = c_string(config.address(4)), c_string(config.address(6))
     opts.host_addr4 = c_string(config.host_address(4))

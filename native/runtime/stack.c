@@ -2,6 +2,7 @@
 /* A stack from its options: device, engines, listeners, workers; and all of it away again. */
 #include "runtime/stack.h"
 #include "runtime/guard.h"
+#include "runtime/scale.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -96,6 +97,9 @@ static qs_err check_opts(const qs_stack_opts *o, struct qs_diag *diag)
     if (o->workers_max && (o->workers_max < o->n_workers || o->workers_max > QS_N_QUEUES_MAX))
         return qs_fail(diag, QS_ERR_ARG, "%s: at most %u workers asked for, %u to %u are possible",
                        o->ifname, o->workers_max, o->n_workers, QS_N_QUEUES_MAX);
+    if (o->workers_min > o->n_workers)
+        return qs_fail(diag, QS_ERR_ARG, "%s: at least %u workers asked for, but %u at the start",
+                       o->ifname, o->workers_min, o->n_workers);
     if (o->mtu && (o->mtu < 576 || o->mtu > 65535))
         return qs_fail(diag, QS_ERR_ARG, "%s: MTU %u is outside of 576 to 65535", o->ifname,
                        o->mtu);
@@ -548,6 +552,8 @@ qs_err qs_stack_start(qs_stack *s, struct qs_diag *diag)
     for (uint32_t w = 0; w < s->opts.workers_max && !err; w++)
         if (s->workers[w].state != QS_WORKER_ABSENT)
             err = qs_worker_start(&s->workers[w], diag);
+    if (!err)
+        err = qs_scale_start(s, diag);
     if (err)
         qs_stack_stop(s);
     return err;
@@ -555,6 +561,7 @@ qs_err qs_stack_start(qs_stack *s, struct qs_diag *diag)
 
 void qs_stack_stop(qs_stack *s)
 {
+    qs_scale_stop(s);
     __atomic_store_n(&s->stopping, 1, __ATOMIC_SEQ_CST);
     for (uint32_t w = 0; s->workers && w < s->opts.workers_max; w++)
         qs_worker_join(&s->workers[w]);

@@ -132,6 +132,7 @@ struct qs_app {
 };
 
 struct qs_neighbours; /* control thread of neighbours.c */
+struct qs_scale;      /* control thread of scale.c */
 
 struct qs_guards; /* guard.h */
 struct qs_guard;
@@ -168,6 +169,7 @@ struct qs_stack {
     bool running;
     uint32_t stopping; /* atomic */
     struct qs_arrivals arrivals;
+    struct qs_scale *scale; /* NULL: the number of workers stays */
 };
 
 /* ---- worker.c ---- */

@@ -253,7 +253,10 @@ qs_err qs_worker_init(struct qs_worker *w, struct qs_stack *s, uint32_t idx, str
         return qs_fail(diag, QS_ERR_SYS, "worker %u: no descriptor: %s", idx, strerror(errno));
     if (!watch(w, w->event_fd))
         return qs_fail(diag, QS_ERR_SYS, "worker %u: epoll_ctl: %s", idx, strerror(errno));
-    w->state = idx < s->opts.n_workers ? QS_WORKER_ACTIVE : QS_WORKER_ABSENT;
+    if (idx < s->opts.n_workers)
+        w->state = QS_WORKER_ACTIVE;
+    else
+        w->state = s->opts.workers_min ? QS_WORKER_PARKED : QS_WORKER_ABSENT;
     return 0;
 }
 

@@ -32,6 +32,7 @@ struct moving {
      * queue that ran at the same time */
     uint32_t n_rounds, n_wrong, n_closed, n_twice;
     uint32_t out;                      /* atomic: octets under way */
+    uint32_t work_us;                  /* atomic: that a handler of the server takes */
     uint32_t inside[MOVING_QUEUES];    /* atomic: a handler of the queue runs */
     uint32_t hold[MOVING_QUEUES];      /* atomic: the next handler of the queue waits */
     uint32_t holding[MOVING_QUEUES];   /* atomic: one does */
@@ -90,6 +91,9 @@ static inline void moving_on_server(qs_engine *e, const struct qs_event *ev, qs_
         usleep(100);
     }
     __atomic_store_n(&m->holding[queue], 0, __ATOMIC_RELEASE);
+    uint64_t until_ns = qs_clock_now().ns + 1000u * rig_get(&m->work_us);
+    while (qs_clock_now().ns < until_ns)
+        continue;
     while (!(ev->flags & QS_EVENT_CLOSED) && (n = qs_conn_read(e, ev->conn, buf, sizeof buf)) > 0)
         if (qs_conn_write(e, ev->conn, buf, (size_t)n) != n)
             rig_add(&m->n_wrong);
@@ -143,16 +147,21 @@ static inline void moving_connect(struct moving *m, uint32_t n)
     }
 }
 
-/* Two of at most four workers; `poll_idle` of the server: zero means that each wake-up counts. */
-static inline void moving_begin(struct moving *m, qs_dur poll_idle)
+/* Options of the server: two of at most four workers. */
+static inline qs_stack_opts moving_opts(void)
+{
+    qs_stack_opts o = rig_stack_opts(0, MOVING_QUEUES, 2);
+    o.workers_max = MOVING_WORKERS_MAX;
+    return o;
+}
+
+static inline void moving_begin_with(struct moving *m, const qs_stack_opts *o)
 {
     memset(m, 0, sizeof *m);
     m->port = 20000;
     moving_now = m;
-    qs_stack_opts so = rig_stack_opts(0, MOVING_QUEUES, 2), co = rig_stack_opts(1, 1, 1);
-    so.workers_max = MOVING_WORKERS_MAX;
-    so.poll_idle = poll_idle;
-    m->server = rig_stack(&so);
+    qs_stack_opts co = rig_stack_opts(1, 1, 1);
+    m->server = rig_stack(o);
     m->client = rig_stack(&co);
     m->app = rig_app(m->server, 0);
     rig_listen(m->server, RIG_PORT_LOW, 0, moving_on_server, m, 0);
@@ -162,6 +171,14 @@ static inline void moving_begin(struct moving *m, qs_dur poll_idle)
     moving_connect(m, MOVING_CONNS);
     rig_start(m->client);
     CHECK(rig_wait_count(m->server, QS_COUNT_PASSIVE_OPENS, MOVING_CONNS));
+}
+
+/* `poll_idle` of the server: zero means that each wake-up counts. */
+static inline void moving_begin(struct moving *m, qs_dur poll_idle)
+{
+    qs_stack_opts o = moving_opts();
+    o.poll_idle = poll_idle;
+    moving_begin_with(m, &o);
 }
 
 /* So many more octets come back in order. */

@@ -48,6 +48,7 @@ typedef struct qs_stack_opts {
     uint32_t n_queues;
     uint32_t n_workers;
     uint32_t workers_max;
+    uint32_t workers_min;
     int32_t first_cpu;
     const char *addr4;
     const char *addr6;

@@ -120,6 +120,31 @@ def test_a_server_that_does_not_run_has_no_workers(app: Server) -> None:
         app.move_queue(0, 1)
 
 
+@pytest.mark.parametrize("least", [0, 3, True, "1"])
+def test_the_least_workers_are_checked(least: object) -> None:
+    with pytest.raises(ConfigError, match=r"workers_min must be 1\.\.2"):
+        StackConfig(
+            addresses=("10.0.0.1/24",),
+            queues=4,
+            workers=2,
+            workers_min=least,  # type: ignore[arg-type]
+        )
+
+
+def test_workers_that_follow_the_load_are_there_from_the_start() -> None:
+    app = Server(
+        nic=f"pair:{WIRE}",
+        addresses=("10.79.0.2/24",),
+        queues=2,
+        workers=1,
+        workers_min=1,
+        workers_max=2,
+    )
+    with app:
+        assert states_of(app) == ["active", "parked"]
+        assert queues_of(app) == [[0, 1], []]
+
+
 @pytest.mark.parametrize("most", [1, 65, True, "3"])
 def test_the_most_workers_are_checked(most: object) -> None:
     with pytest.raises(ConfigError, match=r"workers_max must be 2\.\.64"):

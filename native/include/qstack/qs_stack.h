@@ -39,6 +39,11 @@ typedef struct qs_stack_opts {
     /** Threads there may be at once, with those of qs_stack_worker_add(), [n_workers, 64]; 0:
      *  n_workers. */
     uint32_t workers_max;
+    /** Not 0: the number of workers that are not parked follows the load from this one, at most
+     *  n_workers, to workers_max, and all are there from the start. A worker that is busy for more
+     *  than 80 % of 2 ms shares its queues with one that was parked; one is parked when the others
+     *  would be busy for less than 50 % with its queues, for half a second. */
+    uint32_t workers_min;
     int32_t first_cpu;      /**< worker w is pinned to CPU first_cpu + w (modulo); -1: not pinned */
     const char *addr4;      /**< "10.0.0.2/24" or NULL; xsk: NULL takes the device's addresses */
     const char *addr6;      /**< "fd00::2/64" or NULL; xsk: likewise */

@@ -381,6 +381,7 @@ static void options_that_cannot_be_say_why(void)
     REFUSE(n_queues, 0, QS_ERR_ARG, "0 queues");
     REFUSE(n_queues, 65, QS_ERR_ARG, "65 queues");
     REFUSE(n_workers, 3, QS_ERR_ARG, "3 workers");
+    REFUSE(workers_min, 2, QS_ERR_ARG, "at least 2 workers");
     REFUSE(workers_max, 65, QS_ERR_ARG, "at most 65 workers");
     REFUSE(mtu, 70000, QS_ERR_ARG, "70000");
     REFUSE(addr4, NULL, QS_ERR_ARG, "address");

@@ -114,6 +114,41 @@ static void the_first_worker_is_like_any_other(void)
     moving_end(&m);
 }
 
+/* Waits until so many workers are not parked. */
+static bool wait_for_active(const qs_stack *s, uint32_t want)
+{
+    uint32_t n = 0;
+    for (int i = 0; i < 20000; i++) {
+        n = 0;
+        for (uint32_t w = 0; w < s->opts.workers_max; w++)
+            n += stats_of(s, w).state == QS_WORKER_ACTIVE;
+        if (n == want)
+            return true;
+        usleep(1000);
+    }
+    fprintf(stderr, "%u workers, want %u\n", n, want);
+    return false;
+}
+
+static void workers_follow_the_load(void)
+{
+    struct moving m;
+    qs_stack_opts o = moving_opts();
+    o.n_workers = o.workers_min = 1;
+    o.workers_max = 2;
+    moving_begin_with(&m, &o);
+    for (uint32_t i = 0; i < 2; i++) {
+        __atomic_store_n(&m.work_us, 50, __ATOMIC_RELEASE);
+        CHECK(wait_for_active(m.server, 2));
+        moving_go_on(&m, 50);
+        qs_stack_stop(m.client); /* nothing comes any more */
+        CHECK(wait_for_active(m.server, 1));
+        rig_start(m.client);
+        moving_go_on(&m, 10);
+    }
+    moving_end(&m);
+}
+
 static void what_cannot_be_says_why(void)
 {
     struct qs_diag diag = {""};
@@ -154,6 +189,7 @@ int main(void)
     RUN(a_parked_worker_spreads_its_queues);
     RUN(workers_come_and_go_under_traffic);
     RUN(the_first_worker_is_like_any_other);
+    RUN(workers_follow_the_load);
     RUN(what_cannot_be_says_why);
     rig_end();
     return TEST_RESULT();

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/scale.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "io/clock.h"
+#include "io/diag.h"
+#include "runtime/stack.h"
+
+/* Figures are taken, and something may be done, once in this. */
+#define PERIOD QS_MS(1)
+/* A worker that was busy for this part of each of so many periods has too much. */
+#define HOT_PERMILLE 800u
+#define HOT_PERIODS 2u
+/* The load that one worker fewer would have is little if it is below this for so long. Well below
+ * HOT_PERMILLE: what was just taken away is not missed at once. */
+#define CALM_PERMILLE 500u
+#define CALM_FOR QS_MS(500)
+
+struct qs_scale {
+    struct qs_stack *stack;
+    pthread_t thread;
+    int event_fd; /* readable: the thread is to end */
+    struct qs_scaler scaler;
+    qs_time last;
+    uint64_t busy_ns[QS_N_QUEUES_MAX]; /* of workers, at `last` */
+    uint64_t frames[QS_N_QUEUES_MAX];  /* of queues, likewise */
+    uint64_t load[QS_N_QUEUES_MAX];    /* frames of queues in the last period */
+};
+
+/* ---- what to do ---- */
+
+static bool has_too_much(const struct qs_scale_worker *w)
+{
+    return w->n_queues > 1 && w->busy_permille >= HOT_PERMILLE; /* one queue cannot be shared */
+}
+
+enum qs_scale_step qs_scaler_step(struct qs_scaler *x, const struct qs_scale_worker *workers,
+                                  uint32_t n, qs_time now)
+{
+    uint32_t sum = 0;
+    bool hot = false;
+    for (uint32_t i = 0; i < n; i++) {
+        sum += workers[i].busy_permille;
+        hot |= has_too_much(&workers[i]);
+    }
+    x->n_hot = hot ? x->n_hot + 1 : 0;
+    if (hot || n < 2 || sum > CALM_PERMILLE * (n - 1))
+        x->calm_since.ns = 0;
+    else if (x->calm_since.ns == 0)
+        x->calm_since = now;
+    if (x->n_hot >= HOT_PERIODS) {
+        x->n_hot = 0;
+        return QS_SCALE_UP;
+    }
+    if (x->calm_since.ns && now.ns - x->calm_since.ns >= CALM_FOR.ns) {
+        x->calm_since.ns = 0;
+        return QS_SCALE_DOWN;
+    }
+    return QS_SCALE_KEEP;
+}
+
+uint64_t qs_scale_half(uint64_t queues, const uint64_t load[QS_N_QUEUES_MAX])
+{
+    uint64_t given = 0, given_load = 0, kept_load = 0;
+    for (bool is_first = true; queues; is_first = false) {
+        uint32_t most = qs_first_of(queues);
+        for (uint64_t left = queues; left; left &= left - 1)
+            if (load[qs_first_of(left)] > load[most])
+                most = qs_first_of(left);
+        queues &= ~qs_set_of(most);
+        /* The last one goes if none has: load may be where nobody looked. */
+        if (!is_first && (given_load < kept_load || (!queues && !given))) {
+            given |= qs_set_of(most);
+            given_load += load[most];
+        } else {
+            kept_load += load[most];
+        }
+    }
+    return given;
+}
+
+/* ---- figures ---- */
+
+/* Workers that are not parked, under their numbers. */
+struct figures {
+    struct qs_scale_worker of[QS_N_QUEUES_MAX];
+    uint32_t worker[QS_N_QUEUES_MAX];
+    uint64_t queues[QS_N_QUEUES_MAX];
+    uint32_t n;
+    uint32_t parked; /* one that is, or QS_NO_WORKER */
+};
+
+static uint64_t queues_of(const struct qs_stack *s, uint32_t worker)
+{
+    uint64_t set = 0;
+    for (uint32_t q = 0; q < s->opts.n_queues; q++)
+        if (__atomic_load_n(&s->queues[q].wanted, __ATOMIC_ACQUIRE) == worker)
+            set |= qs_set_of(q);
+    return set;
+}
+
+static uint32_t busy_permille(struct qs_scale *c, uint32_t worker, uint64_t elapsed_ns)
+{
+    uint64_t busy = __atomic_load_n(&c->stack->workers[worker].stats.busy_ns, __ATOMIC_RELAXED);
+    uint64_t part = (busy - c->busy_ns[worker]) * 1000 / elapsed_ns;
+    c->busy_ns[worker] = busy;
+    return part < 1000 ? (uint32_t)part : 1000; /* a long turn counts when it ends */
+}
+
+static void take_figures(struct qs_scale *c, struct figures *f, uint64_t elapsed_ns)
+{
+    const struct qs_stack *s = c->stack;
+    f->n = 0;
+    f->parked = QS_NO_WORKER;
+    for (uint32_t w = 0; w < s->opts.workers_max; w++) {
+        uint32_t state = __atomic_load_n(&s->workers[w].state, __ATOMIC_ACQUIRE);
+        uint32_t busy = busy_permille(c, w, elapsed_ns);
+        if (state == QS_WORKER_PARKED && f->parked == QS_NO_WORKER)
+            f->parked = w;
+        if (state != QS_WORKER_ACTIVE)
+            continue;
+        f->worker[f->n] = w;
+        f->queues[f->n] = queues_of(s, w);
+        f->of[f->n].busy_permille = busy;
+        f->of[f->n].n_queues = (uint32_t)__builtin_popcountll(f->queues[f->n]);
+        f->n++;
+    }
+    for (uint32_t q = 0; q < s->opts.n_queues; q++) {
+        uint64_t frames = 0;
+        (void)qs_stack_counters(s, q, &frames, 1); /* rx_frames */
+        c->load[q] = frames - c->frames[q];
+        c->frames[q] = frames;
+    }
+}
+
+/* ---- doing it ---- */
+
+/* Half of the busiest worker's load goes to one that was parked. What cannot be now, because a
+ * queue is under way or somebody else changes workers, may be in the next period. */
+static void scale_up(struct qs_scale *c, const struct figures *f)
+{
+    struct qs_diag ignored;
+    uint32_t hot = QS_NO_WORKER;
+    for (uint32_t i = 0; i < f->n; i++)
+        if (has_too_much(&f->of[i]) &&
+            (hot == QS_NO_WORKER || f->of[i].busy_permille > f->of[hot].busy_permille))
+            hot = i;
+    if (hot == QS_NO_WORKER || f->parked == QS_NO_WORKER ||
+        qs_stack_worker_wake(c->stack, f->parked, &ignored) != 0)
+        return;
+    for (uint64_t left = qs_scale_half(f->queues[hot], c->load); left; left &= left - 1)
+        (void)!qs_stack_move(c->stack, qs_first_of(left), f->parked, &ignored);
+}
+
+static void scale_down(struct qs_scale *c, const struct figures *f)
+{
+    struct qs_diag ignored;
+    uint32_t least = 0;
+    if (f->n <= c->stack->opts.workers_min)
+        return;
+    for (uint32_t i = 1; i < f->n; i++)
+        if (f->of[i].busy_permille <= f->of[least].busy_permille)
+            least = i;
+    (void)!qs_stack_worker_park(c->stack, f->worker[least], &ignored);
+}
+
+static void look(struct qs_scale *c)
+{
+    struct figures f;
+    qs_time now = qs_clock_now();
+    if (now.ns - c->last.ns < PERIOD.ns / 2)
+        return;
+    take_figures(c, &f, now.ns - c->last.ns);
+    c->last = now;
+    switch (qs_scaler_step(&c->scaler, f.of, f.n, now)) {
+    case QS_SCALE_UP:
+        scale_up(c, &f);
+        break;
+    case QS_SCALE_DOWN:
+        scale_down(c, &f);
+        break;
+    case QS_SCALE_KEEP:
+        break;
+    }
+}
+
+static void *follow(void *arg)
+{
+    struct qs_scale *c = arg;
+    struct pollfd in = {c->event_fd, POLLIN, 0};
+    const struct timespec period = {0, (long)PERIOD.ns};
+    c->last = qs_clock_now();
+    while (ppoll(&in, 1, &period, NULL) <= 0) /* no signal comes to this thread */
+        look(c);
+    return NULL;
+}
+
+/* ---- thread ---- */
+
+qs_err qs_scale_start(qs_stack *s, struct qs_diag *diag)
+{
+    if (s->opts.workers_min == 0)
+        return 0;
+    struct qs_scale *c = calloc(1, sizeof *c);
+    if (!c)
+        return qs_fail(diag, QS_ERR_NOMEM, "no memory to follow the load");
+    c->stack = s;
+    c->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the application's */
+    int error = c->event_fd < 0 ? errno : pthread_create(&c->thread, NULL, follow, c);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error) {
+        if (c->event_fd >= 0)
+            close(c->event_fd);
+        free(c);
+        return qs_fail(diag, QS_ERR_SYS, "no thread to follow the load: %s", strerror(error));
+    }
+    s->scale = c;
+    return 0;
+}
+
+void qs_scale_stop(qs_stack *s)
+{
+    struct qs_scale *c = s->scale;
+    if (!c)
+        return;
+    uint64_t one = 1;
+    ssize_t written = write(c->event_fd, &one, sizeof one);
+    (void)written; /* eight bytes into an empty eventfd */
+    pthread_join(c->thread, NULL);
+    close(c->event_fd);
+    free(c);
+    s->scale = NULL;
+}
