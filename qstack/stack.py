@@ -13,9 +13,8 @@ from typing import Any, Self
 from . import residency, units
 from ._native import CData, ffi, lib
 from .config import ListenConfig, StackConfig, split_nic
-from .errors import check
-from .message_options import NULL, classifier_options, framing_options
 from .errors import ConfigError, check
+from .message_options import NULL, classifier_options, framing_options
 
 _ANY_ADDRESS = bytes(16)
 _EVENTS_MAX = 64

@@ -293,7 +293,7 @@ qs_err qs_app_send(qs_app *a, qs_conn c, uint32_t prio, const void *buf, size_t 
         r = begin_command(ch, l, QS_DO_SEND, len);
     if (!r) {
         put_or_put_off(base, l, QS_DO_WANT_WRITE);
-        nudge_queue(a, qs_queue_of(c));
+        qs_queue_nudge(a->stack, qs_queue_of(c));
         return QS_ERR_AGAIN;
     }
     memcpy(r + 1, buf, len);
@@ -301,7 +301,7 @@ qs_err qs_app_send(qs_app *a, qs_conn c, uint32_t prio, const void *buf, size_t 
     l->written += len;
     l->n_sends++;
     l->sent_classes |= (uint8_t)(1u << ch->prio);
-    nudge_queue(a, qs_queue_of(c));
+    qs_queue_nudge(a->stack, qs_queue_of(c));
     return 0;
 }
 
