@@ -11,10 +11,10 @@
 #include "io/clock.h"
 #include "io/diag.h"
 
-/* Of one call. What takes longer has answered nothing. */
+/* CPU time of one call. What takes longer time and again has answered nothing. */
 #define BUDGET QS_US(50)
-/* What takes longer does not return by itself. */
-#define LIMIT QS_MS(10)
+/* CPU time since it was noticed: what takes longer does not return by itself. */
+#define LIMIT QS_MS(5)
 #define LOOK_EVERY QS_MS(5)
 /* Times that a function is interrupted before it is not called any more. */
 #define STRIKES 3u
@@ -24,8 +24,11 @@ struct watched {
     struct watched *next;
     const struct qs_guards *of;
     pthread_t thread;
+    clockid_t cpu_clock; /* of the thread */
     sigjmp_buf leave;
-    uint64_t began_ns; /* atomic: of the call that runs; 0: none does */
+    uint64_t began_ns;                /* atomic: of the call that runs; 0: none does */
+    uint64_t noticed_ns, noticed_cpu; /* began_ns of a call that took long; CPU time by then */
+    uint64_t doomed_ns;               /* atomic: began_ns of the call to be left */
 };
 
 struct qs_guard {
@@ -35,6 +38,7 @@ struct qs_guard {
     qs_classify_fn classify;
     void *ctx;
     uint64_t overruns, interrupted; /* relaxed atomics */
+    bool suspect;                   /* likewise: the last call was late, for whatever reason */
 };
 
 struct qs_guards {
@@ -56,10 +60,16 @@ static const int caught[] = {SIGURG, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 static struct sigaction before[N_CAUGHT];
 static pthread_once_t installed = PTHREAD_ONCE_INIT;
 
-static bool runs_for(const struct watched *w, qs_dur limit)
+static uint64_t began_ns(const struct watched *w)
 {
-    uint64_t began = __atomic_load_n(&w->began_ns, __ATOMIC_ACQUIRE);
-    return began && qs_clock_now().ns - began >= limit.ns;
+    return __atomic_load_n(&w->began_ns, __ATOMIC_ACQUIRE);
+}
+
+/* Is the call of this thread to be left? A late SIGURG must not end the next one. */
+static bool is_doomed(const struct watched *w, int sig)
+{
+    uint64_t began = began_ns(w);
+    return began && (sig != SIGURG || began == __atomic_load_n(&w->doomed_ns, __ATOMIC_ACQUIRE));
 }
 
 /* As if this handler were not there. */
@@ -80,9 +90,7 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
-    /* A late SIGURG must not end the next call. */
-    qs_dur limit = sig == SIGURG ? LIMIT : (qs_dur){0};
-    if (mine && runs_for(mine, limit))
+    if (mine && is_doomed(mine, sig))
         siglongjmp(mine->leave, 1);
     pass_on(sig, info, context);
 }
@@ -101,11 +109,22 @@ static void install(void)
 
 /* ---- the thread that looks ---- */
 
+/* A call that was there at the last look, too, is left when its thread has had LIMIT since then. */
 static void look(struct qs_guards *g)
 {
-    for (struct watched *w = g->watched; w; w = w->next)
-        if (runs_for(w, LIMIT))
-            (void)pthread_kill(w->thread, SIGURG);
+    for (struct watched *w = g->watched; w; w = w->next) {
+        uint64_t began = began_ns(w);
+        if (!began)
+            continue;
+        uint64_t cpu = qs_clock_cpu_ns(w->cpu_clock);
+        if (began != w->noticed_ns) {
+            w->noticed_ns = began;
+            w->noticed_cpu = cpu;
+        } else if (cpu - w->noticed_cpu >= LIMIT.ns) {
+            __atomic_store_n(&w->doomed_ns, began, __ATOMIC_RELEASE);
+            (void)pthread_kill(w->thread, SIGURG); /* it is in the call, or was just now */
+        }
+    }
 }
 
 static void *watch(void *arg)
@@ -196,6 +215,7 @@ static __attribute__((noinline)) struct watched *known(struct qs_guards *g)
         return NULL;
     w->of = g;
     w->thread = pthread_self();
+    (void)pthread_getcpuclockid(w->thread, &w->cpu_clock); /* a thread that runs has one */
     sigset_t mask;
     sigemptyset(&mask);
     for (size_t i = 0; i < N_CAUGHT; i++)
@@ -214,13 +234,27 @@ static void add(uint64_t *counter)
     __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
+/* CPU time is what counts, and is dear to ask for; so it is after a call that took long by the
+ * clock, when the thread may have been kept from its processor. @return true when the call that
+ * ends now was too long. */
+static bool overran(struct qs_guard *f, uint64_t began_ns, uint64_t cpu_began_ns)
+{
+    bool late = qs_clock_now().ns - began_ns > BUDGET.ns;
+    if (late && cpu_began_ns)
+        late = qs_clock_cpu_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_began_ns > BUDGET.ns;
+    __atomic_store_n(&f->suspect, late, __ATOMIC_RELAXED);
+    return late && cpu_began_ns;
+}
+
 static int64_t guarded(struct qs_guard *f, const struct qs_flow *flow, const uint8_t *data,
                        size_t len)
 {
     struct watched *w = known(f->of);
     if (!w || __atomic_load_n(&f->interrupted, __ATOMIC_RELAXED) >= STRIKES)
         return -1;
-    uint64_t began = qs_clock_now().ns;
+    bool suspect = __atomic_load_n(&f->suspect, __ATOMIC_RELAXED);
+    const uint64_t cpu_began = suspect ? qs_clock_cpu_ns(CLOCK_THREAD_CPUTIME_ID) : 0;
+    const uint64_t began = qs_clock_now().ns;
     if (sigsetjmp(w->leave, 0)) {
         __atomic_store_n(&mine->began_ns, 0, __ATOMIC_RELEASE);
         add(&f->interrupted);
@@ -230,7 +264,7 @@ static int64_t guarded(struct qs_guard *f, const struct qs_flow *flow, const uin
     int64_t answer =
         f->framing ? f->framing(data, len, f->ctx) : f->classify(flow, data, len, f->ctx);
     __atomic_store_n(&w->began_ns, 0, __ATOMIC_RELEASE);
-    if (qs_clock_now().ns - began <= BUDGET.ns)
+    if (!overran(f, began, cpu_began))
         return answer;
     add(&f->overruns);
     return f->framing ? answer : -1; /* the length is right, however late */

@@ -105,9 +105,10 @@ QS_API QS_MUST_CHECK int qs_stack_listen(qs_stack *s, const struct qs_stack_list
                                          struct qs_diag *diag);
 
 /** As qs_engine_messages(), on all queues, before qs_stack_start(). Functions are guarded: a
- *  classifier that takes more than 50 us has answered nothing; one that takes more than 10 ms, or
- *  crashes, is left by siglongjmp() and has answered nothing, and after three times it is not
- * called any more. A framing that answers nothing ends its connection.
+ *  classifier that takes more than 50 us of CPU time has answered nothing, but for the first time
+ * in a row; one that does not return within some 10 ms of it, or crashes, is left by siglongjmp()
+ * and has answered nothing, and after three times it is not called any more. A framing that answers
+ * nothing ends its connection.
  *  @return the number for qs_listen_opts.messages and qs_open_opts.messages, or a negative QS_ERR_*
  *  with words in `diag`. */
 QS_API QS_MUST_CHECK int qs_stack_messages(qs_stack *s, const struct qs_framing_opts *framing,

@@ -6,6 +6,11 @@
 
 static uint32_t n_served, n_closed, n_open, served[QS_N_PRIO];
 
+static uint64_t cpu_ns(void)
+{
+    return qs_clock_cpu_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 static int classify(const struct qs_flow *flow, const uint8_t *data, size_t len, void *ctx)
 {
     (void)len, (void)ctx;
@@ -17,7 +22,7 @@ static int classify(const struct qs_flow *flow, const uint8_t *data, size_t len,
     case 'c':
         __builtin_trap();
     case 'd':
-        for (uint64_t end = qs_clock_now().ns + QS_US(200).ns; qs_clock_now().ns < end;)
+        for (uint64_t end = cpu_ns() + QS_US(200).ns; cpu_ns() < end;)
             turns++;
         return 7;
     case 'x':
@@ -112,12 +117,12 @@ static void end(struct pair *p)
 
 static void a_message_whose_classifier_fails_has_the_class_of_its_connection(void)
 {
-    struct pair p = sent("u1\nl1\nu2\nc1\nx1\nd1\nu3\no1\n", NULL);
-    CHECK(rig_wait_value(&n_served, 8));
-    CHECK_EQ(rig_get(&served[7]), 3);
-    CHECK_EQ(rig_get(&served[0]), 5);
+    struct pair p = sent("u1\nl1\nu2\nc1\nx1\nd1\nd2\nd3\nu3\no1\n", NULL);
+    CHECK(rig_wait_value(&n_served, 10));
+    CHECK_EQ(rig_get(&served[7]), 4); /* the first that is late may have been kept from its CPU */
+    CHECK_EQ(rig_get(&served[0]), 6);
     CHECK_EQ(stats(&p, true).interrupted, 2);
-    CHECK(stats(&p, true).overruns >= 1); /* more on a machine that is busy */
+    CHECK_EQ(stats(&p, true).overruns, 2);
     CHECK(!stats(&p, true).set_aside);
     end(&p);
 }
