@@ -249,15 +249,16 @@ class EthtoolNic:
                 asked = int(name[1:].rstrip("'")) if name.startswith("#") else None
                 is_free = asked not in self._numbers.values()
                 number = self._contexts.create(action.context, asked if is_free else None)
-                self._numbers[name] = number
-                self._names.add(name, number)
+                left = {other: held for other, held in self._numbers.items() if held != number}
+                self._numbers = left | {name: number}
+                self._names.keep(self._numbers)
             case SetContext():
                 number = self._number(action.context)
                 self._contexts.change(number, action.entries, action.key, action.values)
             case DeleteContext():
                 self._contexts.delete(self._number(action.context))
                 del self._numbers[action.context]
-                self._names.drop(action.context)
+                self._names.keep(self._numbers)
 
     def _number(self, name: str) -> int:
         if name == OWN_CONTEXT:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -43,23 +43,14 @@ class Names:
             named[name] = number
         return named
 
-    def add(self, name: str, number: int) -> None:
-        """Keeps the name of a context that was just made; an older one with this number is gone.
+    def keep(self, numbers: Mapping[str, int]) -> None:
+        """Keeps the names of the contexts that there are, after one was made or deleted.
 
         Raises:
-            SnapshotError: It cannot be written.
+            SnapshotError: They cannot be written.
         """
-        left = {other: held for other, held in self._read().items() if held != number}
-        self._write(left | {name: number})
-
-    def drop(self, name: str) -> None:
-        """Forgets the name of a context that was deleted.
-
-        Raises:
-            SnapshotError: It cannot be written.
-        """
-        names = self._read()
-        if names.pop(name, None) is not None:
+        names = {name: number for name, number in numbers.items() if name != f"#{number}"}
+        if names != self._read():
             self._write(names)
 
     def _path(self) -> Path:
