@@ -69,7 +69,8 @@ UNTOLD: Final[dict[str, dict[str, Any]]] = {
     # fbnic_rpc.c, fbnic_ethtool.c: any location only; one context, which shares key and fields.
     "fbnic": {"picks_locations": True, "contexts": 1},
     # sfc ethtool_common.c: any location only; contexts with key and fields, and a rule's queue is
-    # added to that of its context (cap_rss_rxnfc_adds). How many depends on the firmware.
+    # added to that of its context (cap_rss_rxnfc_adds). How many depends on the firmware
+    # (from memory).
     "sfc": {
         "picks_locations": True,
         "contexts": None,

@@ -252,7 +252,7 @@ class SimNic:
         self.contexts[number] = wanted
 
     def new_context(self, changes: dict[str, object], number: int | None = None) -> int:
-        """Makes a context that spreads as the first one does but for ``changes``.
+        """Makes a context with the NIC's key and table but for ``changes``.
 
         Its number is ``number``, or the lowest that is free.
         """
@@ -263,7 +263,8 @@ class SimNic:
         taken = number is not None and number in self.contexts
         self.refuse_if(taken, errno.EBUSY, "the number of the RSS context is taken")
         made = free[0] if number is None else number
-        first = {"is_set": True, "hashed": dict(_HASHED) if self._can.context_fields else None}
+        hashed = dict(_HASHED) if self._can.context_fields else None
+        first = {"is_set": True, "transform": _NO_TRANSFORM, "hashed": hashed}
         wanted = replace(self.contexts[0], **(first | changes))  # type: ignore[arg-type]  # likewise
         self._check_rss(made, wanted, changes)
         self.contexts[made] = wanted
@@ -294,6 +295,10 @@ class SimNic:
         if any(rule.context == number for rule in self.rules.values()):
             raise self.refusal(errno.EBUSY, "a flow rule names the RSS context")
         del self.contexts[number]
+
+    def hashing(self, number: int) -> Context:
+        """The context whose key, function and transform are for packets of this one."""
+        return self.contexts[number if self._can.context_keys else 0]
 
     def fields(self, number: int = 0) -> dict[FlowType, HashField]:
         """Hashed fields of a context, which may be those of the NIC; to be changed in place."""

@@ -95,13 +95,13 @@ def _takes(rule: RxRule, packet: Packet) -> bool:
 
 
 def _spread(nic: SimNic, number: int, packet: Packet) -> int:
-    context = nic.contexts[number]
-    if not context.table:
+    table, hashing = nic.contexts[number].table, nic.hashing(number)
+    if not table:
         return 0
-    if not packet.version or not context.key:
-        return context.table[0]
-    if context.function is not HashFunction.TOEPLITZ:
-        raise NicprogError(f"{nic.device}: {context.function.name} is not in the model")
-    key = context.key[::-1] if "another-hash" in nic.quirks else context.key
-    data = hash_input(packet, nic.fields(number)[flow_type(packet)], context.transform)
-    return context.table[toeplitz(key, data) % len(context.table)]
+    if not packet.version or not hashing.key:
+        return table[0]
+    if hashing.function is not HashFunction.TOEPLITZ:
+        raise NicprogError(f"{nic.device}: {hashing.function.name} is not in the model")
+    key = hashing.key[::-1] if "another-hash" in nic.quirks else hashing.key
+    data = hash_input(packet, nic.fields(number)[flow_type(packet)], hashing.transform)
+    return table[toeplitz(key, data) % len(table)]

@@ -329,8 +329,8 @@ class SimTransport:
             changes["key"] = payload[key_at : key_at + key_bytes]
         if function:
             changes["function"] = HashFunction(function)
-        held = first if is_new else self.nic.context(number)
-        if transform != held.transform and not (is_new and not transform):
+        held = InputTransform(0) if is_new else self.nic.context(number).transform
+        if transform != held:
             changes["transform"] = InputTransform(transform)
         if is_new:
             return (

@@ -438,6 +438,18 @@ def test_one_context_takes_the_place_of_another_where_there_is_room_for_one() ->
     assert nic.read() == wanted
 
 
+def test_contexts_that_share_the_nics_key_follow_it(run_dir: Path) -> None:
+    model, ways = sim.SimNic("octeontx2"), list[list[int | None]]()
+    with sim.connect(model) as nic:
+        for key in (bytes(range(40)), bytes(range(40, 80))):
+            text = f'[rss]\nequal = [0]\nkey = "{key.hex()}"\n{WEB}{TO_WEB}'
+            nicprog.apply(nic, nicprog.plan(nic, spec(text, "octeontx2")))
+            steering = Steering(nic)
+            ways.append([steering.place(packet).queue for packet in PACKETS])
+            assert ways[-1] == [sim.deliver(model, packet) for packet in PACKETS]
+    assert ways[0] != ways[1]
+
+
 def test_a_queue_beside_a_context_is_added_where_the_driver_adds(run_dir: Path) -> None:
     """On sfc, which chooses locations: the rule is another program's, and is read and followed."""
     model = sim.SimNic("sfc")
