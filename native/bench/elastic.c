@@ -19,6 +19,7 @@
 #include "io/clock.h"
 #include "qstack/qs_app.h"
 #include "qstack/qs_stats.h"
+#include "samples.h"
 
 #define QUEUES 4u
 #define INLINE_PORT 7
@@ -42,11 +43,6 @@ struct stream {
     uint64_t due_ns;
     uint64_t asked_ns; /* when the first message that is under way was due; 0: none is */
     bool broken;       /* an octet was another one, or it ended */
-};
-
-struct samples {
-    uint64_t *ns;
-    uint32_t n, max;
 };
 
 static struct {
@@ -76,36 +72,11 @@ static _Noreturn void die(const char *what, const char *why)
 
 /* ---- figures ---- */
 
-static void samples_init(struct samples *s, uint32_t max)
-{
-    s->ns = calloc(max, sizeof *s->ns);
-    if (!s->ns)
-        die("samples", "no memory");
-    s->max = max;
-}
-
-static void keep(struct samples *s, uint64_t ns)
-{
-    if (s->n < s->max)
-        s->ns[s->n++] = ns;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double percentile_us(const struct samples *s, double part)
-{
-    return s->n ? (double)s->ns[(uint32_t)((double)(s->n - 1) * part)] / 1e3 : 0;
-}
-
 static void print_samples(const char *name, struct samples *s)
 {
-    qsort(s->ns, s->n, sizeof *s->ns, by_size);
+    samples_sort(s);
     printf(", \"%s_p50_us\": %.2f, \"%s_p99_us\": %.2f, \"%s_max_us\": %.2f", name,
-           percentile_us(s, 0.5), name, percentile_us(s, 0.99), name, percentile_us(s, 1));
+           samples_us(s, 0.5), name, samples_us(s, 0.99), name, samples_us(s, 1));
 }
 
 /* splitmix64 */
@@ -202,7 +173,7 @@ static void *move_queues(void *arg)
         if (qs_stack_move_wait(run.server, queue, QS_S(10)) != 0 ||
             qs_stack_place(run.server, queue, &place) != 0)
             die("moving", "a queue did not arrive within 10 s");
-        keep(&run.pauses, place.pause.ns);
+        samples_keep(&run.pauses, place.pause.ns);
         usleep(REST_US);
     }
     __atomic_store_n(&run.all_moved, true, __ATOMIC_RELEASE);
@@ -224,7 +195,7 @@ static void take(struct stream *x, const uint8_t *buf, int64_t n, qs_time now)
         if (buf[i] != octet(id, x->got++))
             broke(x, &run.n_broken);
     if (x->got == x->sent && x->asked_ns) {
-        keep(run.round_trips, now.ns - x->asked_ns);
+        samples_keep(run.round_trips, now.ns - x->asked_ns);
         x->asked_ns = 0;
     }
 }
@@ -350,7 +321,8 @@ static void *be_woken(void *arg)
         uint64_t ignored;
         struct pollfd in = {s->event_fd, POLLIN, 0};
         (void)!poll(&in, 1, -1);
-        keep(&run.wakeups, qs_clock_now().ns - __atomic_load_n(&s->written_ns, __ATOMIC_ACQUIRE));
+        samples_keep(&run.wakeups,
+                     qs_clock_now().ns - __atomic_load_n(&s->written_ns, __ATOMIC_ACQUIRE));
         (void)!read(s->event_fd, &ignored, sizeof ignored);
         __atomic_store_n(&s->n_woken, i + 1, __ATOMIC_RELEASE);
     }
@@ -390,11 +362,11 @@ static uint64_t retransmits(void)
 
 static void print_document(void)
 {
-    qsort(run.wakeups.ns, run.wakeups.n, sizeof *run.wakeups.ns, by_size);
+    samples_sort(&run.wakeups);
     printf("{\"moves\": %u, \"lost\": %" PRIu64 ", \"reordered\": %u, \"resets\": %u", run.pauses.n,
            missing(), run.n_broken, run.n_ended);
     print_samples("pause", &run.pauses);
-    printf(", \"machine_wakeup_us\": %.2f", percentile_us(&run.wakeups, 0.5));
+    printf(", \"machine_wakeup_us\": %.2f", samples_us(&run.wakeups, 0.5));
     print_samples("machine_wakeup", &run.wakeups);
     print_samples("round_trip", &run.moving);
     print_samples("round_trip_still", &run.still);

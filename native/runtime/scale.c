@@ -41,16 +41,23 @@ static bool has_too_much(const struct qs_scale_worker *w)
     return w->n_queues > 1 && w->busy_permille >= HOT_PERMILLE; /* one queue cannot be shared */
 }
 
+/* Periods in which a worker has had too much, the last one and those before it that its turn took:
+ * a handler was long, or somebody else had the core. */
+static uint32_t hot_periods(const struct qs_scale_worker *w)
+{
+    return has_too_much(w) ? (w->busy_permille + 1000 - HOT_PERMILLE) / 1000 : 0;
+}
+
 enum qs_scale_step qs_scaler_step(struct qs_scaler *x, const struct qs_scale_worker *workers,
                                   uint32_t n, qs_time now)
 {
-    uint32_t sum = 0;
-    bool hot = false;
+    uint32_t sum = 0, hot = 0;
     for (uint32_t i = 0; i < n; i++) {
+        uint32_t periods = hot_periods(&workers[i]);
         sum += workers[i].busy_permille;
-        hot |= has_too_much(&workers[i]);
+        hot = periods > hot ? periods : hot;
     }
-    x->n_hot = hot ? x->n_hot + 1 : 0;
+    x->n_hot = hot ? x->n_hot + hot : 0;
     if (hot || n < 2 || sum > CALM_PERMILLE * (n - 1))
         x->calm_since.ns = 0;
     else if (x->calm_since.ns == 0)
@@ -111,7 +118,7 @@ static uint32_t busy_permille(struct qs_scale *c, uint32_t worker, uint64_t elap
     uint64_t busy = __atomic_load_n(&c->stack->workers[worker].stats.busy_ns, __ATOMIC_RELAXED);
     uint64_t part = (busy - c->busy_ns[worker]) * 1000 / elapsed_ns;
     c->busy_ns[worker] = busy;
-    return part < 1000 ? (uint32_t)part : 1000; /* a long turn counts when it ends */
+    return part < UINT32_MAX / QS_N_QUEUES_MAX ? (uint32_t)part : UINT32_MAX / QS_N_QUEUES_MAX;
 }
 
 static void take_figures(struct qs_scale *c, struct figures *f, uint64_t elapsed_ns)

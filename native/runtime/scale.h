@@ -8,7 +8,8 @@
 
 /* Figures of a worker that is not parked, over the last period. */
 struct qs_scale_worker {
-    uint32_t busy_permille; /* part of the time in turns that moved something */
+    uint32_t busy_permille; /* time in turns that moved something and ended in the period, by its
+                               length: a turn that began before makes it more than 1000 */
     uint32_t n_queues;
 };
 

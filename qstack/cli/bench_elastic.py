@@ -19,6 +19,7 @@ from ..errors import QStackError
 from ..server import Server
 
 _QUICK_MOVES = 200
+_QUICK_STEPS = ("--steps", "1", "--steady-ms", "100")
 _QUICK_SECONDS = 0.2
 _WRONG = ("lost", "reordered", "resets")
 
@@ -47,26 +48,34 @@ def elastic(moves: int, connections: int, seed: int, quick: bool, as_json: bool)
     """Move queues between workers while clients check every byte, in memory.
 
     A pause is the time in which no worker runs the queue. Beside it: how long a sleeping thread of
-    this machine takes until it runs, and round trips with moves and before them. Exit status 1
-    when a byte was lost or wrong, or a connection ended.
+    this machine takes until it runs, and round trips with moves and before them. Then load comes
+    at once, stays and goes, and the number of workers follows it. Exit status 1 when a byte was
+    lost or wrong, or a connection ended.
     """
-    command = [programs.find("qs-elastic"), "--seed", str(seed)]
-    command += ["--moves", str(_QUICK_MOVES if quick else moves)]
-    command += ["--connections", str(connections)]
-    with Console(stderr=True).status("qs-elastic runs"):
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        return 1
-    try:
-        document: dict[str, Any] = json.loads(done.stdout)
-    except json.JSONDecodeError as e:
-        raise QStackError(f"{command[0]} did not print JSON: {e}") from None
+    moving = ["--moves", str(_QUICK_MOVES if quick else moves)]
+    moving += ["--connections", str(connections), "--seed", str(seed)]
+    document = _run("qs-elastic", *moving)
+    document |= _run("qs-follow", *(_QUICK_STEPS if quick else ()))
     document["quick"] = quick
     if as_json:
         click.echo(json.dumps(document, indent=1))
     else:
         Console().print(_table(document))
     return 1 if any(document[key] for key in _WRONG) else 0
+
+
+def _run(program: str, *args: str) -> dict[str, Any]:
+    """Return the document that a program of the package prints."""
+    with Console(stderr=True).status(f"{program} runs"):
+        command = [programs.find(program), *args]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise QStackError(f"{program} failed with status {done.returncode}; it says why above")
+    try:
+        document: dict[str, Any] = json.loads(done.stdout)
+    except json.JSONDecodeError as e:
+        raise QStackError(f"{program} did not print JSON: {e}") from None
+    return document
 
 
 def _table(document: dict[str, Any]) -> Table:

@@ -40,6 +40,8 @@ def test_no_octet_is_lost_or_wrong_while_queues_move() -> None:
     for what in ("pause", "machine_wakeup", "round_trip", "round_trip_still"):
         p50, p99, most = (figures[f"{what}_{part}_us"] for part in ("p50", "p99", "max"))
         assert 0 < p50 <= p99 <= most
+    assert figures["load_steps"] == 1
+    assert 0 < figures["follow_up_p50_ms"] <= figures["follow_up_max_ms"]
     assert figures["machine_wakeup_us"] == figures["machine_wakeup_p50_us"]
 
 

@@ -35,6 +35,17 @@ static void a_worker_with_too_much_is_helped_after_two_periods(void)
     CHECK_EQ(now - since, 2u * MS);
 }
 
+static void a_turn_longer_than_a_period_counts_for_all_it_took(void)
+{
+    struct qs_scaler x = {0};
+    uint64_t now = begin_ns;
+    const struct qs_scale_worker nothing[] = {{0, 4}}, one[] = {{1799, 4}}, two[] = {{1800, 4}};
+    CHECK_EQ(steps(&x, &now, nothing, 1, 3), QS_SCALE_KEEP);
+    CHECK_EQ(steps(&x, &now, one, 1, 1), QS_SCALE_KEEP);
+    CHECK_EQ(steps(&x, &now, nothing, 1, 3), QS_SCALE_KEEP);
+    CHECK_EQ(steps(&x, &now, two, 1, 1), QS_SCALE_UP);
+}
+
 static void a_burst_is_no_load(void)
 {
     struct qs_scaler x = {0};
@@ -112,6 +123,7 @@ static void half_of_the_load_goes(void)
 int main(void)
 {
     RUN(a_worker_with_too_much_is_helped_after_two_periods);
+    RUN(a_turn_longer_than_a_period_counts_for_all_it_took);
     RUN(a_burst_is_no_load);
     RUN(one_queue_cannot_be_shared);
     RUN(a_worker_fewer_after_half_a_second_of_little_load);
