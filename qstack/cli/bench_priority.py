@@ -74,6 +74,13 @@ def _work_ns(text: str) -> int:
     show_default=True,
     help="Figures are medians over so many.",
 )
+@click.option(
+    "--share",
+    type=click.IntRange(1, 50),
+    default=20,
+    show_default=True,
+    help="Percent that the default class is to have while urgent requests overload the server.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the times.")
 @click.option(
     "--kernel/--no-kernel",
@@ -97,6 +104,7 @@ def priority(
     work: str,
     seconds: float,
     rounds: int,
+    share: int,
     seed: int,
     kernel: bool,
     quick: bool,
@@ -118,6 +126,7 @@ def priority(
         urgent_percent=urgent_percent,
         work_ns=_work_ns(work),
         seed=seed,
+        share_percent=share,
         kernel=kernel,
         **(_QUICK if quick else settings),  # type: ignore[arg-type]
     )
@@ -137,6 +146,10 @@ def priority(
         for mode, figures in document["modes"].items():
             ratio = figures["ratio_overload_to_unloaded"]
             click.echo(f"{mode}: p99.9 at 1.5 against unloaded: {ratio:.2f}")
+        got = document["starvation"]["got_percent"]
+        click.echo(
+            f"share of the default class under urgent overload: {got:.1f} %, least {share} %"
+        )
     return 1 if any(figures["urgent_lost"] for figures in document["modes"].values()) else 0
 
 

@@ -29,6 +29,7 @@ class Options:
         seconds: Of each load that count.
         warm_up_s: Before them.
         rounds: Figures are medians over so many.
+        share_percent: Least share of the default class in the measurement of starvation.
         kernel: Measure the server on kernel TCP, too; needs the rights for "xsk".
         seed: Of the times at which requests are due.
     """
@@ -41,6 +42,7 @@ class Options:
     seconds: float = 3
     warm_up_s: float = 0.5
     rounds: int = 5
+    share_percent: int = 20
     kernel: bool = False
     seed: int = 1
 

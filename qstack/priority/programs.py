@@ -110,11 +110,17 @@ def _reserve(device: str) -> None:
 
 @contextlib.contextmanager
 def qstack_server(
-    at: Wire, options: Options, *, priority: bool, messages: bool = False
+    at: Wire,
+    options: Options,
+    *,
+    priority: bool,
+    messages: bool = False,
+    share_percent: int | None = None,
 ) -> Iterator[Server]:
     """Run the server on QStack, with classes or flat.
 
     Urgent connections have a queue of the NIC for themselves; with ``messages`` there are none.
+    ``share_percent`` is the least share of the default class, None: the stack's default.
     """
     command = [
         *(programs.find("qs-priority-server"), "--driver", at.driver),
@@ -124,6 +130,7 @@ def qstack_server(
         *("--high-class", str(_HIGH_CLASS if priority else 0)),
         *("--work-ns", str(options.work_ns)),
         *(["--messages"] if messages else []),
+        *([] if share_percent is None else ["--low-share", str(10 * share_percent)]),
     ]
     server = Server()
     process = _start(at.server_popen, command)

@@ -16,6 +16,7 @@ from .programs import Server, Wire, kernel_server, load, qstack_server, wire
 _CAPACITY_S = 1.5
 _SHED = ("shed_backlog", "shed_conns", "shed_chunks")
 _BUSY_POLL_US = 50
+_STARVING, _STARVING_URGENT_PERCENT = 1.6, 70  # 1.12 and 0.48 times the capacity
 
 StartServer = Callable[[Wire], AbstractContextManager[Server]]
 
@@ -153,6 +154,23 @@ def _qstack_subject(options: Options, mode: str, *, flat: bool) -> _Subject:
     )
 
 
+def _starvation(at: Wire, options: Options, capacity: float) -> dict[str, float]:
+    """Overload by the urgent class: the default class has its least share, if it is promised.
+
+    Both offer more than what they can have.
+    """
+    rate = _STARVING * capacity
+    with qstack_server(at, options, priority=True, share_percent=options.share_percent):
+        document = load(at, options, rate=rate, urgent_percent=_STARVING_URGENT_PERCENT)
+    answered = [document[name]["answered_per_second"] for name in ("default", "urgent")]
+    return {
+        "share_percent": options.share_percent,
+        "got_percent": 100 * answered[0] / sum(answered),
+        "urgent_offered_to_capacity": _STARVING * _STARVING_URGENT_PERCENT / 100,
+        "default_offered_to_capacity": _STARVING * (1 - _STARVING_URGENT_PERCENT / 100),
+    }
+
+
 def _kernel_subjects(options: Options) -> dict[str, _Subject]:
     def subject(name: str, busy_poll_us: int) -> _Subject:
         return _Subject(
@@ -175,7 +193,7 @@ def run(options: Options, progress: Progress) -> dict[str, Any]:
         QStackError, LabError, NicprogError: Something could not be set up or ended early.
     """
     kernel = _kernel_subjects(options) if options.kernel else {}
-    n_steps, step = options.rounds * (2 * len(options.modes) + len(kernel)), 0
+    n_steps, step = options.rounds * (2 * len(options.modes) + len(kernel) + 1), 0
 
     def tell(what: str) -> None:
         nonlocal step
@@ -187,6 +205,12 @@ def run(options: Options, progress: Progress) -> dict[str, Any]:
         for mode in options.modes:
             modes[mode] = _measure(at, _qstack_subject(options, mode, flat=False), options, tell)
             one_class[mode] = _measure(at, _qstack_subject(options, mode, flat=True), options, tell)
+        capacity = modes[options.modes[0]]["capacity_per_second"]
+        starvation = []
+        for n in range(options.rounds):
+            tell(f"starvation, round {n + 1} of {options.rounds}")
+            again = replace(options, seed=options.seed + n)
+            starvation.append(_starvation(at, again, capacity))
     document: dict[str, Any] = {
         "driver": options.driver,
         "kernel_release": os.uname().release,
@@ -197,6 +221,9 @@ def run(options: Options, progress: Progress) -> dict[str, Any]:
         "seed": options.seed,
         "modes": modes,
         "one_class": one_class,
+        "starvation": {
+            name: statistics.median(one[name] for one in starvation) for name in starvation[0]
+        },
         "kernel": {},
     }
     for name, subject in kernel.items():

@@ -40,5 +40,7 @@ def test_every_urgent_request_is_answered(tmp_path: Path) -> None:
             assert point["urgent_offered"] > 0
             assert 0 < point["urgent_p50_us"] <= point["urgent_p99_us"] <= point["urgent_p999_us"]
             assert point["default_unanswered"] == 0
+    assert document["starvation"]["share_percent"] == 20
+    assert 0 < document["starvation"]["got_percent"] < 100
     assert document["kernel"] == {}
     assert png.stat().st_size > 0
