@@ -30,6 +30,7 @@ USER_TIMEOUT_NS_MAX = 86_400 * 10**9
 PACING_RATE_MIN = 1000
 PACING_RATE_MAX = 10**12
 MSS_MIN, MSS_MAX = 88, 65_535
+DSCP_MAX = 63
 BUFFER_BYTES_MIN, BUFFER_BYTES_MAX = 2048, 1 << 30
 DRIVERS = ("tap", "xsk", "pair")
 _IFNAME_BYTES_MAX = 15
@@ -123,6 +124,8 @@ class StackConfig:
         reserved_percent: For each class, the part of every queue's buffers and connections that
             less urgent classes leave free, if a listener has the class and another one a less
             urgent one. At most 50 together. None given: 6.2 each.
+        dscp: For each class, 0 first, the DSCP of the packets that it sends, 0 to 63 (RFC 2474).
+            None given: 0.
         poll_idle_ns: A worker without work polls this long before it sleeps.
         join: "pair" only: join the wire that another process made.
         offload: Use the device's checksums and segmentation.
@@ -147,6 +150,7 @@ class StackConfig:
     buffer_growth_bytes: tuple[int, ...] = ()
     minimum_share_percent: tuple[float, ...] = ()
     reserved_percent: tuple[float, ...] = ()
+    dscp: tuple[int, ...] = ()
     poll_idle_ns: int = 50_000
     join: bool = False
     offload: bool = True
@@ -169,6 +173,7 @@ class StackConfig:
         self._check_buffers()
         self._check_percents("minimum_share_percent", 100)
         self._check_percents("reserved_percent", 50)
+        self._check_dscp()
         if self.first_cpu is not None:
             self._check_range("first_cpu", 0, 4095)
         _split_versions(self.addresses, "address")
@@ -223,6 +228,16 @@ class StackConfig:
             )
         if sum(round(10 * one) for one in value) > 10 * most:
             raise ConfigError(f"{name}: all classes together have {sum(value):g}, {most} at most")
+
+    def _check_dscp(self) -> None:
+        each_fine = isinstance(self.dscp, tuple) and all(
+            _is_int(one) and 0 <= one <= DSCP_MAX for one in self.dscp
+        )
+        if not each_fine or len(self.dscp) not in (0, PRIORITIES):
+            raise ConfigError(
+                f"dscp must be {PRIORITIES} numbers from 0 to {DSCP_MAX}, one for each class, "
+                f"got {self.dscp!r}"
+            )
 
     def address(self, version: int) -> str | None:
         """Return the stack's own address with prefix of an IP version, or None."""

@@ -125,6 +125,8 @@ def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
         opts.min_share_permille[priority] = round(10 * percent)
     for priority, percent in enumerate(config.reserved_percent):
         opts.reserved_permille[priority] = round(10 * percent)
+    for priority, dscp in enumerate(config.dscp):
+        opts.dscp[priority] = dscp
     opts.poll_idle.ns = config.poll_idle_ns
     opts.pair_side = int(config.join)
     opts.no_offload = not config.offload

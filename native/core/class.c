@@ -3,6 +3,7 @@
 #include "engine.h"
 
 #define SHARE_DEFAULT 10u
+#define DSCP_MAX 63u
 /* Octets: a full segment; some frames with segmentation offload. */
 #define SHARE_UNIT 1500u
 #define SHARE_QUANTUM (256u << 10)
@@ -50,12 +51,13 @@ static bool fits(const struct qs_engine *e, uint32_t prio, const struct qs_class
 
 qs_err qs_engine_class_set(qs_engine *e, uint32_t prio, const struct qs_class_opts *o)
 {
-    if (o->size != sizeof *o || prio >= QS_N_PRIO || !fits(e, prio, o))
+    if (o->size != sizeof *o || prio >= QS_N_PRIO || o->dscp > DSCP_MAX || !fits(e, prio, o))
         return QS_ERR_ARG;
     e->tx_share.min[prio] = (uint16_t)o->min_share_permille; /* at most QS_SHARE_WHOLE */
     e->message_share.min[prio] = (uint16_t)o->min_share_permille;
     e->classes[prio].chunks_reserved = o->chunks_reserved;
     e->classes[prio].conns_reserved = o->conns_reserved;
+    e->classes[prio].dscp = o->dscp;
     set_floors(e);
     return 0;
 }

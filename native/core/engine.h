@@ -96,6 +96,7 @@ struct qs_budget {
 struct qs_class {
     uint32_t chunks_reserved, conns_reserved;
     uint32_t chunk_floor, conn_floor; /* what it leaves free for more urgent ones */
+    uint8_t dscp;
     uint64_t counters[QS_N_CLASS_COUNTERS];
 };
 

@@ -25,7 +25,7 @@ static void answer_echo(struct qs_engine *e, const struct qs_packet *p, qs_time 
         return;
     qs_eth_write(f, p->eth + 6, e->opts.mac, p->ethertype);
     qs_ip_write(f + QS_ETH_BYTES,
-                &(struct qs_ip_out){&p->dst, &p->src, p->l4_len, proto, QS_HOP_LIMIT, 0});
+                &(struct qs_ip_out){&p->dst, &p->src, p->l4_len, proto, .hop_limit = QS_HOP_LIMIT});
     uint8_t *m = f + QS_ETH_BYTES + ip;
     memcpy(m, p->l4, p->l4_len);
     m[0] = p->v4 ? ECHO_REPLY_V4 : ECHO_REPLY_V6;

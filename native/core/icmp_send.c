@@ -58,8 +58,8 @@ void qs_icmp_send_problem(struct qs_engine *e, const struct qs_packet *p, qs_tim
     if (!f)
         return;
     qs_eth_write(f, p->eth + 6, e->opts.mac, QS_ETHERTYPE_IPV6);
-    qs_ip_write(f + QS_ETH_BYTES,
-                &(struct qs_ip_out){src, &p->src, message, QS_PROTO_ICMPV6, QS_HOP_LIMIT, 0});
+    qs_ip_write(f + QS_ETH_BYTES, &(struct qs_ip_out){src, &p->src, message, QS_PROTO_ICMPV6,
+                                                      .hop_limit = QS_HOP_LIMIT});
     uint8_t *m = f + QS_ETH_BYTES + QS_IPV6_BYTES;
     m[0] = PARAMETER_PROBLEM;
     m[1] = UNKNOWN_OPTION;

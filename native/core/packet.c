@@ -165,9 +165,10 @@ void qs_eth_write(uint8_t *to, const uint8_t dst_mac[6], const uint8_t src_mac[6
 
 uint32_t qs_ip_write(uint8_t *to, const struct qs_ip_out *o)
 {
+    const uint8_t traffic_class = (uint8_t)(o->dscp << 2 | o->ecn);
     if (qs_addr_is_v4(o->dst)) {
         to[0] = 0x45;
-        to[1] = o->ecn;
+        to[1] = traffic_class;
         qs_store16(to + 2, (uint16_t)(QS_IPV4_BYTES + o->payload_bytes));
         qs_store16(to + 4, 0); /* never fragmented, so the ID means nothing: RFC 6864 section 4.1 */
         qs_store16(to + 6, IP_DONT_FRAGMENT);
@@ -179,7 +180,7 @@ uint32_t qs_ip_write(uint8_t *to, const struct qs_ip_out *o)
         qs_csum_store(to + 10, qs_csum_add(0, to, QS_IPV4_BYTES));
         return QS_IPV4_BYTES;
     }
-    qs_store32(to, 0x60000000u | (uint32_t)o->ecn << 20);
+    qs_store32(to, 0x60000000u | (uint32_t)traffic_class << 20);
     qs_store16(to + 4, (uint16_t)o->payload_bytes);
     to[6] = o->protocol;
     to[7] = o->hop_limit;

@@ -58,6 +58,7 @@ struct qs_ip_out {
     uint8_t protocol;
     uint8_t hop_limit;
     uint8_t ecn; /* QS_ECN_* */
+    uint8_t dscp;
 };
 
 /* Writes an IPv4 or IPv6 header, after dst. @return its length. */

@@ -29,8 +29,12 @@ bool qs_reply_tcp(struct qs_engine *e, const uint8_t mac[6], const qs_addr *src,
     if (!f)
         return false;
     qs_eth_write(f, mac, e->opts.mac, v4 ? QS_ETHERTYPE_IPV4 : QS_ETHERTYPE_IPV6);
-    qs_ip_write(f + QS_ETH_BYTES,
-                &(struct qs_ip_out){src, dst, tcp, QS_PROTO_TCP, QS_HOP_LIMIT, 0});
+    qs_ip_write(f + QS_ETH_BYTES, &(struct qs_ip_out){.src = src,
+                                                      .dst = dst,
+                                                      .payload_bytes = tcp,
+                                                      .protocol = QS_PROTO_TCP,
+                                                      .hop_limit = QS_HOP_LIMIT,
+                                                      .dscp = e->classes[prio].dscp});
     memcpy(f + QS_ETH_BYTES + ip, header, tcp);
     return true;
 }

@@ -124,13 +124,17 @@ static void write_frame(struct qs_engine *e, struct qs_block *c, struct qs_frame
     uint32_t header = qs_tcp_write(f->data + QS_ETH_BYTES + ip, &o);
     qs_eth_write(f->data, e->neighs[c->neigh].mac, e->opts.mac,
                  ip == QS_IPV4_BYTES ? QS_ETHERTYPE_IPV4 : QS_ETHERTYPE_IPV6);
-    qs_ip_write(f->data + QS_ETH_BYTES,
-                &(struct qs_ip_out){qs_block_local(e, c), &c->remote, header + p->len, QS_PROTO_TCP,
-                                    QS_HOP_LIMIT, p->ecn});
+    f->prio = qs_ready_class(e, c) & (QS_N_PRIO - 1u);
+    qs_ip_write(f->data + QS_ETH_BYTES, &(struct qs_ip_out){.src = qs_block_local(e, c),
+                                                            .dst = &c->remote,
+                                                            .payload_bytes = header + p->len,
+                                                            .protocol = QS_PROTO_TCP,
+                                                            .hop_limit = QS_HOP_LIMIT,
+                                                            .ecn = p->ecn,
+                                                            .dscp = e->classes[f->prio].dscp});
     f->len = QS_ETH_BYTES + ip + header + p->len;
     f->flags = 0;
     f->gso_bytes = 0;
-    f->prio = qs_ready_class(e, c) & (QS_N_PRIO - 1u);
     uint32_t full = c->mss - qs_tcp_sack_bytes(o.n_sacks);
     if (p->len > full && !p->probe) {
         f->flags = QS_FRAME_GSO;

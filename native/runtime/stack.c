@@ -69,6 +69,9 @@ static qs_err check_classes(const qs_stack_opts *o, struct qs_diag *diag)
     for (uint32_t p = 0; p < QS_N_PRIO; p++) {
         shares += o->min_share_permille[p];
         reserved += o->reserved_permille[p];
+        if (o->dscp[p] > 63)
+            return qs_fail(diag, QS_ERR_ARG, "%s: DSCP %u of class %u is above 63", o->ifname,
+                           o->dscp[p], p);
     }
     if (shares > QS_SHARE_WHOLE)
         return qs_fail(diag, QS_ERR_ARG, "%s: minimum shares of all classes make %u of %u",
@@ -397,6 +400,7 @@ static void share_out(struct qs_stack *s)
             struct qs_class_opts o;
             qs_class_opts_init(&o);
             o.min_share_permille = s->opts.min_share_permille[p];
+            o.dscp = s->opts.dscp[p];
             o.chunks_reserved = (uint32_t)((uint64_t)s->opts.chunks_max * reserved / 1000);
             o.conns_reserved = (uint32_t)((uint64_t)s->opts.conns_max * reserved / 1000);
             (void)!qs_engine_class_set(s->queues[q].engine, p, &o); /* checked with the options */

@@ -66,6 +66,7 @@ typedef struct qs_stack_opts {
     uint64_t growth_bytes[8];
     uint16_t min_share_permille[8];
     uint16_t reserved_permille[8];
+    uint8_t dscp[8];
     qs_dur poll_idle;
     uint32_t pair_side;
     bool no_offload;

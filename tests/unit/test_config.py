@@ -101,6 +101,12 @@ def test_bad_parts_of_classes(name: str, value: Any) -> None:
         StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), **settings)
 
 
+@pytest.mark.parametrize("dscp", [(1,), (64,) * 8, (-1,) * 8, (1.5,) * 8, (True,) * 8, 5])
+def test_bad_dscp(dscp: Any) -> None:
+    with pytest.raises(ConfigError, match="dscp must be 8 numbers from 0 to 63"):
+        StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), dscp=dscp)
+
+
 def test_classes_have_no_more_than_there_is() -> None:
     def config(**settings: Any) -> StackConfig:
         return StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), **settings)
@@ -124,6 +130,7 @@ def test_serve_config(tmp_path: Path) -> None:
         '[stack]\nnic = "tap:t"\naddresses = ["10.0.0.2/24"]\npoll_idle = "20us"\n'
         'receive_buffer = "64KiB"\nreceive_buffer_initial = "16KiB"\n'
         "minimum_share_percent = [5, 1, 1, 1, 1, 1, 1, 2.5]\n"
+        "dscp = [0, 0, 0, 0, 0, 0, 0, 46]\n"
         "reserved_percent = [0, 0, 0, 0, 0, 0, 0, 10]\nbuffer_growth = ["
         + '"0B", '
         * 7
@@ -159,6 +166,7 @@ def test_serve_config(tmp_path: Path) -> None:
     assert stack.addresses == ("10.0.0.2/24",)
     assert stack.minimum_share_percent == (5, 1, 1, 1, 1, 1, 1, 2.5)
     assert stack.reserved_percent == (0,) * 7 + (10,)
+    assert stack.dscp == (0,) * 7 + (46,)
 
 
 @pytest.mark.parametrize(

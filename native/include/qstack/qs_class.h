@@ -20,6 +20,7 @@ struct qs_class_opts {
     uint32_t min_share_permille;
     uint32_t chunks_reserved; /**< buffer chunks that less urgent classes leave free; 0 */
     uint32_t conns_reserved;  /**< connections that they leave free; 0 */
+    uint8_t dscp; /**< of the packets that TCP sends for the class, RFC 2474, [0, 63]; 0 */
 };
 
 QS_API void qs_class_opts_init(struct qs_class_opts *o);

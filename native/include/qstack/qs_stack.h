@@ -70,6 +70,8 @@ typedef struct qs_stack_opts {
      *  free, for each class above the least urgent one that listeners use; 62, all together at
      *  most 500. */
     uint16_t reserved_permille[QS_N_PRIO];
+    /** DSCP of the packets of each class, [0, 63]; 0. */
+    uint8_t dscp[QS_N_PRIO];
     qs_dur poll_idle;   /**< a worker without work polls this long before it sleeps */
     uint32_t pair_side; /**< pair: 0 makes the wire, 1 joins it */
     bool no_offload;    /**< checksums and segmentation in software, for tests and comparison */

@@ -264,6 +264,44 @@ static void who_has_much_to_read_lets_others_have_their_turn(void)
     rig_free(r);
 }
 
+static uint8_t traffic_class(const struct rig *r, const struct frame *f)
+{
+    return r->v6 ? (uint8_t)(f->b[14] << 4 | f->b[15] >> 4) : f->b[15];
+}
+
+static void packets_have_the_dscp_of(bool v6)
+{
+    struct rig *r = rig_new(NULL, v6);
+    struct qs_listen_opts l;
+    struct qs_class_opts o;
+    qs_class_opts_init(&o);
+    o.dscp = 64;
+    CHECK_EQ(qs_engine_class_set(r->e, 5, &o), QS_ERR_ARG);
+    o.dscp = 46;
+    CHECK_EQ(qs_engine_class_set(r->e, 5, &o), 0);
+    qs_listen_opts_init(&l);
+    l.port = RIG_PORT;
+    l.prio = 5;
+    REQUIRE(qs_engine_listen(r->e, &l) >= 0);
+    rig_in(r, 0, &(struct seg){"S", 0, 0, 0});
+    rig_run(r, 0);
+    struct frame *f = rig_take(r);
+    REQUIRE(f);
+    CHECK_EQ(traffic_class(r, f), 46 << 2);
+    rig_in(r, 1, &(struct seg){"S", 0, 0, 0, .port = 9}); /* nobody listens there: class 0 */
+    rig_run(r, 1);
+    f = rig_take(r);
+    REQUIRE(f);
+    CHECK_EQ(traffic_class(r, f), 0);
+    rig_free(r);
+}
+
+static void packets_have_the_dscp_of_their_class(void)
+{
+    packets_have_the_dscp_of(false);
+    packets_have_the_dscp_of(true);
+}
+
 int main(void)
 {
     RUN(in_a_burst_the_most_urgent_comes_first);
@@ -274,5 +312,6 @@ int main(void)
     RUN(a_full_backlog_is_counted_for_its_class);
     RUN(events_of_one_class);
     RUN(who_has_much_to_read_lets_others_have_their_turn);
+    RUN(packets_have_the_dscp_of_their_class);
     return TEST_RESULT();
 }
