@@ -21,6 +21,7 @@ from .errors import QStackError, WrongStateError
 from .framing import Framing
 from .listener import Handler, Listener
 from .stack import Stack, StackInfo
+from .steering import decisions
 
 _log = logging.getLogger("qstack")
 
@@ -351,11 +352,17 @@ class Server:
             "ports": ports,
         }
 
+    def _where(self) -> dict[str, Any]:
+        """Answer ``qstack explain --where``."""
+        return {"decisions": decisions(self._listeners)}
+
     def _open_control(self, stack: Stack) -> Control | None:
         """Answer questions of other processes; a server that cannot do so serves all the same."""
         device = stack.info.ifname + (".joined" if self.config.join else "")
         try:
-            return Control(device, {"explain": self._explain, "stats": self.stats})
+            return Control(
+                device, {"explain": self._explain, "stats": self.stats, "where": self._where}
+            )
         except QStackError as e:
             _log.warning("'qstack explain' will not find this server: %s", e)
             return None

@@ -10,8 +10,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+import nicprog
+
 from ..control import ask, servers
 from ..errors import QStackError
+from ..steering import nic_queues, rule_text
 
 _SHEDS = ("shed_backlog", "shed_conns", "shed_chunks")
 _QUANTILES = ("p50_us", "p99_us", "p999_us", "max_us")
@@ -30,20 +33,72 @@ def _only_server() -> str:
 
 @click.command()
 @click.argument("device", required=False)
+@click.option("--where", is_flag=True, help="Who gets which class, and what of it the NIC does.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def explain(device: str | None, as_json: bool) -> int:
+def explain(device: str | None, where: bool, as_json: bool) -> int:
     """Show where requests spend their time in a server that runs, for each class.
 
     DEVICE is the network device of the server, or its wire; not needed when only one server runs.
     Of each class one request at a time is followed, at most every 17th, since the server started.
+
+    With --where: what is looked at for the class of a connection or message, in order, and whether
+    flow rules of the NIC send those packets to queues of their own; else the rule that would.
     """
     device = device or _only_server()
-    document = ask(device, "explain")
+    document = _where(device) if where else ask(device, "explain")
     if as_json:
         click.echo(json.dumps(document))
+    elif where:
+        _print_where(document)
     else:
         _print(document)
     return 0
+
+
+def _nic_rules(device: str) -> tuple[tuple[nicprog.FlowRule, ...], str | None]:
+    """Return the rules of the server's NIC, or none of them and why."""
+    try:
+        with nicprog.open(device.removesuffix(".joined")) as nic:
+            return nic.read().rules, None
+    except nicprog.NicprogError as e:
+        return (), str(e)
+
+
+def _where(device: str) -> dict[str, Any]:
+    document = ask(device, "where")
+    rules, problem = _nic_rules(device)
+    for decision in document["decisions"]:
+        rule = decision["rule"]
+        decision["nic_queues"] = None if rule is None else nic_queues(rule, rules)
+    return {**document, "nic_error": problem}
+
+
+def _print_where(document: dict[str, Any]) -> None:
+    console = Console()
+    table = Table("port", "class", "looked at", "what", "where")
+    for decision in document["decisions"]:
+        queues = decision["nic_queues"]
+        table.add_row(
+            str(decision["port"]),
+            "any" if decision["class"] is None else str(decision["class"]),
+            decision["by"],
+            decision["what"],
+            "engine"
+            if queues is None
+            else f"NIC, queue {', '.join(map(str, queues))}; then engine",
+        )
+    console.print(table)
+    if document["nic_error"]:
+        console.print(f"rules of the NIC are not known: {document['nic_error']}", soft_wrap=True)
+    for i, decision in enumerate(document["decisions"]):
+        if decision["rule"] and decision["nic_queues"] is None and decision["class"]:
+            text = rule_text(f"class {decision['class']}, {i}", decision["rule"])
+            console.print(
+                f"\nthe NIC can do it, in a spec of nicprog:\n{text}\nqueue = N",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import nicprog
+import qstack
 from qstack import Server, control, http, programs
 from qstack.errors import QStackError
 from qstack.http import Request, Response
@@ -128,3 +130,46 @@ def test_who_asks_and_says_nothing_holds_nobody_up(server: Server) -> None:
         server.stop()
         server.start()
         assert "queues" in control.ask(WIRE, "stats")
+
+
+@pytest.fixture
+def classifying() -> Iterator[Server]:
+    """A server whose classes depend on headers and octets."""
+    app = Server(nic=f"pair:{WIRE}", addresses=("10.79.0.2/24",), queues=2)
+    classify = qstack.classify(
+        qstack.match(7, octets=(0, b"!")),
+        qstack.match(5, remote="10.79.0.0/24", remote_port=(1024, 2047)),
+    )
+    app.listen(port=LOW, framing=qstack.framing.delimiter(), classify=classify)(lambda conn: None)
+    app.listen(port=HIGH, priority=6)(lambda conn: None)
+    with app:
+        yield app
+
+
+def test_where_a_class_is_told(classifying: Server) -> None:
+    spec = f'device = "{WIRE}"\n[[reserve]]\nqueue = 1\nport = {HIGH}\n'
+    with nicprog.open(WIRE) as nic:
+        nicprog.apply(nic, nicprog.plan(nic, nicprog.parse(spec, "test")))
+    done = explain("--where", "--json")
+    assert done.returncode == 0, done.stderr
+    decisions = json.loads(done.stdout)["decisions"]
+    assert [(one["port"], one["class"], one["by"], one["nic_queues"]) for one in decisions] == [
+        (LOW, 7, "octets", None),
+        (LOW, 5, "header", None),
+        (LOW, 0, "port", None),
+        (HIGH, 6, "port", [1]),
+    ]
+    assert decisions[1]["rule"] == {
+        "protocol": "tcp",
+        "dst_port": LOW,
+        "src": "10.79.0.0/24",
+        "src_port": "1024-2047",
+    }
+    text = explain("--where").stdout
+    assert "NIC, queue 1" in text
+    # The rule that it shows is one that nicprog takes.
+    shown = text[text.index("[[rule]]") :].replace("queue = N", "queue = 0")
+    with nicprog.open(WIRE) as nic:
+        nicprog.apply(nic, nicprog.plan(nic, nicprog.parse(f'device = "{WIRE}"\n{shown}', "t")))
+    decisions = json.loads(explain("--where", "--json").stdout)["decisions"]
+    assert decisions[1]["nic_queues"] == [0]
