@@ -21,13 +21,14 @@ static int take_line(const uint8_t *data, size_t len, size_t *octets)
     return data[before + 1] == '\n' ? 1 : -1;
 }
 
-/* The digits between the first octet and CRLF: a length, or -1 for null. @return false otherwise.
- */
+/* The digits between the first octet and CRLF: a length. RESP2 has -1 for null, which brings
+ * nothing. @return false otherwise. */
 static bool length_in(const uint8_t *data, size_t octets, int64_t *number)
 {
     size_t digits = octets - 3;
+    bool nullable = data[0] == '$' || data[0] == '*';
     *number = 0;
-    if (digits == 2 && data[1] == '-' && data[2] == '1') {
+    if (nullable && digits == 2 && data[1] == '-' && data[2] == '1') {
         *number = -1;
         return true;
     }
@@ -75,12 +76,12 @@ static bool step_of(const uint8_t *data, size_t octets, struct step *out)
         out->values = n < 0 ? 0 : n;
         return true;
     case '%':
-        if (!length_in(data, octets, &n) || n < 0)
+        if (!length_in(data, octets, &n))
             return false;
         out->values = 2 * n;
         return true;
     case '|': /* attributes, in front of the value that they are about */
-        if (!length_in(data, octets, &n) || n < 0)
+        if (!length_in(data, octets, &n))
             return false;
         out->values = 2 * n + 1;
         return true;
@@ -95,6 +96,18 @@ static bool is_inline(uint8_t first)
     return (first >= 'A' && first <= 'Z') || (first >= 'a' && first <= 'z');
 }
 
+static bool is_type(uint8_t first)
+{
+    static const char types[] = "+-:_#,($=!*~>%|";
+    return memchr(types, first, sizeof types - 1) != NULL;
+}
+
+/* Do the octets before `end`, as far as they are there, not end with CRLF? */
+static bool lacks_crlf(const uint8_t *data, size_t len, int64_t end)
+{
+    return end <= (int64_t)len && (data[end - 2] != '\r' || data[end - 1] != '\n');
+}
+
 int64_t qs_framing_resp(const uint8_t *data, size_t len)
 {
     int64_t at = 0, values = 1;
@@ -102,6 +115,8 @@ int64_t qs_framing_resp(const uint8_t *data, size_t len)
         size_t octets;
         if (at >= (int64_t)len)
             return 0;
+        if (!is_type(data[at]) && !(at == 0 && is_inline(data[0])))
+            return -1; /* at once, not when a line ends */
         int found = take_line(data + at, len - (size_t)at, &octets);
         if (found <= 0)
             return found;
@@ -112,6 +127,9 @@ int64_t qs_framing_resp(const uint8_t *data, size_t len)
             return -1;
         at += (int64_t)octets + s.octets;
         values += s.values - 1;
+        /* Of the last octets in a message the end is told before they are there. */
+        if (s.octets && values > 0 && lacks_crlf(data, len, at))
+            return -1;
     }
     return at;
 }

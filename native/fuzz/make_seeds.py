@@ -305,10 +305,13 @@ def framing_seeds() -> dict[str, bytes]:
         "get": http + b"GET /a HTTP/1.1\r\nA: b\r\n\r\n",
         "counted": http + post + b"Content-Length: 3\r\n\r\nabc",
         "chunked": http + chunked + b"3;a=b\r\nabc\r\n0\r\nA: b\r\n\r\n",
+        "trailers": http + chunked + b"1 ;a\r\nb\r\n0;c\r\nA: b\r\nC: d\r\n\r\n",
         "response": http + b"HTTP/1.1 204 No Content\r\n\r\n",
+        "status": http + b"HTTP/1.0 200\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
         "both": http + post + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
         "bulk": resp + b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
         "nested": resp + b"*2\r\n%1\r\n+a\r\n*-1\r\n|1\r\n:1\r\n_\r\n#t\r\n",
+        "attribute": resp + b"|1\r\n$1\r\na\r\n=5\r\ntxt:b\r\n>1\r\n!1\r\nc\r\n",
         "inline": resp + b"PING a\r\n",
     }
 

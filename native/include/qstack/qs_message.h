@@ -31,9 +31,18 @@ typedef int64_t (*qs_framing_fn)(const uint8_t *data, size_t len, void *ctx);
 enum qs_framing {
     QS_FRAMING_LENGTH,    /**< a number tells the length */
     QS_FRAMING_DELIMITER, /**< it ends with some octets, which it has nowhere else */
-    QS_FRAMING_HTTP1,     /**< a request or response of HTTP/1.1, RFC 9112: head and body */
-    QS_FRAMING_RESP,      /**< a value of RESP2 or RESP3, with all that is in it */
-    QS_FRAMING_FUNCTION,  /**< `fn` tells */
+    /** A request or response of HTTP/1.0 or 1.1, RFC 9112: head and body. The length is told when
+     *  the head is there, of a chunked message when all of it is: so that one is at most
+     *  QS_MESSAGE_HEAD_MAX long. What could be read in two ways is no message: lengths that
+     *  differ, a length beside chunks, other codings than "chunked", a bare CR or LF, folded lines,
+     *  names that are no tokens, an empty line in front. Nor is a response that ends with its
+     *  connection. A response to HEAD has no body, which cannot be known here. */
+    QS_FRAMING_HTTP1,
+    /** A value of RESP2 or RESP3 with all that is in it, attributes in front of it too, or an
+     * inline command: a line that begins with a letter and ends with CRLF. Told when the last
+     * length in it is known. Not the streamed types of RESP3. */
+    QS_FRAMING_RESP,
+    QS_FRAMING_FUNCTION, /**< `fn` tells */
 };
 
 /** Start from qs_framing_opts_init(). */

@@ -117,6 +117,7 @@ static void the_head_of_http_tells_the_body(void)
     WHOLE(&f, "HTTP/1.1 204 No Content\r\nA: b\r\n\r\n", 33, 33);
     WHOLE(&f, "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", 48, 48);
     WHOLE(&f, "HTTP/1.1 101 Switching\r\n\r\n", 26, 26);
+    WHOLE(&f, "HTTP/1.0 200\r\nContent-Length: 1\r\n\r\na", 36, 35); /* no text, no space */
 }
 
 #define CHUNKED "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n"
@@ -131,6 +132,49 @@ static void chunks_of_http_end_with_an_empty_one(void)
     REFUSED(&f, CHUNKED "g\r\n");
     REFUSED(&f, CHUNKED "-1\r\n");
     REFUSED(&f, CHUNKED "fffffffffffffffff\r\n");
+    WHOLE(&f, CHUNKED "a \t;b\r\n0123456789\r\n0\r\n\r\n", 71, 71);
+    REFUSED(&f, CHUNKED "a \r\n"); /* blanks are in front of extensions only */
+    REFUSED(&f, CHUNKED " a\r\n");
+    REFUSED(&f, CHUNKED "0\r\nno trailer\r\n");
+    REFUSED(&f, CHUNKED "0\r\nA: b\r\n folded: c\r\n");
+}
+
+static void a_start_line_is_that_of_http1(void)
+{
+    struct qs_framing_conf f = of(QS_FRAMING_HTTP1);
+    WHOLE(&f, "M-SEARCH * HTTP/1.0\r\n\r\n", 23, 23);
+    WHOLE(&f, "GET /\303\244 HTTP/1.1\r\n\r\n", 20, 20);
+    REFUSED(&f, "GET /\r\n"); /* HTTP/0.9 */
+    REFUSED(&f, "GET / HTTP/2.0\r\n");
+    REFUSED(&f, "GET / HTTP/1.x\r\n");
+    REFUSED(&f, "GET /HTTP/1.1\r\n");
+    REFUSED(&f, "GET /aHTTP/1.1\r\n");
+    REFUSED(&f, "GET  HTTP/1.1\r\n");
+    REFUSED(&f, "GET  / HTTP/1.1\r\n");
+    REFUSED(&f, "GET /a b HTTP/1.1\r\n");
+    REFUSED(&f, "GET /a\tb HTTP/1.1\r\n");
+    REFUSED(&f, "G(T / HTTP/1.1\r\n");
+    REFUSED(&f, " / HTTP/1.1\r\n");
+    REFUSED(&f, "HTTP/1.1\r\n");
+    REFUSED(&f, "HTTP/2.0 200 OK\r\n");
+    REFUSED(&f, "HTTP/1.1  204 No Content\r\n");
+    REFUSED(&f, "HTTP/1.1 20 OK\r\n");
+    REFUSED(&f, "HTTP/1.1 20x OK\r\n");
+    REFUSED(&f, "HTTP/1.1 2000 OK\r\n");
+    REFUSED(&f, "\026\003\001"); /* TLS: at once */
+}
+
+static void a_name_of_http_is_a_token(void)
+{
+    static const char tokens[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                 "!#$%&'*+-.^_`|~";
+    struct qs_framing_conf f = of(QS_FRAMING_HTTP1);
+    char text[] = GET "x: b\r\n\r\n";
+    for (int c = 0; c < 256; c++) {
+        text[sizeof GET - 1] = (char)c;
+        bool token = memchr(tokens, c, sizeof tokens - 1) != NULL;
+        CHECK_EQ(length(&f, text, sizeof text - 1), token ? (int)sizeof text - 1 : -1);
+    }
 }
 
 static void what_http_can_be_read_in_two_ways_is_refused(void)
@@ -148,6 +192,14 @@ static void what_http_can_be_read_in_two_ways_is_refused(void)
     REFUSED(&f, GET "Content-Length : 1\r\n");
     REFUSED(&f, GET " folded\r\n");
     REFUSED(&f, GET "no colon\r\n");
+    REFUSED(&f, GET "Content Length: 1\r\n");
+    REFUSED(&f, GET "Content-Length\013: 1\r\n");
+    REFUSED(&f, GET "Content-Length\303\244: 1\r\n");
+    REFUSED(&f, GET "Transfer-Encoding: chunked\013\r\n");
+    REFUSED(&f, GET "A: b\0");
+    REFUSED(&f, GET "A: b\177");
+    REFUSED(&f, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n");
+    REFUSED(&f, "HTTP/1.1 204 X\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n");
     REFUSED(&f, GET ": no name\r\n");
     REFUSED(&f, "GET / HTTP/1.1\n");
     REFUSED(&f, "GET / HTTP/1.1\r\rX");
@@ -174,10 +226,64 @@ static void a_value_of_redis_ends_with_all_that_is_in_it(void)
     REFUSED(&f, "$\r\n");
     REFUSED(&f, "$99999999999\r\n");
     REFUSED(&f, "%-1\r\n");
+    REFUSED(&f, "=-1\r\n"); /* null is a string or an array */
+    REFUSED(&f, "~-1\r\n");
+    REFUSED(&f, "*-2\r\n");
+    REFUSED(&f, "*2\r\n$1\r\nabc"); /* an octet more than it says */
+    REFUSED(&f, "\026");            /* at once */
     REFUSED(&f, "+a\nb\r\n");
     REFUSED(&f, "+a\rb\r\n");
     REFUSED(&f, "?\r\n");
     REFUSED(&f, "*1\r\nPING\r\n"); /* an inline command is not inside of another value */
+}
+
+/* Numbers of values and octets stay numbers, however many add up. */
+static void giant_numbers_of_redis_are_no_small_ones(void)
+{
+    struct qs_framing_conf f = of(QS_FRAMING_RESP);
+    WHOLE(&f, "$9999999999\r\n", 10000000014, 13);
+    WHOLE(&f, "*1\r\n$9999999999\r\n", 10000000018, 17);
+    static const char level[] = "%9999999999\r\n";
+    char deep[(sizeof level - 1) * 1000];
+    for (size_t i = 0; i < sizeof deep; i += sizeof level - 1)
+        memcpy(deep + i, level, sizeof level - 1);
+    CHECK_EQ(length(&f, deep, sizeof deep), 0);
+    static const char far[] = "*2\r\n$9999999999\r\n";
+    CHECK_EQ(length(&f, far, sizeof far - 1), 0);
+}
+
+/* Whatever one octet of a message becomes: what is told is told for all that follows, and nothing
+ * beyond the octets is read. */
+static void one_wrong_octet_is_an_answer_that_stays(void)
+{
+    static const struct {
+        enum qs_framing kind;
+        const char *text;
+    } rows[] = {
+        {QS_FRAMING_LENGTH, "\1\1\1\1abc"},
+        {QS_FRAMING_DELIMITER, "abc\nabc\n"},
+        {QS_FRAMING_HTTP1, "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab"},
+        {QS_FRAMING_HTTP1, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"},
+        {QS_FRAMING_HTTP1, CHUNKED "2;a=b\r\nab\r\n0\r\nA: b\r\n\r\n"},
+        {QS_FRAMING_RESP, "*3\r\n%1\r\n+a\r\n:1\r\n*-1\r\n$2\r\nab\r\n"},
+        {QS_FRAMING_RESP, "|1\r\n+a\r\n$1\r\nb\r\n=2\r\nab\r\n"},
+    };
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        struct qs_framing_conf f = of(rows[r].kind);
+        size_t len = strlen(rows[r].text);
+        for (size_t edit = 0; edit < len * 256; edit++) {
+            char text[128];
+            memcpy(text, rows[r].text, len);
+            text[edit / 256] = (char)(edit % 256);
+            int64_t told = 0, broken = 0;
+            for (size_t n = 1; n <= len; n++) {
+                int64_t got = length(&f, text, n);
+                broken += told != 0 && got != told;
+                told = got;
+            }
+            CHECK_EQ(broken, 0);
+        }
+    }
 }
 
 static int64_t three(const uint8_t *data, size_t len, void *ctx)
@@ -231,8 +337,12 @@ int main(void)
     RUN(only_a_delimiter_that_cannot_overlap_itself_is_looked_for_behind_a_hole);
     RUN(the_head_of_http_tells_the_body);
     RUN(chunks_of_http_end_with_an_empty_one);
+    RUN(a_start_line_is_that_of_http1);
+    RUN(a_name_of_http_is_a_token);
     RUN(what_http_can_be_read_in_two_ways_is_refused);
     RUN(a_value_of_redis_ends_with_all_that_is_in_it);
+    RUN(giant_numbers_of_redis_are_no_small_ones);
+    RUN(one_wrong_octet_is_an_answer_that_stays);
     RUN(a_function_tells);
     RUN(what_is_out_of_range_is_refused);
     return TEST_RESULT();
