@@ -67,6 +67,12 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def check_range(name: str, value: object, low: int, high: int) -> None:
+    """Raise ConfigError unless a value is a whole number from ``low`` to ``high``."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ConfigError(f"{name} must be {low}..{high}, got {value!r}")
+
+
 def _split_versions(addresses: tuple[str, ...], what: str) -> dict[int, str]:
     """Return at most one address with prefix for each IP version."""
     found: dict[int, str] = {}
@@ -195,9 +201,7 @@ class StackConfig:
             raise ConfigError(f"{driver}: only a wire (pair:NAME) can be joined")
 
     def _check_range(self, name: str, low: int, high: int) -> None:
-        value = getattr(self, name)
-        if not _is_int(value) or not low <= value <= high:
-            raise ConfigError(f"{name} must be {low}..{high}, got {value!r}")
+        check_range(name, getattr(self, name), low, high)
 
     def _check_buffers(self) -> None:
         least = max(2048, (self.mtu or 1500) - _HEADER_BYTES)
@@ -318,6 +322,7 @@ class ListenConfig:
                 raise ConfigError(f"port {self.port}: {name} must be true or false, got {value!r}")
         if not isinstance(self.thread, str):
             raise ConfigError(f"port {self.port}: thread must be a name, got {self.thread!r}")
+        self._check_messages()
         self._check_pacing_rate()
         self._size_bytes("receive_buffer")
         self._size_bytes("send_buffer")
@@ -326,6 +331,20 @@ class ListenConfig:
             raise ConfigError(
                 f"port {self.port}: mss_max must be {MSS_MIN}..{MSS_MAX} bytes, got {mss!r}"
             )
+
+    def _check_messages(self) -> None:
+        from .classes import Classifier  # which are checked by what is here
+        from .framing import Framing
+
+        for name, value, kind in (
+            ("framing", self.framing, Framing),
+            ("classify", self.classify, Classifier),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise ConfigError(
+                    f"port {self.port}: {name} must be made by qstack.{name} in a program, "
+                    f"got {value!r}"
+                )
 
     def _check_pacing_rate(self) -> None:
         rate = self.pacing_rate_max

@@ -8,13 +8,12 @@ A handler of a listener with a framing is called once for each message, whole; s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, get_args
 
 from . import units
+from .compiled import CompiledFraming
+from .config import check_range
 from .errors import ConfigError
-
-if TYPE_CHECKING:
-    from .compiled import CompiledFraming
 
 Kind = Literal["length", "delimiter", "http1", "resp", "function"]
 
@@ -49,10 +48,38 @@ class Framing:
     delimiter: bytes = b"\n"
     function: CompiledFraming | None = None
 
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ConfigError(f"kind must be {', '.join(get_args(Kind))}, got {self.kind!r}")
+        check_range("message_max", self.message_max, 0, _MESSAGE_MAX)
+        _check_place(self.length_at, self.length_octets)
+        check_range("adds", self.length_adds, -_ADDS_MAX, _ADDS_MAX)
+        if not isinstance(self.length_little, bool):
+            raise ConfigError(f"little must be True or False, got {self.length_little!r}")
+        end = self.delimiter
+        if not isinstance(end, bytes) or not 1 <= len(end) <= _DELIMITER_MAX:
+            raise ConfigError(f"a delimiter has 1..{_DELIMITER_MAX} bytes, got {end!r}")
+        # The library calls its address: another kind of function would read what is not there.
+        if (self.kind == "function") != isinstance(self.function, CompiledFraming):
+            raise ConfigError(
+                "a function that tells lengths is compiled by qstack.framing_function, "
+                f"got {self.function!r}"
+            )
+
+
+def _check_place(at: int, octets: int) -> None:
+    """Raise ConfigError unless a number can be there."""
+    check_range("at", at, 0, _AT_MAX)
+    check_range("octets", octets, 1, max(_LENGTH_OCTETS))
+    if octets not in _LENGTH_OCTETS:
+        raise ConfigError(f"octets must be 1, 2, 3, 4 or 8, got {octets!r}")
+
 
 def _message_max(text: str | None) -> int:
     if text is None:
         return 0
+    if not isinstance(text, str):
+        raise ConfigError(f'message_max = {text!r} needs a unit, such as "16KiB"')
     try:
         octets = units.parse_size_bytes(text)
     except ValueError as e:
@@ -83,18 +110,12 @@ def length_prefix(
     Raises:
         ConfigError: Out of range.
     """
-    if octets not in _LENGTH_OCTETS:
-        raise ConfigError(f"octets must be 1, 2, 3, 4 or 8, got {octets!r}")
-    if not 0 <= at <= _AT_MAX:
-        raise ConfigError(f"at must be 0..{_AT_MAX}, got {at!r}")
-    total = at + octets if adds is None else adds
-    if not -_ADDS_MAX <= total <= _ADDS_MAX:
-        raise ConfigError(f"adds must be {-_ADDS_MAX}..{_ADDS_MAX}, got {total!r}")
+    _check_place(at, octets)
     return Framing(
         kind="length",
         length_at=at,
         length_octets=octets,
-        length_adds=total,
+        length_adds=at + octets if adds is None else adds,
         length_little=little,
         message_max=_message_max(message_max),
     )
@@ -113,25 +134,31 @@ def delimiter(end: bytes = b"\n", *, message_max: str | None = None) -> Framing:
     Raises:
         ConfigError: Out of range.
     """
-    if not 1 <= len(end) <= _DELIMITER_MAX:
-        raise ConfigError(f"a delimiter has 1..{_DELIMITER_MAX} bytes, got {end!r}")
-    return Framing(kind="delimiter", delimiter=bytes(end), message_max=_message_max(message_max))
+    return Framing(kind="delimiter", delimiter=end, message_max=_message_max(message_max))
 
 
 def http1(*, message_max: str | None = None) -> Framing:
     """Return the framing of HTTP/1.1 (RFC 9112): head and body of a request or response.
 
-    What could be read in two ways (conflicting lengths, folded lines) ends its connection. A
-    chunked message must fit into 16 KiB.
+    What could be read in two ways (lengths that differ, a length beside chunks, folded lines, names
+    that are no tokens) ends its connection; so does a response whose body ends with the connection.
+    A chunked message must fit into 16 KiB. Responses to HEAD cannot be told from others.
     """
     return Framing(kind="http1", message_max=_message_max(message_max))
 
 
 def resp(*, message_max: str | None = None) -> Framing:
-    """Return the framing of RESP2 and RESP3, the protocol of Redis: a value with all in it."""
+    """Return the framing of RESP2 and RESP3, the protocol of Redis: a value with all in it.
+
+    Inline commands begin with a letter and end with CRLF. Streamed types of RESP3 are no message.
+    """
     return Framing(kind="resp", message_max=_message_max(message_max))
 
 
 def custom(function: CompiledFraming, *, message_max: str | None = None) -> Framing:
-    """Return a framing told by a function that `qstack.framing_function` compiled."""
+    """Return a framing told by a function that `qstack.framing_function` compiled.
+
+    Raises:
+        ConfigError: It is another function.
+    """
     return Framing(kind="function", function=function, message_max=_message_max(message_max))

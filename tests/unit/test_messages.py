@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 import qstack
 from qstack import framing
 from qstack.classes import MATCHES_MAX
+from qstack.config import ListenConfig, read_serve_config
 from qstack.errors import ConfigError
 
 
@@ -36,7 +39,7 @@ def test_a_length_counts_what_follows_it_unless_told_otherwise() -> None:
         (lambda: qstack.match(1, remote="10.0.0.1/8"), "remote: 10.0.0.1/8 has host bits set"),
         (lambda: qstack.match(1, remote_port=(2, 1)), "remote_port"),
         (lambda: qstack.match(1, dscp=64), "dscp must be 0..63"),
-        (lambda: qstack.match(1, octets=(16_384, b"a")), "octets begin at"),
+        (lambda: qstack.match(1, octets=(16_384, b"a")), "offset of octets must be 0..16368"),
         (lambda: qstack.match(1, octets=(0, b"")), "1..16 bytes"),
         (lambda: qstack.match(1, octets=(0, b"ab", b"a")), "a mask of 1 bytes"),
         (lambda: qstack.match(1, http_path="/ä"), "http_path must be ASCII"),
@@ -49,6 +52,56 @@ def test_a_length_counts_what_follows_it_unless_told_otherwise() -> None:
 def test_what_is_out_of_range_is_named(make: Callable[[], object], what: str) -> None:
     with pytest.raises(ConfigError, match=what):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "what"),
+    [
+        (framing.length_prefix, {"octets": True}, "octets must be 1..8, got True"),
+        (framing.length_prefix, {"octets": "4"}, "octets must be 1..8"),
+        (framing.length_prefix, {"at": 1.5}, "at must be 0..1024"),
+        (framing.length_prefix, {"adds": "1"}, "adds must be"),
+        (framing.length_prefix, {"little": 2}, "little must be True or False"),
+        (framing.length_prefix, {"message_max": 4096}, "message_max = 4096 needs a unit"),
+        (framing.delimiter, {"end": "\n"}, "1..8 bytes"),
+        (framing.Framing, {"kind": "length", "length_octets": 5}, "octets must be 1, 2, 3"),
+        (framing.Framing, {"kind": "resp", "delimiter": b"123456789"}, "1..8 bytes"),
+        (framing.Framing, {"kind": "line"}, "kind must be length, "),
+        (framing.Framing, {"kind": "function"}, "compiled by qstack.framing_function, got None"),
+        (framing.custom, {"function": len}, "compiled by qstack.framing_function"),
+        (qstack.match, {"priority": True}, "priority must be 0..7, got True"),
+        (qstack.match, {"priority": 1, "remote": 5}, "remote must be text"),
+        (qstack.match, {"priority": 1, "remote_port": (1, 2, 3)}, "a tuple of first and last"),
+        (qstack.match, {"priority": 1, "remote_port": (1.0, 2)}, "remote_port must be 1..65535"),
+        (qstack.match, {"priority": 1, "octets": (1,)}, "a tuple of offset, bytes and mask"),
+        (qstack.match, {"priority": 1, "octets": (1, "a", b"a")}, "octets must be 1..16 bytes"),
+        (qstack.match, {"priority": 1, "http_path": b"/"}, "http_path must be text"),
+        (qstack.match, {"priority": 1, "http_path": "/a b"}, "no message of HTTP has '/a b'"),
+        (qstack.match, {"priority": 1, "http_header": "ab"}, "a tuple of name and value"),
+        (qstack.match, {"priority": 1, "http_header": ("a:", "b")}, "no message of HTTP has 'a:'"),
+        (qstack.match, {"priority": 1, "http_header": ("a", "b ")}, "no message of HTTP has 'b '"),
+        (qstack.Match, {"priority": 8}, "priority must be 0..7"),
+        (qstack.Match, {"priority": 1, "remote": "10.0.0.0/8"}, "remote must be a network"),
+        (qstack.Classifier, {"matches": ()}, "needs a match or a function"),
+        (qstack.Classifier, {"matches": (7,)}, "a match must be made by qstack.match, got 7"),
+        (qstack.classify, {"function": len}, "function must be made by qstack.classifier"),
+        (ListenConfig, {"port": 80, "framing": "http1"}, "port 80: framing must be made by"),
+        (ListenConfig, {"port": 80, "framing": framing.resp}, "port 80: framing must be made by"),
+        (ListenConfig, {"port": 80, "classify": qstack.match(1)}, "classify must be made by"),
+    ],
+)
+def test_what_is_of_another_kind_is_named(
+    make: Callable[..., object], settings: dict[str, Any], what: str
+) -> None:
+    with pytest.raises(ConfigError, match=what):
+        make(**settings)
+
+
+def test_a_file_cannot_name_a_framing(tmp_path: Path) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text('[[listen]]\nport = 80\nframing = "http1"\n')
+    with pytest.raises(ConfigError, match=r"port 80: framing must be made by .* in a program"):
+        read_serve_config(path)
 
 
 class Flow(ctypes.Structure):
@@ -108,3 +161,19 @@ compiled_one_byte = qstack.framing_function(one_byte)
 def test_a_compiled_framing_answers_as_its_python(data: bytes) -> None:
     length = LENGTH(compiled_one_byte.address)
     assert length(data, len(data), None) == compiled_one_byte.python(data)
+
+
+def test_a_function_of_one_kind_is_not_taken_for_the_other() -> None:
+    with pytest.raises(ConfigError, match=r"made by qstack\.classifier, got CompiledFraming"):
+        qstack.classify(function=compiled_one_byte)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"by qstack\.framing_function, got CompiledClassifier"):
+        framing.custom(qstack.classifier(by_flow_and_data))  # type: ignore[arg-type]
+
+
+def test_without_numba_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    what = r"need numba: pip install 'qstack-net\[compiled\]'"
+    with pytest.raises(ConfigError, match=what):
+        qstack.classifier(by_flow_and_data)
+    with pytest.raises(ConfigError, match=what):
+        qstack.framing_function(one_byte)
