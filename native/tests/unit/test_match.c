@@ -92,6 +92,13 @@ static void paths_and_headers_hold(void)
     CHECK(!holds(header, "GET / HTTP/1.1\r\nX-Class: Gold"));
     CHECK(!holds(header, "x-class: Gold\r\n\r\n")); /* where the request line is */
     CHECK(!holds(header, "\r"));
+    CHECK(!holds(header, "GET / HTTP/1.1\r\nX-Blass: Gold\r\n\r\n"));
+    CHECK(!holds(header, "GET / HTTP/1.1\r\nX-Class;Gold\r\n\r\n"));
+    CHECK(!holds(header, NULL)); /* a connection has none */
+    CHECK(!holds(path, NULL));
+    struct qs_match mark = {.what = QS_MATCH_HTTP_HEADER, .name = "a^", .text = "b"};
+    CHECK(holds(mark, "GET / HTTP/1.1\r\nA^: b\r\n\r\n"));
+    CHECK(!holds(mark, "GET / HTTP/1.1\r\na~: b\r\n\r\n")); /* one bit off, and no letter */
 }
 
 static void the_first_that_holds_says_the_class(void)
@@ -151,6 +158,30 @@ static void what_is_out_of_range_is_refused(void)
     memset(endless.text, 'a', sizeof endless.text);
     CHECK(!taken(endless));
     CHECK(!taken((struct qs_match){.what = QS_MATCH_HTTP_HEADER, .text = "no name"}));
+    struct qs_match nameless = {.what = QS_MATCH_HTTP_HEADER, .text = "endless name"};
+    memset(nameless.name, 'a', sizeof nameless.name);
+    CHECK(!taken(nameless));
+    CHECK(!taken((struct qs_match){
+        .what = QS_MATCH_HTTP_PATH | QS_MATCH_HTTP_HEADER, .name = "a", .text = "b"}));
+}
+
+static void a_list_that_is_none_is_refused(void)
+{
+    static const struct qs_match many[QS_MATCHES_MAX + 1];
+    struct qs_classifier k;
+    struct qs_classifier_opts o;
+    qs_classifier_opts_init(&o);
+    CHECK(qs_classifier_from(&k, &o));
+    o.n_matches = 1;
+    CHECK(!qs_classifier_from(&k, &o));
+    o.matches = many;
+    o.n_matches = QS_MATCHES_MAX;
+    CHECK(qs_classifier_from(&k, &o));
+    o.n_matches++;
+    CHECK(!qs_classifier_from(&k, &o));
+    o.n_matches = 0;
+    o.size--;
+    CHECK(!qs_classifier_from(&k, &o));
 }
 
 int main(void)
@@ -162,5 +193,6 @@ int main(void)
     RUN(the_first_that_holds_says_the_class);
     RUN(a_function_is_asked_last);
     RUN(what_is_out_of_range_is_refused);
+    RUN(a_list_that_is_none_is_refused);
     return TEST_RESULT();
 }
