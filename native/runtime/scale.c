@@ -15,6 +15,9 @@
 
 /* Figures are taken, and something may be done, once in this. */
 #define PERIOD QS_MS(1)
+/* While no worker is busy for more than this part: looking costs more than all else then. */
+#define IDLE_PERMILLE 100u
+#define IDLE_PERIOD QS_MS(3)
 /* A worker that was busy for this part of each of so many periods has too much. */
 #define HOT_PERMILLE 800u
 #define HOT_PERIODS 2u
@@ -43,17 +46,18 @@ static bool has_too_much(const struct qs_scale_worker *w)
 
 /* Periods in which a worker has had too much, the last one and those before it that its turn took:
  * a handler was long, or somebody else had the core. */
-static uint32_t hot_periods(const struct qs_scale_worker *w)
+static uint32_t hot_periods(const struct qs_scale_worker *w, qs_dur since_last)
 {
-    return has_too_much(w) ? (w->busy_permille + 1000 - HOT_PERMILLE) / 1000 : 0;
+    uint64_t busy_permille = w->busy_permille * since_last.ns / PERIOD.ns; /* of one period */
+    return has_too_much(w) ? (uint32_t)((busy_permille + 1000 - HOT_PERMILLE) / 1000) : 0;
 }
 
 enum qs_scale_step qs_scaler_step(struct qs_scaler *x, const struct qs_scale_worker *workers,
-                                  uint32_t n, qs_time now)
+                                  uint32_t n, qs_dur since_last, qs_time now)
 {
     uint32_t sum = 0, hot = 0;
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t periods = hot_periods(&workers[i]);
+        uint32_t periods = hot_periods(&workers[i], since_last);
         sum += workers[i].busy_permille;
         hot = periods > hot ? periods : hot;
     }
@@ -178,15 +182,25 @@ static void scale_down(struct qs_scale *c, const struct figures *f)
     (void)!qs_stack_worker_park(c->stack, f->worker[least], &ignored);
 }
 
-static void look(struct qs_scale *c)
+static bool all_are_idle(const struct figures *f)
+{
+    for (uint32_t i = 0; i < f->n; i++)
+        if (f->of[i].busy_permille > IDLE_PERMILLE)
+            return false;
+    return true;
+}
+
+/* @return when to look again. */
+static qs_dur look(struct qs_scale *c)
 {
     struct figures f;
     qs_time now = qs_clock_now();
-    if (now.ns - c->last.ns < PERIOD.ns / 2)
-        return;
-    take_figures(c, &f, now.ns - c->last.ns);
+    qs_dur since_last = {now.ns - c->last.ns};
+    if (since_last.ns < PERIOD.ns / 2)
+        return PERIOD;
+    take_figures(c, &f, since_last.ns);
     c->last = now;
-    switch (qs_scaler_step(&c->scaler, f.of, f.n, now)) {
+    switch (qs_scaler_step(&c->scaler, f.of, f.n, since_last, now)) {
     case QS_SCALE_UP:
         scale_up(c, &f);
         break;
@@ -196,16 +210,17 @@ static void look(struct qs_scale *c)
     case QS_SCALE_KEEP:
         break;
     }
+    return all_are_idle(&f) ? IDLE_PERIOD : PERIOD;
 }
 
 static void *follow(void *arg)
 {
     struct qs_scale *c = arg;
     struct pollfd in = {c->event_fd, POLLIN, 0};
-    const struct timespec period = {0, (long)PERIOD.ns};
+    struct timespec until_look = {0, (long)PERIOD.ns};
     c->last = qs_clock_now();
-    while (ppoll(&in, 1, &period, NULL) <= 0) /* no signal comes to this thread */
-        look(c);
+    while (ppoll(&in, 1, &until_look, NULL) <= 0) /* no signal comes to this thread */
+        until_look.tv_nsec = (long)look(c).ns;
     return NULL;
 }
 

@@ -6,24 +6,24 @@
 
 #include "qstack/qs_stack.h"
 
-/* Figures of a worker that is not parked, over the last period. */
+/* Figures of a worker that is not parked, since the last look. */
 struct qs_scale_worker {
-    uint32_t busy_permille; /* time in turns that moved something and ended in the period, by its
-                               length: a turn that began before makes it more than 1000 */
+    uint32_t busy_permille; /* time in turns that moved something and ended since then, by the time
+                               that passed: a turn that began before makes it more than 1000 */
     uint32_t n_queues;
 };
 
 /* What was seen before. */
 struct qs_scaler {
-    uint32_t n_hot;     /* periods in a row in which a worker had too much */
+    uint32_t n_hot;     /* milliseconds in a row in which a worker had too much */
     qs_time calm_since; /* one worker fewer would do since then; ns 0: it would not */
 };
 
 enum qs_scale_step { QS_SCALE_KEEP, QS_SCALE_UP, QS_SCALE_DOWN };
 
-/* What to do after a period that ends at `now`, with `n` workers. */
+/* What to do at `now`, with figures of `n` workers over the time `since_last`. */
 enum qs_scale_step qs_scaler_step(struct qs_scaler *x, const struct qs_scale_worker *workers,
-                                  uint32_t n, qs_time now);
+                                  uint32_t n, qs_dur since_last, qs_time now);
 
 /* Part of a set of at least two queues that another worker is to have: about half of the load,
  * `load[q]` of queue q; never all of them, and not none. */

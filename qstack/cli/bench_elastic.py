@@ -112,16 +112,31 @@ def _idle_percent(config: StackConfig, seconds: float) -> float:
 @click.option("--queues", type=click.IntRange(1, 64), default=4, show_default=True)
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True)
 @click.option(
+    "--workers-min",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="The number of workers follows the load from N. Default: it stays.",
+)
+@click.option(
     "--seconds", type=click.FloatRange(0.1, 3600), default=5, show_default=True, help="Of idleness."
 )
 @click.option("--quick", is_flag=True, help="A smoke run of a second; its figures mean nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def idle(driver: str, queues: int, workers: int, seconds: float, quick: bool, as_json: bool) -> int:
+def idle(
+    driver: str,
+    queues: int,
+    workers: int,
+    workers_min: int | None,
+    seconds: float,
+    quick: bool,
+    as_json: bool,
+) -> int:
     """Measure the CPU time of a server that has nothing to do, in percent of a core."""
     config = StackConfig(
         nic=None if driver == "pair" else "tap:qs-idle",
         queues=queues,
         workers=workers,
+        workers_min=workers_min,
         addresses=("10.77.0.2/24",),
         host_addresses=("10.77.0.1/24",) if driver == "tap" else (),
     )
@@ -133,6 +148,7 @@ def idle(driver: str, queues: int, workers: int, seconds: float, quick: bool, as
         "driver": driver,
         "queues": queues,
         "workers": workers,
+        "workers_min": workers_min,
         "seconds": seconds,
         "quick": quick,
     }

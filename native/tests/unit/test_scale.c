@@ -14,7 +14,7 @@ static enum qs_scale_step steps(struct qs_scaler *x, uint64_t *now_ns,
 {
     for (uint32_t i = 0; i < periods; i++) {
         *now_ns += MS;
-        enum qs_scale_step step = qs_scaler_step(x, w, n, (qs_time){*now_ns});
+        enum qs_scale_step step = qs_scaler_step(x, w, n, QS_MS(1), (qs_time){*now_ns});
         if (step != QS_SCALE_KEEP)
             return step;
     }
@@ -44,6 +44,17 @@ static void a_turn_longer_than_a_period_counts_for_all_it_took(void)
     CHECK_EQ(steps(&x, &now, one, 1, 1), QS_SCALE_KEEP);
     CHECK_EQ(steps(&x, &now, nothing, 1, 3), QS_SCALE_KEEP);
     CHECK_EQ(steps(&x, &now, two, 1, 1), QS_SCALE_UP);
+}
+
+static void a_longer_time_between_looks_counts_as_well(void)
+{
+    struct qs_scaler x = {0};
+    const struct qs_scale_worker little[] = {{799, 4}}, much[] = {{800, 4}};
+    const qs_time now = {begin_ns};
+    CHECK_EQ(qs_scaler_step(&x, little, 1, QS_MS(3), now), QS_SCALE_KEEP);
+    CHECK_EQ(qs_scaler_step(&x, much, 1, QS_MS(2), now), QS_SCALE_KEEP); /* 1.6 ms */
+    CHECK_EQ(qs_scaler_step(&x, little, 1, QS_MS(3), now), QS_SCALE_KEEP);
+    CHECK_EQ(qs_scaler_step(&x, much, 1, QS_MS(3), now), QS_SCALE_UP);
 }
 
 static void a_burst_is_no_load(void)
@@ -124,6 +135,7 @@ int main(void)
 {
     RUN(a_worker_with_too_much_is_helped_after_two_periods);
     RUN(a_turn_longer_than_a_period_counts_for_all_it_took);
+    RUN(a_longer_time_between_looks_counts_as_well);
     RUN(a_burst_is_no_load);
     RUN(one_queue_cannot_be_shared);
     RUN(a_worker_fewer_after_half_a_second_of_little_load);
