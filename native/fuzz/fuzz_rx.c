@@ -332,7 +332,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fuzz_choice c = {.mtu = mtus[choice % 5],
                             .offloads = offloads[choice / 5 % 3],
                             .told = choice / 15 & 1,
-                            .tight = choice / 30 & 1};
+                            .tight = choice / 30 & 1,
+                            .framed = choice >= 240};
     fuzz_world_open(&w, &c);
     /* Which peer is connected already, and what it has said. */
     if (ready & 1)

@@ -4,7 +4,7 @@
 #ifndef QS_FUZZ_WORLD_H
 #define QS_FUZZ_WORLD_H
 
-#include "qstack/qs_conn.h"
+#include "qstack/qs_message.h"
 #include "qstack/qs_stats.h"
 #include "tests/audit.h"
 #include "wire.h"
@@ -35,6 +35,7 @@ struct fuzz_handle {
     qs_conn conn;
     bool alive, gone; /* in use; given up or closed, so that it must be stale */
     bool shut;
+    bool framed;      /* it has messages: an octet that tells how many follow, and these */
     uint32_t peer;    /* FUZZ_PEERS: none of ours */
     uint32_t written; /* octets */
     uint32_t read;
@@ -51,6 +52,7 @@ struct fuzz_world {
     uint8_t *tx[FUZZ_BURST]; /* buffers of `tx_room` bytes each, alone in their blocks */
     uint32_t tx_room;
     int listeners[2];
+    uint8_t messages; /* of the listeners: qs_engine_messages(), or 0 */
     struct fuzz_peer peers[FUZZ_PEERS];
     struct fuzz_handle handles[FUZZ_HANDLES];
     uint64_t counters[QS_N_COUNTERS];
@@ -62,8 +64,9 @@ struct fuzz_world {
 /* Choices that the first bytes of an input make. */
 struct fuzz_choice {
     uint32_t mtu, offloads;
-    bool told;  /* QS_NEIGH_TOLD */
-    bool tight; /* few connections and chunks, small buffers */
+    bool told;   /* QS_NEIGH_TOLD */
+    bool tight;  /* few connections and chunks, small buffers */
+    bool framed; /* connections that were accepted have messages */
 };
 
 void fuzz_world_open(struct fuzz_world *w, const struct fuzz_choice *c);
@@ -104,6 +107,9 @@ void fuzz_tx_all(struct fuzz_world *w);
 
 /* Takes all events. */
 void fuzz_events(struct fuzz_world *w);
+
+/* Framing and classifier of accepted connections. @return their number. */
+uint8_t fuzz_messages(qs_engine *e);
 
 /* Calls on the handle with that number, also when it is stale, and checks what they return. */
 struct fuzz_handle *fuzz_handle(struct fuzz_world *w, uint8_t idx);

@@ -63,6 +63,7 @@ static void on_open(struct fuzz_world *w, const struct qs_event *ev)
         h = place(w, ev->conn);
     FUZZ_REQUIRE(qs_conn_info(w->engine, ev->conn, &info) == 0);
     h->peer = peer_of(w, &info);
+    h->framed = w->messages && ev->listener >= 0;
     find_base(w, h);
 }
 
@@ -97,8 +98,76 @@ static bool error_is(const struct fuzz_handle *h, int64_t err)
     return h->alive ? err != QS_ERR_STALE : err == QS_ERR_STALE;
 }
 
+/* ---- messages ---- */
+
+static int class_of(const struct qs_flow *flow, const uint8_t *data, size_t len, void *ctx)
+{
+    (void)ctx;
+    return data && len > 1 ? data[1] % 16 : flow->prio; /* half of them are no classes */
+}
+
+uint8_t fuzz_messages(qs_engine *e)
+{
+    struct qs_framing_opts f;
+    struct qs_classifier_opts k;
+    qs_framing_opts_init(&f, QS_FRAMING_LENGTH);
+    f.length_octets = 1;
+    f.length_adds = 1;
+    f.message_max = 255; /* the longest there could be is too long */
+    qs_classifier_opts_init(&k);
+    k.fn = class_of;
+    int number = qs_engine_messages(e, &f, &k);
+    FUZZ_REQUIRE(number > 0);
+    return (uint8_t)number;
+}
+
+/* The next message for class `prio`: told once, and as the peer sent it. */
+static void take_message(struct fuzz_world *w, struct fuzz_handle *h, uint32_t prio)
+{
+    struct qs_message m;
+    struct qs_span spans[4];
+    int got = qs_conn_message(w->engine, h->conn, prio, &m);
+    w->queued = true;
+    FUZZ_REQUIRE(error_is(h, got) && got <= 1);
+    if (got != 1)
+        return;
+    FUZZ_REQUIRE(m.len >= 1 && m.len <= 255 && m.prio >= prio);
+    uint32_t seen = 0;
+    int n = qs_conn_message_peek(w->engine, h->conn, &m, 0, spans, 4);
+    FUZZ_REQUIRE(n >= 1 && n <= 4);
+    for (int i = 0; i < n; i++)
+        for (size_t k = 0; k < spans[i].len; k++, seen++)
+            if (h->base_known && !w->tainted && spans[i].data[k] != fuzz_octet(m.place + seen))
+                fuzz_fail("octet %u of the message at %u is %#x", seen, m.place, spans[i].data[k]);
+    FUZZ_REQUIRE(seen == m.len);
+    FUZZ_REQUIRE(spans[0].data[0] + 1u == m.len);
+    FUZZ_REQUIRE(qs_conn_message_peek(w->engine, h->conn, &m, m.len, spans, 4) == QS_ERR_ARG);
+    FUZZ_REQUIRE(qs_conn_message_done(w->engine, h->conn, &m) == 0);
+    qs_err again = qs_conn_message_done(w->engine, h->conn, &m);
+    FUZZ_REQUIRE(again == QS_ERR_ARG || again == QS_ERR_STALE);
+}
+
+static void send_message(struct fuzz_world *w, struct fuzz_handle *h, uint32_t len)
+{
+    uint8_t *buf = calloc(1, len ? len : 1);
+    FUZZ_REQUIRE(buf);
+    qs_err err = qs_conn_send(w->engine, h->conn, len % 9, buf, len);
+    free(buf);
+    w->queued = true;
+    FUZZ_REQUIRE(error_is(h, err));
+    FUZZ_REQUIRE(err != 0 || (len > 0 && len % 9 < QS_N_PRIO && !h->shut));
+    if (err == 0)
+        h->written += len;
+}
+
+/* ---- bytes ---- */
+
 void fuzz_write(struct fuzz_world *w, struct fuzz_handle *h, uint32_t len)
 {
+    if (h->framed) {
+        send_message(w, h, len);
+        return;
+    }
     uint8_t *buf = malloc(len ? len : 1);
     FUZZ_REQUIRE(buf);
     for (uint32_t i = 0; i < len; i++)
@@ -125,6 +194,10 @@ static void was_read(const struct fuzz_world *w, struct fuzz_handle *h, const ui
 
 void fuzz_read(struct fuzz_world *w, struct fuzz_handle *h, uint32_t len)
 {
+    if (h->framed) {
+        take_message(w, h, len % QS_N_PRIO);
+        return;
+    }
     uint8_t *buf = malloc(len ? len : 1);
     FUZZ_REQUIRE(buf);
     int64_t n = qs_conn_read(w->engine, h->conn, buf, len);
@@ -142,6 +215,12 @@ void fuzz_peek(struct fuzz_world *w, struct fuzz_handle *h, size_t n_spans, uint
     struct qs_span spans[4];
     uint32_t shown = 0, read = h->read;
     n_spans = n_spans < 4 ? n_spans : 4;
+    if (h->framed) {
+        FUZZ_REQUIRE(qs_conn_consume(w->engine, h->conn, consume) ==
+                     (h->alive ? QS_ERR_STATE : QS_ERR_STALE));
+        take_message(w, h, 0);
+        return;
+    }
     int n = qs_conn_peek(w->engine, h->conn, spans, n_spans);
     FUZZ_REQUIRE(error_is(h, n) && n <= (int)n_spans);
     for (int i = 0; i < n; i++) {
