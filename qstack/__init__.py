@@ -10,6 +10,7 @@ from .errors import QStackError
 from .framing import Framing
 from .listener import Handler, Listener
 from .messages import MessageConnection
+from .policies import Policy, policy
 from .server import Server
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __all__ = [
     "Listener",
     "Match",
     "MessageConnection",
+    "Policy",
     "QStackError",
     "Server",
     "StackConfig",
@@ -33,4 +35,5 @@ __all__ = [
     "framing_function",
     "http",
     "match",
+    "policy",
 ]

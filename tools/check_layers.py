@@ -113,10 +113,10 @@ def _py_breach(where: str, name: str) -> str | None:
         return "imports a module whose name is computed, which no check can follow"
     if where.startswith("nicprog/") and _is_in(name, "qstack"):
         return f"nicprog may not import {name}: it knows nothing of qstack"
-    if where.startswith("qstack/policy"):
+    if where.startswith("qstack/policies/"):
         for forbidden in ("qstack._native", "nicprog"):
             if _is_in(name, forbidden):
-                return f"qstack.policy may not import {name}: policies see arrays only"
+                return f"qstack.policies may not import {name}: policies see arrays only"
     for extension, door in _DOORS.items():
         if _is_in(name, extension) and where != door:
             return f"only {door} may import {extension}"
