@@ -10,10 +10,12 @@ calls; everything else is written by the controller before each call.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FIGURES: Final = np.dtype(
     [
@@ -173,5 +175,5 @@ class View:
     def copy(self) -> View:
         """The same in memory of its own."""
         return View(
-            **{name: getattr(self, name).copy() for name in self.__slots__}  # type: ignore[attr-defined]
+            **{name: getattr(self, name).copy() for name in self.__slots__}
         )
