@@ -5,37 +5,70 @@ Compiled by numba. A core is brought up to a time when somebody needs to know it
 is full, when packets of what moved are held, and at the end of a period. That is exact, as a core
 takes only what had arrived when it looked. What always holds: arrived = served + lost + in rings +
 held.
+
+Functions take the state as eleven arrays, in one order (``State.arrays``), because a tuple of them
+would be counted in and out at each call. ``qstack sim`` shows packets per second.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numba as nb
 import numpy as np
 
-BURST = 32
+BURST: Final = 32
 """Packets that a core takes from a queue before it looks at its next one."""
 
-STEPS = 64
+STEPS: Final = 64
 """Parts of each doubling in a histogram: bounds are at most 1.6 % apart."""
 
-HISTOGRAM_SIZE = STEPS * 40
-NO_QUEUE = -1
+HISTOGRAM_SIZE: Final = STEPS * 40
 
 # Indexes of `count`.
 ARRIVED, SERVED, LOST, REORDERED, HELD, HELD_NOW, COUNTS = range(7)
 
-_jit = nb.njit(cache=True, error_model="numpy", nogil=True)
+PACKET: Final = np.dtype([("ns", "i8"), ("flow", "i8")])
+"""What waits: when it arrived, and whose it is."""
 
-# Fields of the state; the arrays are documented by qstack.sim.state.State.
-STATE = (
-    "ring_ns", "ring_flow", "head", "length", "queue_core", "queue_ready", "core_ns", "core_turn",
-    "core_left", "core_cost", "table", "key_wait", "key_queue", "key_ready", "held_ns",
-    "held_flow", "flow_key", "flow_last_ns", "flow_last_start", "key_packets", "queue_packets",
-    "core_busy", "core_served", "histogram", "count", "random",
-)  # fmt: skip
+QUEUE: Final = np.dtype(
+    [
+        ("core", "i8"),
+        ("head", "i8"),  # of its ring, not wrapped
+        ("length", "i8"),
+        ("ready_ns", "i8"),  # not served before
+        ("packets", "i8"),  # arrived, since cleared
+    ]
+)
+CORE: Final = np.dtype(
+    [
+        ("ns", "i8"),  # when it is free
+        ("n_queues", "i8"),
+        ("turn", "i8"),  # index into its queues
+        ("left", "i8"),  # of the burst
+        ("busy_ns", "i8"),  # since cleared
+        ("served", "i8"),  # likewise
+    ]
+)
+KEY: Final = np.dtype(
+    [
+        ("queue", "i8"),
+        ("wait", "i8"),  # packets at the old queue that others are held for
+        ("old_queue", "i8"),
+        ("ready_ns", "i8"),  # when the last of them was done
+        ("packets", "i8"),  # arrived, since cleared
+    ]
+)
+FLOW: Final = np.dtype(
+    [
+        ("key", "i8"),
+        ("last_ns", "i8"),  # arrival of the newest packet that was served
+        ("last_start_ns", "i8"),  # and when that was
+    ]
+)
+
+_jit = nb.njit(cache=True, error_model="numpy", nogil=True)
 
 
 @_jit
@@ -45,82 +78,6 @@ def bin_of(ns: int) -> int:
         return int(ns)
     exponent = math.frexp(float(ns))[1] - 7  # ns >> exponent is 64 to 127
     return min(HISTOGRAM_SIZE - 1, exponent * STEPS + (ns >> exponent))
-
-
-@_jit
-def _ready_ns(s: Any, queue: int, size: int) -> int:
-    return max(s.ring_ns[queue, s.head[queue] & (size - 1)], s.queue_ready[queue])
-
-
-@_jit
-def _pick(s: Any, core: int, before_ns: int) -> int:
-    """Return the queue that the core serves next, or -1; its clock goes on if it was idle."""
-    n_queues = len(s.head)
-    size = s.ring_ns.shape[1]
-    q = s.core_turn[core]
-    if s.core_left[core] > 0 and s.queue_core[q] == core and s.length[q] > 0:
-        if _ready_ns(s, q, size) <= s.core_ns[core]:
-            s.core_left[core] -= 1
-            return q
-    earliest, found = before_ns, -1
-    for i in range(1, n_queues + 1):
-        other = q + i
-        if other >= n_queues:
-            other -= n_queues
-        if s.queue_core[other] != core or s.length[other] == 0:
-            continue
-        ns = _ready_ns(s, other, size)
-        if ns <= s.core_ns[core]:
-            found = other
-            break
-        if ns < earliest:
-            earliest, found = ns, other
-    if found >= 0:
-        s.core_turn[core] = found
-        s.core_left[core] = BURST - 1
-    return found
-
-
-@_jit
-def _served(s: Any, flow: int, queue: int, arrived_ns: int, start_ns: int, end_ns: int) -> None:
-    """Note order, and that a packet which others are held for is done."""
-    last = s.flow_last_ns[flow]
-    if arrived_ns >= last:
-        if start_ns < s.flow_last_start[flow]:
-            s.count[REORDERED] += 1
-        s.flow_last_ns[flow] = arrived_ns
-        s.flow_last_start[flow] = start_ns
-    elif start_ns > s.flow_last_start[flow]:
-        s.count[REORDERED] += 1
-    key = s.flow_key[flow]
-    if s.key_wait[key] > 0 and s.key_queue[key] == queue:
-        s.key_wait[key] -= 1
-        if s.key_wait[key] == 0:
-            s.key_ready[key] = end_ns
-
-
-@_jit
-def advance(s: Any, core: int, to_ns: int, moving: int, exponential: bool) -> None:
-    """Let a core serve what it begins before ``to_ns``."""
-    mask = s.ring_ns.shape[1] - 1
-    while s.core_ns[core] < to_ns:
-        q = _pick(s, core, to_ns)
-        if q < 0:
-            return
-        at = s.head[q] & mask
-        arrived_ns, flow = s.ring_ns[q, at], s.ring_flow[q, at]
-        start_ns = max(s.core_ns[core], max(arrived_ns, s.queue_ready[q]))
-        cost = s.core_cost[core, q]
-        if exponential:
-            cost = _exponential(s.random, cost)
-        s.head[q] += 1
-        s.length[q] -= 1
-        s.core_ns[core] = start_ns + cost
-        s.core_busy[core] += cost
-        s.core_served[core] += 1
-        s.count[SERVED] += 1
-        s.histogram[moving, bin_of(start_ns - arrived_ns)] += 1
-        _served(s, flow, q, arrived_ns, start_ns, start_ns + cost)
 
 
 @_jit
@@ -136,125 +93,238 @@ def _exponential(random: Any, mean: int) -> int:
 
 
 @_jit
-def _push(s: Any, ns: int, flow: int, queue: int) -> bool:
-    size = s.ring_ns.shape[1]
-    if s.length[queue] >= size:
+def _ready_ns(ring: Any, queues: Any, q: int) -> int:
+    at = queues[q].head & (ring.shape[1] - 1)
+    return max(ring[q, at].ns, queues[q].ready_ns)
+
+
+@_jit
+def _pick(ring: Any, queues: Any, cores: Any, turns: Any, core: int, before_ns: int) -> int:
+    """Return the queue that the core serves next, or -1 when none has a packet before a time."""
+    n = cores[core].n_queues
+    turn = cores[core].turn
+    now_ns = cores[core].ns
+    if cores[core].left > 0 and turn < n:
+        q = turns[core, turn]
+        if queues[q].length > 0 and _ready_ns(ring, queues, q) <= now_ns:
+            cores[core].left -= 1
+            return int(q)
+    earliest_ns, found = before_ns, -1
+    for _ in range(n):
+        turn = turn + 1 if turn + 1 < n else 0
+        q = turns[core, turn]
+        if queues[q].length == 0:
+            continue
+        ns = _ready_ns(ring, queues, q)
+        if ns < earliest_ns:
+            earliest_ns, found = ns, turn
+            if ns <= now_ns:
+                break
+    if found < 0:
+        return -1
+    cores[core].turn = found
+    cores[core].left = BURST - 1
+    return int(turns[core, found])
+
+
+@_jit
+def _note(keys: Any, flows: Any, count: Any, flow: int, q: int, ns: int, start: int, end: int) -> None:
+    """Note the order of a packet that is served, and that others need not be held for it."""
+    f = flows[flow]
+    if ns >= f.last_ns:
+        if start < f.last_start_ns:
+            count[REORDERED] += 1
+        f.last_ns = ns
+        f.last_start_ns = start
+    elif start > f.last_start_ns:
+        count[REORDERED] += 1
+    key = keys[f.key]
+    if key.wait > 0 and key.old_queue == q:
+        key.wait -= 1
+        if key.wait == 0:
+            key.ready_ns = end
+
+
+@_jit
+def advance(
+    ring: Any, queues: Any, cores: Any, turns: Any, costs: Any, keys: Any, held: Any, flows: Any,
+    histogram: Any, count: Any, random: Any, core: int, to_ns: int, moving: int, exponential: bool,
+) -> None:  # fmt: skip
+    """Let a core serve what it begins before ``to_ns``."""
+    while cores[core].ns < to_ns:
+        q = _pick(ring, queues, cores, turns, core, to_ns)
+        if q < 0:
+            return
+        at = queues[q].head & (ring.shape[1] - 1)
+        ns, flow = ring[q, at].ns, ring[q, at].flow
+        start_ns = max(cores[core].ns, max(ns, queues[q].ready_ns))
+        cost = costs[core, q]
+        if exponential:
+            cost = _exponential(random, cost)
+        queues[q].head += 1
+        queues[q].length -= 1
+        cores[core].ns = start_ns + cost
+        cores[core].busy_ns += cost
+        cores[core].served += 1
+        count[SERVED] += 1
+        histogram[moving, bin_of(start_ns - ns)] += 1
+        _note(keys, flows, count, flow, q, ns, start_ns, start_ns + cost)
+
+
+@_jit
+def _push(ring: Any, queues: Any, q: int, ns: int, flow: int) -> bool:
+    size = ring.shape[1]
+    if queues[q].length >= size:
         return False
-    at = (s.head[queue] + s.length[queue]) & (size - 1)
-    s.ring_ns[queue, at] = ns
-    s.ring_flow[queue, at] = flow
-    s.length[queue] += 1
+    at = (queues[q].head + queues[q].length) & (size - 1)
+    ring[q, at].ns = ns
+    ring[q, at].flow = flow
+    queues[q].length += 1
     return True
 
 
 @_jit
-def _arrive(s: Any, ns: int, flow: int, moving: int, exponential: bool) -> None:
+def _arrive(
+    ring: Any, queues: Any, cores: Any, turns: Any, costs: Any, keys: Any, held: Any, flows: Any,
+    histogram: Any, count: Any, random: Any, ns: int, now_ns: int, flow: int, moving: int,
+    exponential: bool,
+) -> None:  # fmt: skip
     """Put a packet into its ring; a full one is served first as far as it can be by now."""
-    queue = s.table[s.flow_key[flow]]
-    if _push(s, ns, flow, queue):
+    q = keys[flows[flow].key].queue
+    if _push(ring, queues, q, ns, flow):
         return
-    advance(s, s.queue_core[queue], ns, moving, exponential)
-    if not _push(s, ns, flow, queue):
-        s.count[LOST] += 1
+    advance(
+        ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random,
+        queues[q].core, now_ns, moving, exponential,
+    )  # fmt: skip
+    if not _push(ring, queues, q, ns, flow):
+        count[LOST] += 1
+
+
+@_jit
+def _is_open(
+    ring: Any, queues: Any, cores: Any, turns: Any, costs: Any, keys: Any, held: Any, flows: Any,
+    histogram: Any, count: Any, random: Any, key: int, ns: int, handover_ns: int, moving: int,
+    exponential: bool,
+) -> bool:  # fmt: skip
+    """Say whether a packet of the key may go to its queue now, and not be held."""
+    if keys[key].wait > 0:
+        advance(
+            ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random,
+            queues[keys[key].old_queue].core, ns, moving, exponential,
+        )  # fmt: skip
+    return bool(keys[key].wait == 0 and keys[key].ready_ns + handover_ns <= ns)
 
 
 @_jit
 def _release(
-    s: Any, keys: Any, now_ns: int, handover_ns: int, moving: int, exponential: bool
-) -> None:
+    ring: Any, queues: Any, cores: Any, turns: Any, costs: Any, keys: Any, held: Any, flows: Any,
+    histogram: Any, count: Any, random: Any, moved: Any, now_ns: int, handover_ns: int,
+    moving: int, exponential: bool,
+) -> None:  # fmt: skip
     """Let go of held packets whose older ones are done, in the order of their arrival."""
-    for key in keys:
-        _is_open(s, key, now_ns, handover_ns, moving, exponential)
+    n_open = 0
+    for key in moved:
+        n_open += _is_open(
+            ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random, key,
+            now_ns, handover_ns, moving, exponential,
+        )  # fmt: skip
+    if n_open == 0:
+        return
     kept = 0
-    for i in range(s.count[HELD_NOW]):
-        ns, flow = s.held_ns[i], s.held_flow[i]
-        key = s.flow_key[flow]
-        if s.key_wait[key] == 0 and s.key_ready[key] + handover_ns <= now_ns:
+    for i in range(count[HELD_NOW]):
+        ns, flow = held[i].ns, held[i].flow
+        key = flows[flow].key
+        if keys[key].wait == 0 and keys[key].ready_ns + handover_ns <= now_ns:
             # Its core has served what came before now, and cannot have begun with this one.
-            core = s.queue_core[s.table[key]]
-            advance(s, core, now_ns, moving, exponential)
-            s.core_ns[core] = max(s.core_ns[core], now_ns)
-            _arrive(s, ns, flow, moving, exponential)
+            core = queues[keys[key].queue].core
+            advance(
+                ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random,
+                core, now_ns, moving, exponential,
+            )  # fmt: skip
+            cores[core].ns = max(cores[core].ns, now_ns)
+            _arrive(
+                ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random, ns,
+                now_ns, flow, moving, exponential,
+            )  # fmt: skip
         else:
-            s.held_ns[kept], s.held_flow[kept] = ns, flow
+            held[kept].ns, held[kept].flow = ns, flow
             kept += 1
-    s.count[HELD_NOW] = kept
+    count[HELD_NOW] = kept
 
 
 @_jit
-def _is_open(s: Any, key: int, ns: int, handover_ns: int, moving: int, exponential: bool) -> bool:
-    """Say whether a packet of the key may go to its queue now, and not be held."""
-    if s.key_wait[key] > 0:
-        advance(s, s.queue_core[s.key_queue[key]], ns, moving, exponential)
-    return bool(s.key_wait[key] == 0 and s.key_ready[key] + handover_ns <= ns)
-
-
-@_jit
-def _moved_keys(s: Any, now_ns: int, handover_ns: int) -> Any:
-    keys = np.empty(len(s.key_wait), np.int64)
+def _moved_keys(keys: Any, now_ns: int, handover_ns: int) -> Any:
+    moved = np.empty(len(keys), np.int64)
     n = 0
     for key in range(len(keys)):
-        if s.key_wait[key] > 0 or s.key_ready[key] + handover_ns > now_ns:
-            keys[n] = key
+        if keys[key].wait > 0 or keys[key].ready_ns + handover_ns > now_ns:
+            moved[n] = key
             n += 1
-    return keys[:n]
+    return moved[:n]
 
 
 @_jit
 def run(
-    s: Any, times_ns: Any, flows: Any, from_ns: int, until_ns: int, handover_ns: int, moving: int,
-    exponential: bool,
+    ring: Any, queues: Any, cores: Any, turns: Any, costs: Any, keys: Any, held: Any, flows: Any,
+    histogram: Any, count: Any, random: Any, times_ns: Any, whose: Any, from_ns: int,
+    until_ns: int, handover_ns: int, moving: int, exponential: bool,
 ) -> None:  # fmt: skip
     """Let packets arrive, in order of time, and serve until ``until_ns``.
 
     Args:
-        s: The state.
+        ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random: The state.
         times_ns: int64[n], ascending, from ``from_ns`` to below ``until_ns``.
-        flows: int32[n]; whose packet each is.
+        whose: int32[n]; the flow of each packet.
         from_ns: Begin of the period.
         until_ns: Its end.
         handover_ns: From the last packet at the old queue to the first at the new one.
         moving: 1: what is served counts as served while something moves.
         exponential: Service times are exponential, not constant.
     """
-    keys = _moved_keys(s, from_ns, handover_ns)
+    moved = _moved_keys(keys, from_ns, handover_ns)
     for i in range(len(times_ns)):
-        ns, flow = times_ns[i], flows[i]
-        key = s.flow_key[flow]
-        s.count[ARRIVED] += 1
-        s.key_packets[key] += 1
-        s.queue_packets[s.table[key]] += 1
-        if s.count[HELD_NOW] > 0:
-            _release(s, keys, ns, handover_ns, moving, exponential)
-        if len(keys) == 0 or _is_open(s, key, ns, handover_ns, moving, exponential):
-            _arrive(s, ns, flow, moving, exponential)
-        elif s.count[HELD_NOW] == len(s.held_ns):
-            s.count[LOST] += 1
+        ns, flow = times_ns[i], whose[i]
+        key = flows[flow].key
+        count[ARRIVED] += 1
+        keys[key].packets += 1
+        queues[keys[key].queue].packets += 1
+        if count[HELD_NOW] > 0:
+            _release(
+                ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random,
+                moved, ns, handover_ns, moving, exponential,
+            )  # fmt: skip
+        if len(moved) == 0 or _is_open(
+            ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random, key,
+            ns, handover_ns, moving, exponential,
+        ):  # fmt: skip
+            _arrive(
+                ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random, ns,
+                ns, flow, moving, exponential,
+            )  # fmt: skip
+        elif count[HELD_NOW] == len(held):
+            count[LOST] += 1
         else:
-            s.held_ns[s.count[HELD_NOW]], s.held_flow[s.count[HELD_NOW]] = ns, flow
-            s.count[HELD_NOW] += 1
-            s.count[HELD] += 1
-    if s.count[HELD_NOW] > 0:
-        _release(s, keys, until_ns, handover_ns, moving, exponential)
-    for core in range(len(s.core_ns)):
-        advance(s, core, until_ns, moving, exponential)
+            held[count[HELD_NOW]].ns, held[count[HELD_NOW]].flow = ns, flow
+            count[HELD_NOW] += 1
+            count[HELD] += 1
+    if count[HELD_NOW] > 0:
+        _release(
+            ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random, moved,
+            until_ns, handover_ns, moving, exponential,
+        )  # fmt: skip
+    for core in range(len(cores)):
+        advance(
+            ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random, core,
+            until_ns, moving, exponential,
+        )  # fmt: skip
 
 
 @_jit
-def count_in_ring(s: Any, queue: int, key: int) -> int:
+def count_in_ring(ring: Any, queues: Any, flows: Any, q: int, key: int) -> int:
     """Return how many packets of a key wait in a queue."""
-    mask = s.ring_ns.shape[1] - 1
     n = 0
-    for i in range(s.length[queue]):
-        n += s.flow_key[s.ring_flow[queue, (s.head[queue] + i) & mask]] == key
+    for i in range(queues[q].length):
+        at = (queues[q].head + i) & (ring.shape[1] - 1)
+        n += flows[ring[q, at].flow].key == key
     return n
-
-
-@_jit
-def toeplitz(tuples: Any, table: Any, out: Any) -> None:
-    """Write the hash of each row of octets: the XOR of one word for each of them."""
-    for i in range(len(tuples)):
-        h = np.uint32(0)
-        for j in range(tuples.shape[1]):
-            h ^= table[j, tuples[i, j]]
-        out[i] = h

@@ -125,7 +125,7 @@ class Samples:
 
     def after_period(self) -> None:
         """Add what cores served in the period that has just been."""
-        self._served += self._subject.state.arrays.core_served
+        self._served += self._subject.state.arrays.cores["served"]
         self._on_all_the_time &= self._subject.state.on
 
     def after_second(self) -> None:

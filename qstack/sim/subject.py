@@ -85,7 +85,7 @@ class Subject:
         self.state.clear_period()
         self.state.run(times_ns, flows, from_ns, until_ns, moving=self._moved)
         self.now_ns = until_ns
-        working = self.state.on | (self.state.arrays.core_busy > 0)
+        working = self.state.on | (self.state.arrays.cores["busy_ns"] > 0)
         self.core_ns += int(working.sum()) * self.control.period_ns
 
     def decide(
@@ -115,20 +115,21 @@ class Subject:
         v.figures["now_ns"] = now_ns
         v.figures["cores_min"] = min(self.control.cores_min, m.cores)
         v.figures["cores_max"] = min(self.control.cores_max, m.cores)
-        v.buckets["queue"] = a.table[: m.buckets]
-        v.buckets["packets"] = a.key_packets[: m.buckets]
-        v.buckets["load"] = a.key_packets[: m.buckets] * in_cores
+        packets = a.keys["packets"][: m.buckets]
+        v.buckets["queue"] = a.keys["queue"][: m.buckets]
+        v.buckets["packets"], v.buckets["load"] = packets, packets * in_cores
         v.buckets["ahead"] = ahead * in_cores
-        oldest_ns = a.ring_ns[np.arange(m.queues), a.head & (m.ring - 1)]
-        delay_ns = np.where(a.length > 0, now_ns - oldest_ns, 0)
-        v.queues["core"], v.queues["load"] = a.queue_core, a.queue_packets * in_cores
-        v.queues["queued"], v.queues["delay_ns"] = a.length, delay_ns
+        core, length = a.queues["core"], a.queues["length"]
+        oldest_ns = a.ring["ns"][np.arange(m.queues), a.queues["head"] & (m.ring - 1)]
+        delay_ns = np.where(length > 0, now_ns - oldest_ns, 0)
+        v.queues["core"], v.queues["load"] = core, a.queues["packets"] * in_cores
+        v.queues["queued"], v.queues["delay_ns"] = length, delay_ns
         v.cores["on"] = self.state.on
-        v.cores["load"] = np.bincount(a.queue_core, v.queues["load"], m.cores)
-        v.cores["busy"] = np.minimum(1.0, a.core_busy / self.control.period_ns)
-        v.cores["queued"] = np.bincount(a.queue_core, a.length, m.cores)
+        v.cores["load"] = np.bincount(core, v.queues["load"], m.cores)
+        v.cores["busy"] = np.minimum(1.0, a.cores["busy_ns"] / self.control.period_ns)
+        v.cores["queued"] = np.bincount(core, length, m.cores)
         v.cores["delay_ns"] = 0
-        np.maximum.at(v.cores["delay_ns"], a.queue_core, delay_ns)
+        np.maximum.at(v.cores["delay_ns"], core, delay_ns)
 
     def _look_at_flows(self, heavy: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         """Keep heavy flows in their slots; those that are not any more, and have no rule, go."""
