@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import ConfigError
 from . import sizes
 from .sources import Block, Churn, Population, Profile, Source, always
 from .steering import colliding_hashes, random_hashes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _FLOWS: Final = 100_000
 _PPS: Final = 1_000_000.0
@@ -71,7 +73,9 @@ class Load:
                 numbers[i] = np.append(numbers[i], n_flows + np.arange(len(part.hashes)))
                 n_flows += len(part.hashes)
             times = np.concatenate([part.times_ns for part in parts])
-            flows = np.concatenate([own[part.flows] for own, part in zip(numbers, parts, strict=True)])
+            flows = np.concatenate(
+                [own[part.flows] for own, part in zip(numbers, parts, strict=True)]
+            )
             # One sort of whole numbers instead of two arrays by an index.
             packed = np.sort((times - from_ns) << 32 | flows)
             yield Block(
@@ -88,8 +92,9 @@ def _random(settings: Settings, source: int = 0) -> np.random.Generator:
 
 def zipf_weights(n: int, skew: float) -> NDArray[np.float64]:
     """float64[n]: the parts of flows by their rank, summing to 1."""
-    weights = np.arange(1, n + 1, dtype=np.float64) ** -skew
-    return weights / weights.sum()
+    weights: NDArray[np.float64] = np.arange(1, n + 1, dtype=np.float64) ** -skew
+    weights /= weights.sum()
+    return weights
 
 
 def _zipf(

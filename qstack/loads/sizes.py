@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MSS_BYTES: Final = 1448
 """Payload of a packet where a table is in bytes."""
@@ -39,7 +41,7 @@ class Sizes:
     def quantile(self, part: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return packets, not rounded, for parts of the flows from 0 to 1."""
         sizes, percents = np.array(self.table).T
-        result = np.exp(np.interp(part * 100, percents, np.log(sizes)))
+        result: NDArray[np.float64] = np.exp(np.interp(part * 100, percents, np.log(sizes)))
         for at, mean in self.means:
             low, high = float(sizes[at]), float(sizes[at + 1])
             begin, end = percents[at] / 100, percents[at + 1] / 100
@@ -70,7 +72,8 @@ def _pareto_mean(low: float, high: float, shape: float) -> float:
         return low * math.log(high / low) / (1 - low / high)
     kept = 1 - (low / high) ** shape
     part = (shape / (shape - 1)) * (1 - (low / high) ** (shape - 1))
-    return low * part / kept
+    mean: float = low * part / kept
+    return mean
 
 
 def _pareto_shape(low: float, high: float, mean: float) -> float:
@@ -126,8 +129,8 @@ WEBSEARCH: Final = Sizes(
 AGH: Final = Sizes(
     name="agh",
     source="Jurkiewicz et al., flow-models: 4.03 billion flows of a campus in 30 days",
-    # 47.8 % have one packet, and 0.61 % of the packets: a flow has 78.4 on average. 0.11 % have more
-    # than 10,000, and 69.6 % of the packets: 49,600 each. That leaves 44.8 for those between.
+    # 47.8 % have one packet, and 0.61 % of the packets: a flow has 78.4 on average. 0.11 % have
+    # more than 10,000, and 69.6 % of the packets: 49,600 each. That leaves 44.8 for those between.
     table=((1, 47.8), (10_000, 99.89), (10_000_000, 100.0)),
     means=((0, 44.3), (1, 49_600.0)),
 )

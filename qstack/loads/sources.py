@@ -136,7 +136,7 @@ class Churn:
         return packets, (np.where(packets == 1, 0.0, seconds) * 1e9).astype(np.int64)
 
     def _had_begun(self, before_ns: int) -> None:
-        """Have the flows that began before time 0 and last; of their packets those that are left."""
+        """Have the flows that began before time 0 and last, with what is left of them."""
         n = self._random.poisson(self._flows_per_s * before_ns / 1e9)
         packets, lasts_ns = self._drawn(n)
         age_ns = (self._random.random(n) * before_ns).astype(np.int64)
@@ -169,9 +169,7 @@ class Churn:
         self._left = self._left[goes_on]
         new = random_hashes(self._random, self._n_flows - self._known)
         self._known = self._n_flows
-        return Block(
-            until_ns=until_ns, hashes=new, times_ns=times, flows=flows.astype(np.int32)
-        )
+        return Block(until_ns=until_ns, hashes=new, times_ns=times, flows=flows.astype(np.int32))
 
     def _begin_ns(self, from_ns: int, until_ns: int) -> NDArray[np.int64]:
         """Draw when flows begin: int64[n], from ``from_ns`` to below ``until_ns``."""

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nicprog.drivers import MICROSOFT_KEY
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _OCTETS: Final = 12  # IPv4 addresses and ports
 _SERVER: Final = (10, 77, 0, 2)

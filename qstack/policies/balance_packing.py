@@ -69,6 +69,7 @@ def pack(
     for c in range(len(cores)):
         can[c] = capacity(figures, cores, usable, c)
     mean = load.sum() / can.sum()
+    movable, begin = _by_core(figures, buckets, at, where, len(cores))
     stuck = np.zeros(len(cores), np.int64)  # its load cannot be taken apart
     while n < len(moves):
         hot, cold = _extremes(load, can, stuck)
@@ -80,8 +81,8 @@ def pack(
             break
         memory[2] = 1.0
         shift = gap * can[hot] * can[cold] / (can[hot] + can[cold])
-        from_hot = _candidates(figures, buckets, at, where, hot)
-        from_cold = _candidates(figures, buckets, at, where, cold)
+        from_hot = _candidates(buckets, at, movable[begin[hot] : begin[hot + 1]])
+        from_cold = _candidates(buckets, at, movable[begin[cold] : begin[cold + 1]])
         one, other = _best(buckets, from_hot, from_cold, shift, _WORTH * mean, n + 2 <= len(moves))
         if one < 0:
             stuck[hot] = 1
@@ -111,20 +112,40 @@ def _extremes(load: Any, can: Any, stuck: Any) -> Any:
 
 
 @helper
-def _candidates(figures: Any, buckets: Any, at: Any, where: Any, core: int) -> Any:
-    """Return int64[<= _CANDIDATES]: buckets of a core that may move, spread over all of these."""
+def _by_core(figures: Any, buckets: Any, at: Any, where: Any, n_cores: int) -> Any:
+    """Return buckets that may move, core after core, and where those of each core begin."""
     f = figures[0]
-    found, n = np.empty(len(at), np.int64), 0
+    core = np.full(len(at), -1)
+    begin = np.zeros(n_cores + 1, np.int64)
     for b in range(len(at)):
-        moved = at[b] != buckets[b].queue or f.now_ns - buckets[b].moved_ns < f.cooldown_ns
-        if where[at[b]] == core and not moved:
+        if f.now_ns - buckets[b].moved_ns >= f.cooldown_ns:
+            core[b] = where[at[b]]
+            begin[core[b] + 1] += 1
+    for c in range(n_cores):
+        begin[c + 1] += begin[c]
+    end = begin.copy()
+    movable = np.empty(begin[n_cores], np.int64)
+    for b in range(len(at)):
+        if core[b] >= 0:
+            movable[end[core[b]]] = b
+            end[core[b]] += 1
+    return movable, begin
+
+
+@helper
+def _candidates(buckets: Any, at: Any, movable: Any) -> Any:
+    """Return int64[<= _CANDIDATES]: of a core's buckets those that this call has not moved.
+
+    Of many these are spread over all of them.
+    """
+    found = np.empty(_CANDIDATES, np.int64)
+    n, step = 0, max(1, (len(movable) + _CANDIDATES - 1) // _CANDIDATES)
+    for i in range(0, len(movable), step):
+        b = movable[i]
+        if at[b] == buckets[b].queue:
             found[n] = b
             n += 1
-    if n <= _CANDIDATES:
-        return found[:n]
-    for i in range(_CANDIDATES):
-        found[i] = found[i * n // _CANDIDATES]
-    return found[:_CANDIDATES]
+    return found[:n]
 
 
 @helper

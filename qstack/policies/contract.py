@@ -174,6 +174,4 @@ class View:
 
     def copy(self) -> View:
         """The same in memory of its own."""
-        return View(
-            **{name: getattr(self, name).copy() for name in self.__slots__}
-        )
+        return View(**{name: getattr(self, name).copy() for name in self.__slots__})

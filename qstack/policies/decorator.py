@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ..errors import NotSupportedError, QStackError
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 Limits = Literal["given", "none"]
 Function = Callable[..., int]
+F = TypeVar("F", bound=Callable[..., Any])
 
 FAULT = -1
 """What ``Policy.entry`` returns when the policy raised, say by an index out of bounds."""
 
-_helpers: list[Function] = []
-_registered: set[Function] = set()
+_helpers: list[Callable[..., Any]] = []
+_registered: set[Callable[..., Any]] = set()
 
 
 def require_numba() -> Any:
@@ -44,7 +45,7 @@ def require_numba() -> Any:
     return numba
 
 
-def helper(function: Function) -> Function:
+def helper(function: F) -> F:
     """Mark a function that policies call: plain for the plain one, compiled into the compiled."""
     _helpers.append(function)
     return function

@@ -37,7 +37,7 @@ def oracle(
     order = np.argsort(loads, kind="mergesort")
     for i in range(len(order) - 1, -1, -1):
         b = order[i]
-        c = np.argmin(load)
+        c = int(np.argmin(load))
         at = queues[buckets[b].queue].core
         if load[at] <= load[c]:  # as good, and nothing moves
             c = at

@@ -44,7 +44,7 @@ def idle_cores(cores: Any) -> float:
 @helper
 def last_change_ns(cores: Any) -> int:
     """Return when a core went on or off last."""
-    last = cores[0].changed_ns
+    last = int(cores[0].changed_ns)
     for c in range(1, len(cores)):
         last = max(last, cores[c].changed_ns)
     return last
@@ -106,9 +106,7 @@ def switch_off(cores: Any, on: Any, moves: Any, n: int) -> int:
 
 
 @helper
-def resize(
-    figures: Any, cores: Any, queues: Any, buckets: Any, moves: Any, n_wanted: int
-) -> int:
+def resize(figures: Any, cores: Any, queues: Any, buckets: Any, moves: Any, n_wanted: int) -> int:
     """Have so many cores, and deal the buckets over them evenly by their number, not their load.
 
     Returns:

@@ -10,10 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .contract import (
     BUCKET_TO_QUEUE,
@@ -25,6 +24,9 @@ from .contract import (
     View,
 )
 from .decorator import FAULT, Policy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 8)
@@ -49,8 +51,8 @@ class Counters:
 class Watchdog:
     """Calls a policy on a thread of its own, without the GIL, and checks what it answers.
 
-    The policy has arrays of its own, so what it writes into others' fields is lost. A thread that does
-    not come back cannot be ended, but nothing waits for it or looks at its arrays any more.
+    The policy has arrays of its own, so what it writes into others' fields is lost. A thread that
+    does not come back cannot be ended, but nothing waits for it or looks at its arrays any more.
     """
 
     def __init__(
@@ -84,7 +86,8 @@ class Watchdog:
         """Return the moves to carry out, in their order; after a fault always none.
 
         Args:
-            view: What the policy is to see; it is not changed. ``own`` and ``memory`` are kept here.
+            view: What the policy is to see; it is not changed. ``own`` and ``memory`` are kept
+                here.
         """
         if self.counters.set_aside:
             return _NOTHING
@@ -189,7 +192,11 @@ class _Check:
             if not self._on[self._queue_core[q]]:
                 return f"left queue {q} in use on core {self._queue_core[q]}, which is off"
         figures = self._view.figures[0]
-        n_on, least, most = int(self._on.sum()), int(figures["cores_min"]), int(figures["cores_max"])
+        n_on, least, most = (
+            int(self._on.sum()),
+            int(figures["cores_min"]),
+            int(figures["cores_max"]),
+        )
         if self._switched and not (least <= n_on <= most or n_on > most):
             return f"left {n_on} cores on, {least}..{most} are allowed"
         return ""

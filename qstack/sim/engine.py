@@ -26,7 +26,7 @@ STEPS: Final = 64
 
 HISTOGRAM_SIZE: Final = STEPS * 40
 
-# Indexes of `count`.
+# Indexes of `counts`.
 ARRIVED, SERVED, LOST, REORDERED, HELD, HELD_NOW, COUNTS = range(7)
 
 PACKET: Final = np.dtype([("ns", "i8"), ("flow", "i8")])
@@ -95,7 +95,7 @@ def _exponential(random: Any, mean: int) -> int:
 @_jit
 def _ready_ns(ring: Any, queues: Any, q: int) -> int:
     at = queues[q].head & (ring.shape[1] - 1)
-    return max(ring[q, at].ns, queues[q].ready_ns)
+    return int(max(ring[q, at].ns, queues[q].ready_ns))
 
 
 @_jit
@@ -128,16 +128,18 @@ def _pick(ring: Any, queues: Any, cores: Any, turns: Any, core: int, before_ns: 
 
 
 @_jit
-def _note(keys: Any, flows: Any, count: Any, flow: int, q: int, ns: int, start: int, end: int) -> None:
+def _note(
+    keys: Any, flows: Any, counts: Any, flow: int, q: int, ns: int, start: int, end: int
+) -> None:
     """Note the order of a packet that is served, and that others need not be held for it."""
     f = flows[flow]
     if ns >= f.last_ns:
         if start < f.last_start_ns:
-            count[REORDERED] += 1
+            counts[REORDERED] += 1
         f.last_ns = ns
         f.last_start_ns = start
     elif start > f.last_start_ns:
-        count[REORDERED] += 1
+        counts[REORDERED] += 1
     key = keys[f.key]
     if key.wait > 0 and key.old_queue == q:
         key.wait -= 1
@@ -148,7 +150,7 @@ def _note(keys: Any, flows: Any, count: Any, flow: int, q: int, ns: int, start: 
 @_jit
 def advance(
     ring: Any, queues: Any, cores: Any, turns: Any, costs: Any, keys: Any, held: Any, flows: Any,
-    histogram: Any, count: Any, random: Any, core: int, to_ns: int, moving: int, exponential: bool,
+    histogram: Any, counts: Any, random: Any, core: int, to_ns: int, moving: int, exponential: bool,
 ) -> None:  # fmt: skip
     """Let a core serve what it begins before ``to_ns``."""
     while cores[core].ns < to_ns:
@@ -166,9 +168,9 @@ def advance(
         cores[core].ns = start_ns + cost
         cores[core].busy_ns += cost
         cores[core].served += 1
-        count[SERVED] += 1
+        counts[SERVED] += 1
         histogram[moving, bin_of(start_ns - ns)] += 1
-        _note(keys, flows, count, flow, q, ns, start_ns, start_ns + cost)
+        _note(keys, flows, counts, flow, q, ns, start_ns, start_ns + cost)
 
 
 @_jit
@@ -186,7 +188,7 @@ def _push(ring: Any, queues: Any, q: int, ns: int, flow: int) -> bool:
 @_jit
 def _arrive(
     ring: Any, queues: Any, cores: Any, turns: Any, costs: Any, keys: Any, held: Any, flows: Any,
-    histogram: Any, count: Any, random: Any, ns: int, now_ns: int, flow: int, moving: int,
+    histogram: Any, counts: Any, random: Any, ns: int, now_ns: int, flow: int, moving: int,
     exponential: bool,
 ) -> None:  # fmt: skip
     """Put a packet into its ring; a full one is served first as far as it can be by now."""
@@ -194,23 +196,23 @@ def _arrive(
     if _push(ring, queues, q, ns, flow):
         return
     advance(
-        ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random,
+        ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random,
         queues[q].core, now_ns, moving, exponential,
     )  # fmt: skip
     if not _push(ring, queues, q, ns, flow):
-        count[LOST] += 1
+        counts[LOST] += 1
 
 
 @_jit
 def _is_open(
     ring: Any, queues: Any, cores: Any, turns: Any, costs: Any, keys: Any, held: Any, flows: Any,
-    histogram: Any, count: Any, random: Any, key: int, ns: int, handover_ns: int, moving: int,
+    histogram: Any, counts: Any, random: Any, key: int, ns: int, handover_ns: int, moving: int,
     exponential: bool,
 ) -> bool:  # fmt: skip
     """Say whether a packet of the key may go to its queue now, and not be held."""
     if keys[key].wait > 0:
         advance(
-            ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random,
+            ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random,
             queues[keys[key].old_queue].core, ns, moving, exponential,
         )  # fmt: skip
     return bool(keys[key].wait == 0 and keys[key].ready_ns + handover_ns <= ns)
@@ -219,38 +221,38 @@ def _is_open(
 @_jit
 def _release(
     ring: Any, queues: Any, cores: Any, turns: Any, costs: Any, keys: Any, held: Any, flows: Any,
-    histogram: Any, count: Any, random: Any, moved: Any, now_ns: int, handover_ns: int,
+    histogram: Any, counts: Any, random: Any, moved: Any, now_ns: int, handover_ns: int,
     moving: int, exponential: bool,
 ) -> None:  # fmt: skip
     """Let go of held packets whose older ones are done, in the order of their arrival."""
     n_open = 0
     for key in moved:
         n_open += _is_open(
-            ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random, key,
+            ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random, key,
             now_ns, handover_ns, moving, exponential,
         )  # fmt: skip
     if n_open == 0:
         return
     kept = 0
-    for i in range(count[HELD_NOW]):
+    for i in range(counts[HELD_NOW]):
         ns, flow = held[i].ns, held[i].flow
         key = flows[flow].key
         if keys[key].wait == 0 and keys[key].ready_ns + handover_ns <= now_ns:
             # Its core has served what came before now, and cannot have begun with this one.
             core = queues[keys[key].queue].core
             advance(
-                ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random,
+                ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random,
                 core, now_ns, moving, exponential,
             )  # fmt: skip
             cores[core].ns = max(cores[core].ns, now_ns)
             _arrive(
-                ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random, ns,
+                ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random, ns,
                 now_ns, flow, moving, exponential,
             )  # fmt: skip
         else:
             held[kept].ns, held[kept].flow = ns, flow
             kept += 1
-    count[HELD_NOW] = kept
+    counts[HELD_NOW] = kept
 
 
 @_jit
@@ -267,55 +269,50 @@ def _moved_keys(keys: Any, now_ns: int, handover_ns: int) -> Any:
 @_jit
 def run(
     ring: Any, queues: Any, cores: Any, turns: Any, costs: Any, keys: Any, held: Any, flows: Any,
-    histogram: Any, count: Any, random: Any, times_ns: Any, whose: Any, from_ns: int,
+    histogram: Any, counts: Any, random: Any, times_ns: Any, whose: Any, from_ns: int,
     until_ns: int, handover_ns: int, moving: int, exponential: bool,
 ) -> None:  # fmt: skip
     """Let packets arrive, in order of time, and serve until ``until_ns``.
 
-    Args:
-        ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random: The state.
-        times_ns: int64[n], ascending, from ``from_ns`` to below ``until_ns``.
-        whose: int32[n]; the flow of each packet.
-        from_ns: Begin of the period.
-        until_ns: Its end.
-        handover_ns: From the last packet at the old queue to the first at the new one.
-        moving: 1: what is served counts as served while something moves.
-        exponential: Service times are exponential, not constant.
+    After the state come ``times_ns``, int64[n], ascending, from ``from_ns`` to below ``until_ns``;
+    ``whose``, int32[n], the flow of each packet; begin and end of the period; ``handover_ns`` from
+    the last packet at the old queue to the first at the new one; ``moving``, 1 when what is served
+    counts as served while something moves; and whether service times are exponential.
     """
     moved = _moved_keys(keys, from_ns, handover_ns)
     for i in range(len(times_ns)):
         ns, flow = times_ns[i], whose[i]
         key = flows[flow].key
-        count[ARRIVED] += 1
+        counts[ARRIVED] += 1
         keys[key].packets += 1
         queues[keys[key].queue].packets += 1
-        if count[HELD_NOW] > 0:
+        if counts[HELD_NOW] > 0:
             _release(
-                ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random,
+                ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random,
                 moved, ns, handover_ns, moving, exponential,
             )  # fmt: skip
         if len(moved) == 0 or _is_open(
-            ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random, key,
+            ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random, key,
             ns, handover_ns, moving, exponential,
         ):  # fmt: skip
             _arrive(
-                ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random, ns,
+                ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random, ns,
                 ns, flow, moving, exponential,
             )  # fmt: skip
-        elif count[HELD_NOW] == len(held):
-            count[LOST] += 1
+        elif counts[HELD_NOW] == len(held):
+            counts[LOST] += 1
         else:
-            held[count[HELD_NOW]].ns, held[count[HELD_NOW]].flow = ns, flow
-            count[HELD_NOW] += 1
-            count[HELD] += 1
-    if count[HELD_NOW] > 0:
+            held[counts[HELD_NOW]].ns, held[counts[HELD_NOW]].flow = ns, flow
+            counts[HELD_NOW] += 1
+            counts[HELD] += 1
+    if counts[HELD_NOW] > 0:
         _release(
-            ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random, moved,
+            ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random, moved,
             until_ns, handover_ns, moving, exponential,
         )  # fmt: skip
     for core in range(len(cores)):
         advance(
-            ring, queues, cores, turns, costs, keys, held, flows, histogram, count, random, core,
+            ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random, core,
             until_ns, moving, exponential,
         )  # fmt: skip
 

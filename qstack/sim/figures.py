@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import engine
 from .subject import Subject
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _QUANTILES: Final = {"p50_us": 0.5, "p95_us": 0.95, "p99_us": 0.99, "p999_us": 0.999}
 _ENOUGH: Final = 10_000
@@ -106,7 +108,7 @@ class Samples:
     def _now(self) -> dict[str, Any]:
         s = self._subject
         return {
-            "count": s.state.arrays.count.copy(),
+            "count": s.state.arrays.counts.copy(),
             "waiting": s.state.waiting,
             "histogram": s.state.arrays.histogram.copy(),
             "core_ns": s.core_ns,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -37,7 +37,7 @@ class Options:
     warm_up_s: float = 2.0
     utilisation: float = 0.6
     seed: int = 1
-    control: Control = Control()
+    control: Control = field(default_factory=Control)
 
     def __post_init__(self) -> None:
         if not 0 <= self.warm_up_s < self.seconds:
@@ -103,11 +103,12 @@ def run(
     return {s.watchdog.policy.name: x.figures() for s, x in zip(subjects, samples, strict=True)}
 
 
+Slice = tuple[int, NDArray[np.int64], NDArray[np.int32], NDArray[np.uint32], NDArray[np.uint32]]
 Period = tuple[int, NDArray[np.int64], NDArray[np.int32], NDArray[np.uint32], NDArray[np.int64]]
 
 
 def _periods(machine: Machine, load: Load, options: Options) -> Iterator[Period]:
-    """Yield begin, packets, their flows, hashes of new flows, and the buckets of what comes next."""
+    """Yield begin, packets, their flows, hashes of new flows, and what buckets get next."""
     before: tuple[int, Any, Any, Any] | None = None
     for now_ns, times_ns, flows, hashes, every in _slices(load, options, machine.queues):
         if before is not None:
@@ -117,12 +118,13 @@ def _periods(machine: Machine, load: Load, options: Options) -> Iterator[Period]
         yield (*before, np.zeros(machine.buckets, np.int64))
 
 
-def _slices(load: Load, options: Options, queues: int) -> Iterator[Period]:
-    """Yield begin, packets, their flows, hashes of new flows and those of all, for each period."""
+def _slices(load: Load, options: Options, queues: int) -> Iterator[Slice]:
+    """Yield begin, packets, their flows, hashes of new flows and of all, for each whole period."""
     settings = Settings(seconds=options.seconds, queues=queues, seed=options.seed)
     period_ns = options.control.period_ns
     every = np.empty(0, np.uint32)
-    rest_times, rest_flows, fresh = np.empty(0, np.int64), np.empty(0, np.int32), []
+    rest_times, rest_flows = np.empty(0, np.int64), np.empty(0, np.int32)
+    fresh: list[NDArray[np.uint32]] = []
     now_ns, end_ns = 0, 0
     for block in load.blocks(settings):
         every = np.concatenate([every, block.hashes])

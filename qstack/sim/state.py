@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..policies import contract
 from . import engine
 from .machine import Machine
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 class Arrays(NamedTuple):
     """What the engine works on, in the order of its arguments.
@@ -25,7 +28,7 @@ class Arrays(NamedTuple):
         held: engine.PACKET[held].
         flows: engine.FLOW[flows].
         histogram: int64[2, HISTOGRAM_SIZE]; time in the ring: at rest, while moving.
-        count: int64[COUNTS].
+        counts: int64[COUNTS].
         random: uint64[1].
     """
 
@@ -38,7 +41,7 @@ class Arrays(NamedTuple):
     held: NDArray[Any]
     flows: NDArray[Any]
     histogram: NDArray[np.int64]
-    count: NDArray[np.int64]
+    counts: NDArray[np.int64]
     random: NDArray[np.uint64]
 
 
@@ -79,7 +82,7 @@ class State:
             held=np.zeros(m.held, engine.PACKET),
             flows=np.zeros(0, engine.FLOW),
             histogram=np.zeros((2, engine.HISTOGRAM_SIZE), np.int64),
-            count=np.zeros(engine.COUNTS, np.int64),
+            counts=np.zeros(engine.COUNTS, np.int64),
             random=np.array([(seed * 2 + 1) * 0x9E3779B97F4A7C15 % (1 << 64)], np.uint64),
         )
         self.arrays.queues["core"] = np.arange(m.queues) % m.cores
@@ -195,4 +198,4 @@ class State:
     @property
     def waiting(self) -> int:
         """Packets in rings and held."""
-        return int(self.arrays.queues["length"].sum() + self.arrays.count[engine.HELD_NOW])
+        return int(self.arrays.queues["length"].sum() + self.arrays.counts[engine.HELD_NOW])

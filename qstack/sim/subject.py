@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..policies import Policy, contract
 from ..policies.contract import View
 from ..policies.watchdog import Watchdog
 from .machine import CORES_MOST, Machine
 from .state import State
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _FLOWS: Final = 16
 _HEAVY_CORES: Final = 0.02
@@ -146,8 +148,7 @@ class Subject:
             if slot is not None:
                 v.flows["load"][slot] = load
                 self._seen[slot] = 0
-        for slot in np.flatnonzero((self._seen > _FORGET_PERIODS) & (v.flows["queue"] < 0)):
-            v.flows["id"][slot] = -1
+        v.flows["id"][(self._seen > _FORGET_PERIODS) & (v.flows["queue"] < 0)] = -1
         v.figures["rules_free"] = self.state.machine.rules - int((v.flows["queue"] >= 0).sum())
 
     def _free_slot(self) -> int | None:
