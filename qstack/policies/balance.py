@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .balance_cores import begin_growing, leave_cores, wanted_change
-from .balance_packing import isolate, pack
+from .balance_elephants import isolate
+from .balance_packing import pack
+from .balance_queues import grow, leave_cores
+from .balance_scaling import wanted_change
 from .decorator import helper, policy
 
 _SMOOTH_NS = 100_000_000  # loads are averages over about so long
@@ -34,9 +36,9 @@ def balance(
     load = _queue_loads(queues, buckets, flows)
     change = wanted_change(figures, cores, load.sum(), memory)
     n = 0
-    if change > 0:
-        n = begin_growing(figures, cores, queues, load, where, usable, moves, n)
-    elif change < 0:
+    for _ in range(change):
+        n = grow(figures, cores, queues, load, where, usable, moves, n)
+    if change < 0:
         n = leave_cores(figures, cores, queues, load, where, usable, moves, n)
     n = isolate(figures, cores, queues, flows, load, where, usable, moves, n)
     return pack(figures, cores, queues, buckets, load, at, where, usable, memory, moves, n)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Of ``balance``: how many cores, which, and the queues that come and go with them."""
+"""Of ``balance``: queues that come and go with cores."""
 
 from __future__ import annotations
 
@@ -7,105 +7,26 @@ from typing import Any
 
 import numpy as np
 
+from .balance_capacity import all_capacity, arriving, capacity, leaving, loads_of_cores
 from .contract import CORE_OFF, CORE_ON, QUEUE_TO_CORE
 from .decorator import helper
 from .shared import put
 
-_BUSY_UP = 0.85  # of what the cores that are on can do
-_BUSY_DOWN = 0.75  # of what one less could do
-_DELAY_UP_NS = 2_000_000
-_DOWN_AFTER_NS = 200_000_000
-
 
 @helper
-def capacity(figures: Any, cores: Any, usable: Any, c: int) -> float:
-    """Return what a core can do, in cores: less beside a sibling that works."""
-    if usable[c] == 0:
-        return 0.0
-    sibling = cores[c].sibling
-    if sibling >= 0 and usable[sibling] == 1:
-        return float(1.0 / figures[0].smt_slowdown)
-    return 1.0
-
-
-@helper
-def all_capacity(figures: Any, cores: Any, usable: Any) -> float:
-    """Return what all usable cores can do."""
-    total = 0.0
-    for c in range(len(cores)):
-        total += capacity(figures, cores, usable, c)
-    return total
-
-
-@helper
-def wanted_change(figures: Any, cores: Any, total: float, memory: Any) -> int:
-    """Return 1 for a core more, -1 for one less, 0."""
-    f = figures[0]
-    on, n_on, delay_ns = np.empty(len(cores), np.int64), 0, 0
-    for c in range(len(cores)):
-        on[c] = cores[c].on
-        n_on += on[c]
-        delay_ns = max(delay_ns, cores[c].delay_ns)
-    if n_on > f.cores_max:
-        return -1
-    if n_on < f.cores_min:
-        return 1
-    can = all_capacity(figures, cores, on)
-    congested = delay_ns > _DELAY_UP_NS and total > _BUSY_DOWN * can
-    if total > _BUSY_UP * can or congested:
-        memory[1] = 0.0
-        return 1 if n_on < f.cores_max else 0
-    on[leaving(figures, cores, on, np.zeros(len(cores)))] = 0
-    if n_on == f.cores_min or total > _BUSY_DOWN * all_capacity(figures, cores, on):
-        memory[1] = 0.0
-        return 0
-    if memory[1] == 0.0:
-        memory[1] = f.now_ns
-    return -1 if f.now_ns - memory[1] >= _DOWN_AFTER_NS else 0
-
-
-@helper
-def leaving(figures: Any, cores: Any, usable: Any, load: Any) -> int:
-    """Return the core to give up: one beside a sibling first, then the one with the least load."""
-    best, best_can = -1, 0.0
-    for c in range(len(cores)):
-        if usable[c] == 0:
-            continue
-        can = capacity(figures, cores, usable, c)
-        if best < 0 or can < best_can or (can == best_can and load[c] < load[best]):
-            best, best_can = c, can
-    return best
-
-
-@helper
-def loads_of_cores(queue_load: Any, where: Any, n_cores: int) -> Any:
-    """Return float64[n_cores]."""
-    load = np.zeros(n_cores)
-    for q in range(len(where)):
-        load[where[q]] += queue_load[q]
-    return load
-
-
-@helper
-def begin_growing(
+def grow(
     figures: Any, cores: Any, queues: Any, queue_load: Any, where: Any, usable: Any, moves: Any,
     n: int,
 ) -> int:  # fmt: skip
-    """Turn a core on, one whose sibling is off if there is, and give it its share of queues."""
-    new, new_can = -1, 0.0
-    for c in range(len(cores)):
-        if usable[c] == 0:
-            usable[c] = 1
-            can = capacity(figures, cores, usable, c)
-            usable[c] = 0
-            if can > new_can:
-                new, new_can = c, can
-    if new < 0:
+    """Turn a core on and give it its share of queues."""
+    new = arriving(figures, cores, usable)
+    if new < 0 or n == len(moves):
         return n
     n = put(moves, n, CORE_ON, new, 0)
     usable[new] = 1
     load = loads_of_cores(queue_load, where, len(cores))
-    share = load.sum() * new_can / all_capacity(figures, cores, usable)
+    can = capacity(figures, cores, usable, new)
+    share = load.sum() * can / all_capacity(figures, cores, usable)
     for _ in range(len(queues)):
         q = _queue_for_new(figures, cores, queues, queue_load, where, usable, load, new, share)
         if q < 0 or n == len(moves):
