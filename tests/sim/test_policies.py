@@ -146,7 +146,7 @@ def test_without_numba_the_plain_policy_works_and_compiling_says_how_to_get_it(
     policy = find(write_policy(tmp_path, "return 0"))
     view = View.of_size(n_cores=1, n_queues=1, n_buckets=1, n_flows=1, budget=1)
     assert policy.plain(*view.plain_arguments()) == 0
-    with pytest.raises(NotSupportedError, match=r"pip install 'qstack-net\[policies\]'"):
+    with pytest.raises(NotSupportedError, match=r"pip install 'qstack-net\[compiled\]'"):
         policy(view)
 
 
