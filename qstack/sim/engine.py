@@ -237,14 +237,15 @@ def _release(
     for i in range(counts[HELD_NOW]):
         ns, flow = held[i].ns, held[i].flow
         key = flows[flow].key
-        if keys[key].wait == 0 and keys[key].ready_ns + handover_ns <= now_ns:
-            # Its core has served what came before now, and cannot have begun with this one.
+        ready_ns = keys[key].ready_ns + handover_ns
+        if keys[key].wait == 0 and ready_ns <= now_ns:
+            # Its core has served what came before now, and cannot have begun before it was ready.
             core = queues[keys[key].queue].core
             advance(
                 ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random,
                 core, now_ns, moving, exponential,
             )  # fmt: skip
-            cores[core].ns = max(cores[core].ns, now_ns)
+            cores[core].ns = max(cores[core].ns, ready_ns)
             _arrive(
                 ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random, ns,
                 now_ns, flow, moving, exponential,
