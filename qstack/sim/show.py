@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 
 def tables(document: Mapping[str, Any]) -> Iterator[Table]:
     """Yield a table for each load, a row for each policy; and one for what has no load."""
     for load, policies in document["loads"].items():
         table = Table(
-            *("policy", "uneven %", "peak", "p50 us", "p99", "p99.9", "moves/s"),
+            Column("policy", no_wrap=True),
+            *("uneven %", "peak", "p50 us", "p99", "p99.9", "moves/s"),
             *("lost", "reordered", "core s"),
             title=f"{load}: {document['packet_ns'][load]:,.0f} ns a packet",
             caption="uneven: (max-min)/min of packets of cores in a second; peak: to mean",

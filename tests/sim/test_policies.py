@@ -168,3 +168,17 @@ def test_a_change_of_a_helper_is_compiled_anew(tmp_path: Path) -> None:
         assert len(names | {before}) == 3
     finally:
         decorator._helpers[:] = kept
+
+
+def test_the_policy_of_the_guide_moves_the_heaviest_bucket(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs/guide/policies.md").read_text()
+    code = guide.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "my.py").write_text(code)
+    policy = find(f"{tmp_path}/my.py:mine")
+    view = View.of_size(n_cores=2, n_queues=2, n_buckets=8, n_flows=1, budget=1)
+    view.cores["on"] = 1
+    view.queues["core"] = [0, 1]
+    view.buckets["load"] = [0.1, 0.3, 0.2, 0, 0, 0, 0, 0]
+    view.cores["load"] = [0.6, 0]
+    assert policy(view) == policy.plain(*view.plain_arguments()) == 1
+    assert view.moves[0].tolist() == (contract.BUCKET_TO_QUEUE, 1, 1)
