@@ -286,12 +286,20 @@ def run(
         key = flows[flow].key
         counts[ARRIVED] += 1
         keys[key].packets += 1
-        queues[keys[key].queue].packets += 1
+        q = keys[key].queue
+        queues[q].packets += 1
+        if len(moved) == 0 and _push(ring, queues, q, ns, flow):
+            continue  # nearly all; calls with the whole state cost more than that
         if counts[HELD_NOW] > 0:
             _release(
                 ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random,
                 moved, ns, handover_ns, moving, exponential,
             )  # fmt: skip
+        if len(moved) > 0 and _is_open(
+            ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random,
+            moved[-1], ns, handover_ns, moving, exponential,
+        ):  # fmt: skip
+            moved = moved[:-1]  # what was held for it has just been let go of
         if len(moved) == 0 or _is_open(
             ring, queues, cores, turns, costs, keys, held, flows, histogram, counts, random, key,
             ns, handover_ns, moving, exponential,
