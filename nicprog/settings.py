@@ -8,6 +8,7 @@
 ``features``              by the kernel's names: ``rx-hashing``, ``rx-ntuple-filter``, ...
 ``private_flags``         by the driver's own names
 ``hash``                  ``function``, ``transform``, and hashed fields of each kind of packet
+``host. ...``             what is not the driver's, see :mod:`nicprog.host.device`
 ========================  ====================================================================
 
 Values only: nothing here talks to a NIC.
@@ -30,6 +31,12 @@ Settings = Mapping[str, Values]
 
 GROUPS: Final = ("rings", "coalesce", "features", "private_flags", "hash")
 """Besides those of single queues."""
+
+HOST_GROUPS: Final = (
+    "host.irqbalance", "host.interrupts", "host.xps", "host.xps_rxqs", "host.rps", "host.rfs",
+    "host.napi",
+)  # fmt: skip
+"""Those of the host's side, in the order in which they are set."""
 
 QUEUE: Final = "coalesce.queue."
 """What the group of one queue's coalescing begins with."""

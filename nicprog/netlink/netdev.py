@@ -56,6 +56,8 @@ class Napi:
         defer_hard_irqs: Empty polls before interrupts are on again.
         gro_flush_timeout_ns: How long packets wait for others, and between deferred polls.
         irq_suspend_timeout_ns: How long interrupts stay off while an application polls.
+        threaded: 0 polled in softirq, 1 by a thread, 2 by a thread that never sleeps; None when
+            the kernel does not tell (before Linux 6.17).
     """
 
     number: int
@@ -64,6 +66,7 @@ class Napi:
     defer_hard_irqs: int
     gro_flush_timeout_ns: int
     irq_suspend_timeout_ns: int
+    threaded: int | None = None
 
 
 class XdpFeature(IntFlag):
@@ -190,6 +193,7 @@ def _napi(told: Values) -> Napi:
         defer_hard_irqs=told.get("defer-hard-irqs", 0),
         gro_flush_timeout_ns=number(told.get("gro-flush-timeout", b"")),
         irq_suspend_timeout_ns=number(told.get("irq-suspend-timeout", b"")),
+        threaded=told.get("threaded"),
     )
 
 
