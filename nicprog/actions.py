@@ -90,7 +90,7 @@ class SetValues:
     name = "set_values"
 
     def __str__(self) -> str:
-        told = ", ".join(f"{name} {text(value)}" for name, value in self.values.items())
+        told = ", ".join(f"{name} {text(value) or 'none'}" for name, value in self.values.items())
         return f"set {self.group}: {told}"
 
 

@@ -69,6 +69,8 @@ def verify(nic: Backend, wanted: Spec | NicState) -> tuple[Difference, ...]:
 def _groups(nic: Backend, wanted: Spec | NicState) -> tuple[str, ...]:
     """Groups of settings that are to be read: those named, and what their effect depends on."""
     named = tuple(wanted.settings)
+    if isinstance(wanted, Spec) and wanted.host is not None:
+        named += wanted.host.groups()
     if "hash" in named and "features" not in named and nic.capabilities().fields_need_rx_hashing:
         return (*named, "features")
     return named
@@ -81,4 +83,5 @@ def _resolve(nic: Backend, wanted: Spec | NicState, now: NicState, can: Capabili
         text = f"the spec is for {wanted.device}, not for {nic.device}"
         raise SpecError(wanted.error(("device",), text))
     limits = nic.limits(wanted.settings) if wanted.settings else {}
-    return resolve(wanted, now, can, limits)
+    facts = nic.host_facts() if wanted.host is not None else None
+    return resolve(wanted, now, can, limits, facts)

@@ -263,7 +263,7 @@ def _where(options: argparse.Namespace) -> Outcome:
 
 def _dump(options: argparse.Namespace) -> Outcome:
     with nicprog.open(options.device) as nic:
-        can, state = nic.capabilities(), nic.read(GROUPS)
+        can, state = nic.capabilities(), nic.read((*GROUPS, *nic.host_groups))
         numbers = nic.context_numbers()
     document: dict[str, Any] = {
         "device": options.device,

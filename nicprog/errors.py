@@ -22,7 +22,8 @@ class FieldError(ValueError):
     """A value of a spec is wrong.
 
     Attributes:
-        field: Name of the value, as the spec file spells it.
+        field: Name of the value, as the spec file spells it; of one in a table below that,
+            ``TABLE.NAME``.
     """
 
     def __init__(self, field: str, message: str) -> None:

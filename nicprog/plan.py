@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Final
 
 from nicprog.actions import (
     Action,
@@ -33,7 +34,7 @@ from nicprog.model import (
     RssContext,
     RssTable,
 )
-from nicprog.settings import HASHED_FLOWS, NTUPLE, Value, Values, queue_of, text
+from nicprog.settings import HASHED_FLOWS, HOST_GROUPS, NTUPLE, Value, Values, queue_of, text
 from nicprog.text import rule_text
 
 
@@ -90,6 +91,7 @@ def diff(now: NicState, wanted: NicState, can: Capabilities) -> tuple[Step, ...]
     check(wanted, can)
     _check_changes(now, wanted, can)
     first, last = _settings_before(now, wanted), _settings_after(now, wanted)
+    last = [*last, *_host(now, wanted)]
     now = _after_features(now, wanted, can)
     channels = list(_channels(now, wanted))
     room, now = _room_for_contexts(now, wanted, can)
@@ -291,6 +293,30 @@ def _settings_after(now: NicState, wanted: NicState) -> list[Step]:
         *(s for group in queues for s in _values(now, wanted, group, Disruption.NONE)),
         *_values(now, wanted, "features", Disruption.REORDERS, only=False),
     ]
+
+
+def _host(now: NicState, wanted: NicState) -> Iterator[Step]:
+    """Each value is a file of its own. With other channels drivers make the interrupts anew."""
+    anew = now.channels != wanted.channels
+    for group in HOST_GROUPS:
+        there = now.settings.get(group, {})
+        for name, value in wanted.settings.get(group, {}).items():
+            if there.get(name) == value and not anew:
+                continue
+            before = {name: there[name]} if name in there else {}
+            reason = f"{name} is {text(there[name]) or 'none'}" if before else f"{name} is new"
+            if there.get(name) == value:
+                reason = "drivers make interrupts and NAPI instances anew with other channels"
+            yield Step(
+                do=SetValues(group=group, values={name: value}),
+                undo=SetValues(group=group, values=before),
+                reason=reason,
+                disruption=Disruption.REORDERS if group in _MOVES_PACKETS else Disruption.NONE,
+            )
+
+
+_MOVES_PACKETS: Final = ("host.interrupts", "host.rps", "host.rfs", "host.napi")
+"""Packets under way may be overtaken. XPS moves a connection when none of its packets are."""
 
 
 def _changed(now: NicState, wanted: NicState, group: str) -> dict[str, Value]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from nicprog import contexts, settings
 from nicprog.errors import Refused
+from nicprog.host import HostFacts
+from nicprog.host.resolve import Objection, ResolvedHost, resolve_host
 from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssTable, symmetric_key
 from nicprog.rules import NoRoom, Wanted, locate, parts, shadowed
 from nicprog.settings import Limits, Value
@@ -30,7 +32,11 @@ class Resolved:
 
 
 def resolve(
-    spec: Spec, now: NicState, can: Capabilities, limits: Mapping[str, Limits] | None = None
+    spec: Spec,
+    now: NicState,
+    can: Capabilities,
+    limits: Mapping[str, Limits] | None = None,
+    facts: HostFacts | None = None,
 ) -> Resolved:
     """Completes ``spec`` with what ``now`` holds.
 
@@ -39,6 +45,7 @@ def resolve(
         now: What the NIC holds, with the groups of settings that the spec names.
         can: What the NIC can do.
         limits: Of these groups.
+        facts: What the host is like around the NIC; None when it is no device of a host.
 
     Raises:
         SpecError: The spec contradicts itself.
@@ -49,18 +56,29 @@ def resolve(
     _check_channels(spec, channels, can)
     _check_parts(spec, can)
     rules, key = _rules(spec, now, channels.rx_queues, can), _key(spec, now, can)
+    host = _host(spec, now, channels, facts)
     state = NicState(
         channels=channels,
         table=_table(spec, now, channels.rx_queues),
         key=key,
         rules=rules,
         contexts=contexts.resolve_contexts(spec, now, channels.rx_queues, rules, key, can),
-        settings=_settings(spec, now, channels.rx_queues, can, limits or {}),
+        settings=_settings(spec, now, channels.rx_queues, can, limits or {}) | host.settings,
     )
-    told = contexts.warnings(spec, state.contexts)
-    return Resolved(
-        state=state, warnings=(*_warnings(rules), *told, *_no_effect(now, state, spec, can))
-    )
+    told = (*contexts.warnings(spec, state.contexts), *_no_effect(now, state, spec, can))
+    return Resolved(state=state, warnings=(*_warnings(rules), *told, *host.warnings))
+
+
+def _host(spec: Spec, now: NicState, channels: Channels, facts: HostFacts | None) -> ResolvedHost:
+    if spec.host is None:
+        return ResolvedHost()
+    if facts is None:
+        text = f"{spec.device}: is no device of this host; leave [host] out"
+        raise Refused(spec.error(("host",), text))
+    try:
+        return resolve_host(spec.host, channels, facts, now.settings)
+    except Objection as why:
+        raise Refused(spec.error(("host", *why.path), f"{spec.device}: {why}")) from None
 
 
 def _settings(

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from nicprog import fields as read
 from nicprog.errors import FieldError, SpecError
+from nicprog.host.spec import HostSpec
 from nicprog.model import ANY, Channels, Masked
 from nicprog.settings import GROUPS, Settings, Values, checked, queue_of
 from nicprog.toml_source import Path as ValuePath
@@ -294,6 +295,7 @@ class Spec:
         reserve: Queues for classes; their rules come after ``rules``.
         settings: Groups of :mod:`nicprog.settings` by name, such as ``{"rings": {"rx": 1024}}``;
             values that are not named stay.
+        host: Who takes care of its queues; None leaves that.
         other_rules: What happens to rules on the NIC that the spec does not name: ``"remove"``,
             ``"keep"``, or None: removed if the spec has rules or reservations, else kept.
         other_contexts: Likewise contexts; None: those of other programs are kept, those that
@@ -309,6 +311,7 @@ class Spec:
     rules: tuple[RuleSpec, ...] = ()
     reserve: tuple[Reserve, ...] = ()
     settings: Settings = field(default_factory=dict)
+    host: HostSpec | None = None
     other_rules: str | None = None
     other_contexts: str | None = None
     source: Source | None = field(default=None, compare=False, repr=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from nicprog.errors import FieldError, SpecError
+from nicprog.host.spec import HostSpec, NapiSpec
 from nicprog.model import Channels
 from nicprog.settings import GROUPS, QUEUE, Value, checked
 from nicprog.spec import ContextSpec, Reserve, RssSpec, RuleSpec, Spec, check
@@ -50,6 +51,7 @@ _INT_LIST: Final = "a list of integers"
 _TYPES: Final[dict[str, dict[str, tuple[type | str, ...]]]] = {
     "": {"device": (str,), "other_rules": (str,), "other_contexts": (str,), "channels": (dict,),
          "rss": (dict,), "context": ("tables",), "rule": ("tables",), "reserve": ("tables",),
+         "host": (dict,),
          **dict.fromkeys(GROUPS, (dict,))},
     "channels": {"combined": (int,), "rx": (int,), "tx": (int,)},
     "rss": {"equal": (_INT_LIST, str), "weights": (_INT_LIST,), "table": (_INT_LIST, str),
@@ -61,11 +63,19 @@ _TYPES: Final[dict[str, dict[str, tuple[type | str, ...]]]] = {
              "vlan": (int,), "vlan_tci": (str,), "l4_proto": (str,), "queue": (int,),
              "drop": (bool,), "context": (str,), "location": (int,)},
     "reserve": {"queue": (int,), "port": (int, str), "protocol": (str,), "name": (str,)},
+    "host": {"cpus": (str,), "avoid_smt": (bool,), "interrupts": (str, dict), "xps": (str, dict),
+             "xps_rxqs": (str, dict), "rps": (str, dict), "rfs": (int, dict), "napi": (dict,),
+             "irqbalance": (str,)},
+    "host.napi": {"threaded": (bool,), "defer_hard_irqs": (int,),
+                  "gro_flush_timeout_us": (int, float), "irq_suspend_timeout_us": (int, float)},
 }  # fmt: skip
 _WORDS: Final = {str: "a string", int: "an integer", bool: "true or false", dict: "a table",
+                 float: "a number",
                  "tables": "a list of tables, written [[{key}]]"}  # fmt: skip
 
-_T = TypeVar("_T", Channels, RssSpec, ContextSpec, RuleSpec, Reserve, Spec)
+_T = TypeVar(
+    "_T", Channels, RssSpec, ContextSpec, RuleSpec, Reserve, HostSpec, NapiSpec, Spec
+)  # fmt: skip
 
 
 class _Reader:
@@ -95,10 +105,20 @@ class _Reader:
             parts["channels"] = self._make(Channels, "channels", values["channels"], ("channels",))
         if "rss" in values:
             parts["rss"] = self._make(RssSpec, "rss", values["rss"], ("rss",))
+        if "host" in values:
+            parts["host"] = self._host(values["host"])
         if settings := self._settings(values):
             parts["settings"] = settings
         plain = {key: values[key] for key in _PLAIN if key in values}
         return self._build(Spec, plain | parts, (), "device")
+
+    def _host(self, table: dict[str, Any]) -> HostSpec:
+        self._check_keys("host", table, ("host",))
+        parts = dict(table)
+        if "napi" in table:
+            path = ("host", "napi")
+            parts["napi"] = self._make(NapiSpec, "host.napi", table["napi"], path)
+        return self._build(HostSpec, parts, ("host",), "host")
 
     def _settings(self, values: Mapping[str, Any]) -> dict[str, dict[str, Value]]:
         """Groups that the file has, each checked; those of single queues are in ``coalesce``."""
@@ -147,7 +167,7 @@ class _Reader:
         try:
             return cls(**values)
         except FieldError as error:
-            raise self.source.error((*path, error.field), str(error)) from None
+            raise self.source.error(_below(path, error.field), str(error)) from None
         except ValueError as error:
             raise self.source.error((*path, *list(values)[:1]), str(error)) from None
 
@@ -164,6 +184,10 @@ class _Reader:
                 raise self.source.error(
                     (*path, key), f"{key} must be {words.format(key=key)}, got {value!r}"
                 )
+
+
+def _below(path: ValuePath, field: str) -> ValuePath:
+    return (*path, *field.split("."))
 
 
 def _is(value: object, kind: type | str) -> bool:

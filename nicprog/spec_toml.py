@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Final
 
+from nicprog.host.spec import HostSpec
 from nicprog.spec import Spec
 from nicprog.text import settings_to_toml
 
@@ -21,6 +23,8 @@ def spec_to_toml(spec: Spec) -> str:
         section = _SECTIONS.get(name, name)
         if name == "settings":
             tables += [settings_to_toml(group, values) + "\n" for group, values in value.items()]
+        elif name == "host":
+            tables.append(_host(value))
         elif is_dataclass(value):
             tables.append(f"\n[{section}]\n{_lines(value)}")
         elif isinstance(value, tuple) and any(map(is_dataclass, value)):
@@ -28,6 +32,26 @@ def spec_to_toml(spec: Spec) -> str:
         else:
             head.append(f"{section} = {_value(value)}\n")
     return "".join(head + tables)
+
+
+def _host(host: HostSpec) -> str:
+    """Its tables come after its values: what follows a table's head is in that table."""
+    said = _said(host)
+    plain = "".join(f"{name} = {_value(one)}\n" for name, one in said if not _is_table(one))
+    tables = [
+        f"\n[host.{name}]\n{_lines(one) if is_dataclass(one) else _pairs(one)}"
+        for name, one in said
+        if _is_table(one)
+    ]
+    return f"\n[host]\n{plain}" + "".join(tables)
+
+
+def _is_table(value: Any) -> bool:
+    return is_dataclass(value) or isinstance(value, Mapping)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return "".join(f"{json.dumps(key)} = {_value(value)}\n" for key, value in values.items())
 
 
 def _lines(part: Any) -> str:

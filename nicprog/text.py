@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from nicprog.fields import address_text
 from nicprog.model import (
@@ -20,7 +20,7 @@ from nicprog.model import (
     RssContext,
     RssTable,
 )
-from nicprog.settings import Values
+from nicprog.settings import HOST_GROUPS, Settings, Values
 
 
 def rule_text(rule: FlowRule) -> str:
@@ -179,7 +179,12 @@ def state_to_toml(device: str, state: NicState) -> str:
         parts.append(f"table = {_toml('default') if is_default else _table(state.table)}")
     if state.key:
         parts.append(f"key = {_toml(state.key.hex())}")
-    parts += [settings_to_toml(group, values) for group, values in state.settings.items() if values]
+    parts += [
+        settings_to_toml(group, values)
+        for group, values in state.settings.items()
+        if values and group not in HOST_GROUPS
+    ]
+    parts += _host(state.settings)
     for context in state.contexts:
         parts += ["\n[[context]]", f"name = {_toml(context.name)}"]
         parts.append(f"table = {_table(context.table)}")
@@ -210,6 +215,32 @@ def settings_to_toml(group: str, values: Values) -> str:
     """The section of a spec for one group."""
     lines = [f"{_toml_key(name)} = {_toml(value)}" for name, value in values.items()]
     return "\n".join([f"\n[{group}]", *lines])
+
+
+_KEPT_AWAY: Final = {"all": "keep-away", "none": "allow"}
+
+
+def _host(settings: Settings) -> list[str]:
+    """The section ``[host]`` of a spec; values that NAPI instances have apart are told only."""
+    parts = []
+    for group in HOST_GROUPS:
+        values, lines = settings.get(group, {}), []
+        for name, value in values.items():
+            if group == "host.irqbalance":
+                parts.append(f"\n[host]\nirqbalance = {_toml(_KEPT_AWAY.get(str(value), value))}")
+            elif group == "host.napi" and isinstance(value, str):
+                lines.append(f"# {name} differs, of the interface / of each instance: {value}")
+            elif name.endswith("_ns"):
+                lines.append(f"{name.removesuffix('_ns')}_us = {_microseconds(int(value))}")
+            else:
+                lines.append(f"{name} = {_toml(value)}")
+        if lines:
+            parts += [f"\n[{group}]", *lines]
+    return parts
+
+
+def _microseconds(ns: int) -> str:
+    return str(ns // 1000) if ns % 1000 == 0 else repr(ns / 1000)
 
 
 def _toml_key(name: str) -> str:

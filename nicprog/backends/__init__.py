@@ -9,6 +9,7 @@ from typing import Protocol, Self
 
 from nicprog.actions import Action, DeleteRule, InsertRule
 from nicprog.errors import RequestError
+from nicprog.host import HostFacts
 from nicprog.model import Capabilities, NicState
 from nicprog.settings import Limits
 
@@ -59,6 +60,9 @@ class Backend(Protocol):
 
     def limits(self, groups: Collection[str]) -> dict[str, Limits]:
         """What the settings of these groups can be."""
+
+    def host_facts(self) -> HostFacts | None:
+        """What the host is like around it; None when it is no device of a host."""
 
     def run(self, action: Action) -> None:
         """Makes one change, or none.

@@ -41,6 +41,7 @@ from nicprog.drivers import UNTOLD
 from nicprog.errors import DeviceError, NicprogError, RequestError
 from nicprog.ethtool import Channels as EthtoolChannels
 from nicprog.ethtool import Ethtool, HashFunction, InputTransform, Rss, RuleTable, Transport
+from nicprog.host import HostDevice, HostFacts
 from nicprog.model import (
     OWN_CONTEXT,
     Capabilities,
@@ -50,7 +51,7 @@ from nicprog.model import (
     RssContext,
     RssTable,
 )
-from nicprog.settings import Limits
+from nicprog.settings import HOST_GROUPS, Limits, Value
 
 _LIST_ATTEMPTS: Final = 5
 _GET_RULE: Final[int] = lib.ETHTOOL_GRXCLSRULE
@@ -65,9 +66,15 @@ class EthtoolNic:
         instance: str,
         transport: Transport,
         netlink: Callable[[], RssNetlink | None] = lambda: None,
+        host: HostDevice | None = None,
     ) -> None:
-        """``netlink`` opens the other way to RSS contexts; None where the kernel lacks it."""
+        """Takes over ``transport``.
+
+        ``netlink`` opens the other way to RSS contexts; None where the kernel lacks it. ``host`` is
+        what the host has of the device; None when it has nothing.
+        """
         self.device = device
+        self._host = host
         self.instance = instance
         self._transport = transport
         self._netlink = netlink
@@ -113,14 +120,27 @@ class EthtoolNic:
                 key=rss.key,
                 rules=self._rules(),
                 contexts=contexts,
-                settings={group: read_group(self.calls, group) for group in groups},
+                settings={group: self._group(group) for group in groups},
             )
         except ValueError as error:
             raise NicprogError(f"{self.device}: holds what cannot be: {error}") from None
 
     def limits(self, groups: Collection[str]) -> dict[str, Limits]:
         """What the settings of these groups can be."""
-        return {group: limits_of_group(self.calls, group) for group in groups}
+        nothing = Limits(known=frozenset())
+        return {
+            group: nothing if group in HOST_GROUPS else limits_of_group(self.calls, group)
+            for group in groups
+        }
+
+    def host_facts(self) -> HostFacts | None:
+        """What the host is like around it; None when it is no device of a host."""
+        return self._host.facts() if self._host else None
+
+    @property
+    def host_groups(self) -> tuple[str, ...]:
+        """Groups of settings that the host has of it."""
+        return HOST_GROUPS if self._host else ()
 
     def run(self, action: Action) -> None:
         """Makes one change, or none."""
@@ -133,6 +153,8 @@ class EthtoolNic:
                 self.calls.reset_rss_table()
             case SetKey():
                 self.calls.set_rss(key=action.key)
+            case SetValues() if action.group in HOST_GROUPS:
+                self._write_host(action)
             case SetValues():
                 write_group(self.calls, action.group, action.values)
             case CreateContext() | DeleteContext() | SetContext():
@@ -192,6 +214,17 @@ class EthtoolNic:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _group(self, group: str) -> dict[str, Value]:
+        if group not in HOST_GROUPS:
+            return read_group(self.calls, group)
+        return self._host.read(group) if self._host else {}
+
+    def _write_host(self, action: SetValues) -> None:
+        if self._host is None:
+            text = f"{self.device}: is no device of this host (EOPNOTSUPP)"
+            raise RequestError(text, errno.EOPNOTSUPP)
+        self._host.write(action.group, action.values)
 
     def _channels(self) -> EthtoolChannels:
         try:

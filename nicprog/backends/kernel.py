@@ -11,6 +11,7 @@ from typing import Final
 from nicprog.backends.ethtool import EthtoolNic
 from nicprog.errors import DeviceError
 from nicprog.ethtool.transport import IoctlTransport
+from nicprog.host import HostDevice
 from nicprog.netlink import EthtoolNetlink
 from nicprog.netlink.ethtool import RSS_CREATE
 
@@ -34,7 +35,11 @@ def open_kernel(device: str) -> EthtoolNic:
         DeviceError: There is none of that name.
     """
     return EthtoolNic(
-        device, _instance(device), IoctlTransport(device), lambda: _rss_netlink(device)
+        device,
+        _instance(device),
+        IoctlTransport(device),
+        lambda: _rss_netlink(device),
+        HostDevice(device),
     )
 
 

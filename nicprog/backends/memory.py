@@ -23,6 +23,7 @@ from nicprog.actions import (
 )
 from nicprog.backends import Counters
 from nicprog.errors import RequestError
+from nicprog.host import HostFacts
 from nicprog.model import Capabilities, Channels, FlowRule, NicState, RssContext, RssTable
 from nicprog.settings import Limits
 
@@ -67,6 +68,10 @@ class MemoryNic:
     def limits(self, groups: Collection[str]) -> dict[str, Limits]:
         """There are no settings."""
         return {group: Limits(known=frozenset()) for group in groups}
+
+    def host_facts(self) -> HostFacts | None:
+        """It is no device of a host."""
+        return None
 
     def run(self, action: Action) -> None:
         """Makes one change, or none."""

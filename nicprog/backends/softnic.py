@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from nicprog.backends.ethtool import EthtoolNic
+from nicprog.backends.kernel import is_interface
 from nicprog.backends.run_dir import run_dir
 from nicprog.errors import DeviceError, RequestError
+from nicprog.host import HostDevice
 
 SUFFIX: Final = ".nic"
 TIMEOUT_SECONDS: Final = 5.0
@@ -52,7 +54,8 @@ def open_softnic(device: str) -> EthtoolNic:
         ) from None
     except OSError as error:
         raise DeviceError(f"{device}: cannot connect to {path}: {error.strerror}") from None
-    return EthtoolNic(device, _instance(path), transport)
+    host = HostDevice(device) if is_interface(device) else None
+    return EthtoolNic(device, _instance(path), transport, host)
 
 
 def live_softnics() -> list[str]:

@@ -25,7 +25,7 @@ from nicprog.errors import Refused
 from nicprog.model import LOCATION_MAX, Channels, FlowRule
 from nicprog.plan import Plan
 from nicprog.rules import Wanted, locate, parts
-from nicprog.settings import checked
+from nicprog.settings import HOST_GROUPS, checked
 from nicprog.shell import flows, rss, values
 from nicprog.spec import RssSpec, Spec, check
 
@@ -43,6 +43,9 @@ def write_spec(spec: Spec) -> str:
             part. :func:`write_plan` writes that, too.
     """
     check(spec)
+    if spec.host is not None:
+        text = f"{spec.device}: [host] says what is not ethtool's; leave it out"
+        raise Refused(spec.error(("host",), text))
     name = shlex.quote(spec.device)
     lines = [_HEAD.rstrip("\n")]
     if spec.all_rules() and not spec.keeps_other_rules():
@@ -219,6 +222,8 @@ def _action(name: str, do: Action, undo: Action, numbers: dict[str, int]) -> Ite
             yield f"ethtool -X {name} hkey {do.key.hex(':')}"
         case InsertRule():
             yield _insert(name, do.rule, numbers)
+        case SetValues() if do.group in HOST_GROUPS:
+            yield f"# not ethtool's: {do}"
         case SetValues():
             yield from values.commands(name, do.group, do.values)
         case DeleteRule():
