@@ -212,8 +212,15 @@ class _Resolver:
         else:
             chosen = self.chosen()
             for index in range(max(len(chosen), self.tx)):
-                found[f"tx-{index % self.tx}"].add(chosen[index % len(chosen)])
+                cpu = chosen[index % len(chosen)]
+                found[f"tx-{index % self.tx}"] |= self._sending_with(cpu)
         return {name: format_list(cpus) for name, cpus in found.items()}
+
+    def _sending_with(self, cpu: int) -> frozenset[int]:
+        """The CPU, and with it the threads of its core that ``avoid_smt`` left out."""
+        if not self.spec.avoid_smt:
+            return frozenset((cpu,))
+        return next(one.siblings for one in self.facts.topology.cpus if one.number == cpu)
 
     def xps_rxqs(self) -> dict[str, Value]:
         asked = self.spec.xps_rxqs

@@ -104,7 +104,7 @@ class HostSpec:
             queue_of("rfs", key, ("rx",))
             _flows(f"rfs.{key}", flows)
         if self.irqbalance not in (None, "keep-away", "allow"):
-            _listed("irqbalance", str(self.irqbalance), may_be_empty=False)
+            _interrupts("irqbalance", str(self.irqbalance))
 
     def groups(self) -> tuple[str, ...]:
         """Groups of settings that this is about."""
@@ -155,23 +155,34 @@ def _words_or_queues(
             text = f"{field} {value!r} is not one of {', '.join(words)}, nor a table of queues"
             raise FieldError(field, text)
         return
-    seen: dict[tuple[str | None, int], str] = {}
+    seen: dict[tuple[str, int], str] = {}
     for key, cpus in value.items():
-        queue = queue_of(field, key, kinds)
-        if queue in seen:
-            text = f"{field} names queue {queue[1]} twice, by {seen[queue]!r} and {key!r}"
-            raise FieldError(f"{field}.{key}", text)
-        seen[queue] = key
+        said, number = queue_of(field, key, kinds)
+        for queue in [(kind, number) for kind in ((said,) if said else kinds)]:
+            if queue in seen:
+                text = f"{field} names queue {number} twice, by {seen[queue]!r} and {key!r}"
+                raise FieldError(f"{field}.{key}", text)
+            seen[queue] = key
         _listed(f"{field}.{key}", cpus, may_be_empty=empty)
 
 
-def _listed(field: str, text: str, *, may_be_empty: bool) -> None:
+def _listed(field: str, text: object, *, may_be_empty: bool) -> None:
+    if not isinstance(text, str):
+        raise FieldError(field, f'{field} must be a list in quotes such as "0-3", got {text!r}')
     try:
         found = parse_list(text)
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise FieldError(field, f"{field}: {error}") from None
     if not found and not may_be_empty:
         raise FieldError(field, f"{field} is empty; name at least one")
+
+
+def _interrupts(field: str, text: str) -> None:
+    try:
+        parse_list(text)
+    except ValueError:
+        words = "keep-away, allow, nor a list of interrupts"
+        raise FieldError(field, f"{field} {text!r} is not one of {words}") from None
 
 
 def _flows(field: str, flows: object) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from nicprog.backends.ethtool import EthtoolNic
+from nicprog.host import HostDevice
 from nicprog.sim.file import load, save
+from nicprog.sim.host import SimFiles
 from nicprog.sim.netlink import SimNetlink
 from nicprog.sim.nic import SimNic
 from nicprog.sim.transport import Fault, SimTransport
@@ -28,11 +30,13 @@ def connect(nic: SimNic, faults: Sequence[Fault] = ()) -> EthtoolNic:
 
 
 def _backend(nic: SimNic, transport: SimTransport) -> EthtoolNic:
+    files = SimFiles(nic.host, transport.access)
     return EthtoolNic(
         nic.device,
         nic.instance,
         transport,
         lambda: SimNetlink(transport) if nic.has_netlink else None,
+        HostDevice(nic.device, files, kernel=files.kernel, balancer=files.balancer),
     )
 
 

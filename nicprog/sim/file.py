@@ -68,6 +68,7 @@ def save(path: Path, nic: SimNic, instance: str) -> None:
         "private_flags": nic.private_flags,
         "ntuple": nic.ntuple,
         "xsk_bound": nic.xsk_bound,
+        "host": nic.host.to_json(),
     }
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
@@ -87,6 +88,10 @@ def _restore(nic: SimNic, held: dict[str, Any]) -> None:
     nic.contexts = {int(n): _context_from_json(item) for n, item in held["contexts"].items()}
     nic.hashed = {FlowType[name]: HashField(fields) for name, fields in held["hashed"].items()}
     nic.ntuple, nic.xsk_bound = bool(held["ntuple"]), bool(held["xsk_bound"])
+    if "host" in held:
+        nic.host.from_json(held["host"])
+    else:  # of an earlier version
+        nic.host.follow(nic.rx_queues, nic.tx_queues)
     for text in held["rules"]:
         nic.restore_rule(bytes.fromhex(text))
 

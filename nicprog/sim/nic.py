@@ -21,6 +21,7 @@ from nicprog.errors import NicprogError, RequestError
 from nicprog.ethtool import Channels, Coalesce, HashField, HashFunction, InputTransform, Rings
 from nicprog.ethtool.rules import FlowType
 from nicprog.model import Capabilities, FlowRule
+from nicprog.sim.host import SimHost
 from nicprog.sim.profiles import PROFILES, QUIRKS, Profile
 
 ADDRESSES: Final = HashField.SRC | HashField.DST
@@ -90,6 +91,7 @@ class SimNic:
         rules: By location.
         ntuple: The feature ``rx-ntuple-filter`` is on.
         received: Packets and octets that each queue got.
+        host: What is around it.
     """
 
     def __init__(self, profile: str, quirks: Sequence[str] = (), device: str = "") -> None:
@@ -126,11 +128,18 @@ class SimNic:
         self.ntuple = self.profile.locations > 0
         self.xsk_bound = "xsk-blocks-rules" in self.quirks
         self.received: dict[int, tuple[int, int]] = {}
+        self.host = SimHost(device=self.device, shared=self.profile.combined[1] > 0)
+        self.host.follow(self.rx_queues, self.tx_queues)
 
     @property
     def rx_queues(self) -> int:
         """Active RX queues, which rules may name."""
         return self.channels.combined_count + self.channels.rx_count
+
+    @property
+    def tx_queues(self) -> int:
+        """Active TX queues."""
+        return self.channels.combined_count + self.channels.tx_count
 
     @property
     def rx_rings(self) -> int:
@@ -156,6 +165,7 @@ class SimNic:
         self.channels = replace(
             now, combined_count=counts[0], rx_count=counts[1], tx_count=counts[2]
         )
+        self.host.follow(self.rx_queues, self.tx_queues)
         for number, table in tables.items():
             self.contexts[number].table = table
         if not self.contexts[0].is_set:

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from nicprog._ethtool import ffi, lib
 from nicprog.backends import codec
@@ -135,27 +135,38 @@ class SimTransport:
 
     def counted(self, request: Callable[[], _T]) -> _T:
         """One request, whatever carries it, with the fault that is due."""
-        if not self._is_open:
-            raise DeviceError(f"{self.nic.device}: was closed; open it again")
-        self.requests += 1
-        fault = self.faults.pop(self.requests, None) if self.faults else None
-        if fault is None:
-            return request()
-        if fault.late:
-            with suppress(RequestError):
-                request()
-        raise self._end(fault)
+        return self._strike(request, lambda number: self.nic.refusal(number, os.strerror(number)))
+
+    def access(self, access: Callable[[], Any]) -> Any:
+        """One access to a file of the host or to irqbalance, counted as the requests are."""
+        before = self.nic.host.to_json() if self._save else None
+        done = self._strike(access, lambda number: OSError(number, os.strerror(number)))
+        if self._save and self.nic.host.to_json() != before:
+            self._save()
+        return done
 
     def saved(self) -> None:
         """Keeps what was changed by another way than :meth:`ask`."""
         if self._save:
             self._save()
 
-    def _end(self, fault: Fault) -> BaseException:
+    def _strike(
+        self, do: Callable[[], _T], refusal: Callable[[int], RequestError | OSError]
+    ) -> _T:
+        """Does it, unless there is a fault at this request."""
+        if not self._is_open:
+            raise DeviceError(f"{self.nic.device}: was closed; open it again")
+        self.requests += 1
+        fault = self.faults.pop(self.requests, None) if self.faults else None
+        if fault is None:
+            return do()
+        if fault.late:
+            with suppress(RequestError, OSError):
+                do()
         if fault.errno is not None:
-            return self.nic.refusal(fault.errno, os.strerror(fault.errno))
+            raise refusal(fault.errno)
         self._is_open = False
-        return Died(f"at request {fault.at}")
+        raise Died(f"at request {fault.at}")
 
     def _info(self, payload: bytes) -> bytes:
         info = ffi.new("struct ethtool_drvinfo *")

@@ -17,7 +17,7 @@ import pytest
 import nicprog
 from nicprog import sim
 from nicprog.errors import NicprogError
-from nicprog.settings import GROUPS
+from nicprog.settings import GROUPS, HOST_GROUPS
 from nicprog.sim.transport import SimTransport
 
 RULE = '[[rule]]\nname = "{0}"\nprotocol = "tcp"\nfamily = "ipv4"\ndst_port = {0}\nqueue = {1}\n'
@@ -51,6 +51,8 @@ CASES = [
     ("mlx5", "few web-less hashed", "few web key"),
     ("octeontx2 by-ioctl", "few foreign rules", "few exclusive shared"),
     ("octeontx2 by-ioctl", "many shared foreign", "few rules"),
+    ("gve", "few host", "few other-host"),
+    ("igb", "few host", "many other-host"),
 ]
 CONTEXT = '[[context]]\nname = "{0}"\n{1}\n'
 TO_CONTEXT = (
@@ -80,9 +82,13 @@ SETTINGS = {
     "hashed": '[hash]\nudp4 = "sd"\ntcp4 = "sd"\n',
     "no-rules": "[features]\nntuple = false\n",
     "rules-on": "[features]\nntuple = true\n",
+    "host": "[host]\ncpus = '2-4'\ninterrupts = 'spread'\nrps = '5'\nirqbalance = 'keep-away'\n"
+    "napi = {threaded = true, irq_suspend_timeout_us = 7}\n",
+    "other-host": "[host]\navoid_smt = true\ninterrupts = {0 = '1', 2 = '3'}\nxps = 'by-queue'\n"
+    "rfs = 64\nirqbalance = 'allow'\nnapi = {threaded = false}\n",
 }
 RSS = {"weights": "weights = [3, 1]\n", "key": 'key = "symmetric"\n'}
-ALL = (*GROUPS, "coalesce.queue.2")
+ALL = (*GROUPS, "coalesce.queue.2", *HOST_GROUPS)
 FAULTS = [(errno.EIO, False), (errno.EIO, True), (None, False), (None, True)]
 
 
