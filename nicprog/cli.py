@@ -18,6 +18,7 @@ from nicprog import show
 from nicprog.commands import (
     Outcome,
     explain,
+    host,
     metrics,
     plan_json,
     reserve,
@@ -120,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
             _add_flow(verb)
         if name == "dump":
             verb.add_argument("--toml", action="store_true", help="print a spec that apply takes")
-    for more in (reserve, watch, explain, metrics, shell):
+    for more in (reserve, watch, explain, metrics, shell, host):
         more.add(verbs)
     return parser
 

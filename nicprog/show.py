@@ -234,6 +234,65 @@ def causes(rows: Sequence[dict[str, Any]]) -> None:
         _line(f"    source: {row['source']}")
 
 
+def topology(item: dict[str, Any]) -> None:
+    """CPUs of the host, a row for each core."""
+    apart = (("isolated", "isolated"), ("partitioned", "isolated by cgroups"),
+             ("nohz_full", "without a tick"))  # fmt: skip
+    told = [f"CPUs {item['online']} of {item['possible']} online"]
+    told += [f"{item[key]} {words}" for key, words in apart if item[key]]
+    _line("; ".join(told))
+    cores: dict[tuple[str, str, str], str] = {}
+    for cpu in item["cpus"]:
+        node = "-" if cpu["node"] is None else str(cpu["node"])
+        cores.setdefault((node, str(cpu["package"]), str(cpu["core"])), cpu["siblings"])
+    rows = [(*core, cpus) for core, cpus in sorted(cores.items(), key=lambda one: one[0])]
+    _table("", ("node", "package", "core", "CPUs"), rows, numbers=("node", "package", "core"))
+
+
+def host(item: dict[str, Any]) -> None:
+    """Who takes care of the queues of a NIC."""
+    topology(item["topology"])
+    node = "no NUMA node" if item["node"] is None else f"node {item['node']}"
+    balance = "does not run"
+    if item["irqbalance_runs"]:
+        balance = f"leaves {item['irqbalance'] or 'none'} of its interrupts alone"
+    _line(f"{item['device']}: {node}; irqbalance {balance}")
+    rows = [
+        (
+            str(one["irq"]),
+            one["name"],
+            " ".join(one["queues"]) or "-",
+            one["cpus"] + ("" if one["settable"] else " (managed by the kernel)"),
+            one["effective"] or "-",
+            ", ".join(f"{cpu}: {count:,}" for cpu, count in one["counts"].items()) or "-",
+        )
+        for one in item["interrupts"]
+    ]
+    if rows:
+        names = ("irq", "name", "queues", "may go to", "goes to", "came, by CPU")
+        _table("interrupts", names, rows, numbers=("irq",))
+    else:
+        _line("interrupts: none")
+    _queues("XPS", "tx", {"CPUs": item["xps"], "RX queues": item["xps_rxqs"]})
+    _queues("RPS", "rx", {"CPUs": item["rps"], "flows of RFS": item["rfs"]})
+    told = ", ".join(f"{name} {text(value)}" for name, value in item["napi"].items())
+    _line(f"NAPI: {item['napi_instances']} instances; {told or 'nothing can be set'}")
+
+
+def _queues(title: str, kind: str, columns: dict[str, dict[str, Any]]) -> None:
+    names = sorted({name for values in columns.values() for name in values}, key=_of_queue)
+    rows = [(name, *(str(values.get(name, "")) or "-" for values in columns.values()))
+            for name in names]  # fmt: skip
+    if rows:
+        _table(title, (f"{kind} queue", *columns), rows)
+    else:
+        _line(f"{title}: no choice")
+
+
+def _of_queue(name: str) -> int:
+    return int(name.partition("-")[2])
+
+
 def devices(rows: Sequence[dict[str, Any]]) -> None:
     """Live software NICs."""
     if not rows:
