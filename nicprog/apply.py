@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from nicprog import settings
-from nicprog.actions import DeleteRule, InsertRule
+from nicprog.actions import Action, DeleteRule, InsertRule, SetValues
 from nicprog.backends import Backend
 from nicprog.errors import ApplyError, NicprogError, RequestError, StalePlan
 from nicprog.explain import (
@@ -25,6 +25,7 @@ from nicprog.explain import (
 )
 from nicprog.model import NicState, RssContext
 from nicprog.plan import Plan, Step, diff
+from nicprog.settings import HOST_GROUPS
 from nicprog.signals import Pending, held
 from nicprog.snapshot import Store, locked, now_s
 from nicprog.text import rule_text
@@ -294,9 +295,12 @@ def _cause(nic: Backend, plan: Plan, error: Exception, done: int) -> str:
 
 
 def _causes(nic: Backend, plan: Plan, error: Exception, done: int) -> Sequence[Explanation]:
+    do: Action
     if isinstance(error, _NotHeld):
-        return explain(FORGOTTEN, error.call, nic.capabilities().driver)
-    if isinstance(error, _StepRefused):
+        if error.written is None:
+            return explain(FORGOTTEN, error.call, nic.capabilities().driver)
+        do, number = error.written, FORGOTTEN
+    elif isinstance(error, _StepRefused):
         do, number = error.step.do, error.errno
     elif isinstance(error, RequestError) and done < len(plan.steps):
         do, number = plan.steps[done].do, error.errno
@@ -309,16 +313,21 @@ def _causes(nic: Backend, plan: Plan, error: Exception, done: int) -> Sequence[E
         state=nic.read(groups),
         limits=nic.limits(groups),
         modules=loaded_modules(),
+        host=nic.host_facts() if any(group in HOST_GROUPS for group in groups) else None,
     )
     return explain_refusal(number, facts)
 
 
 class _NotHeld(NicprogError):
-    """What was written does not read back; knows the call that wrote it."""
+    """What was written does not read back; knows the call, and of a value of the host all of it."""
 
-    def __init__(self, message: str, call: str) -> None:
+    def __init__(self, message: str, first: Difference) -> None:
         super().__init__(message)
-        self.call = call
+        kind, *names = first.what.split(maxsplit=2)
+        self.call = _WRITTEN_BY[kind]
+        self.written: SetValues | None = None
+        if kind == "setting" and names[0] in HOST_GROUPS:
+            self.written = SetValues(group=names[0], values={names[1]: first.wanted or ""})
 
 
 def _where(steps: Sequence[Step], error: Exception, done: int) -> str:
@@ -342,7 +351,7 @@ def _prove(nic: Backend, wanted: NicState) -> None:
         raise _NotHeld(
             f"{first.what}: the NIC holds {first.found or 'nothing'}, "
             f"{first.wanted or 'nothing'} was written ({len(wrong)} differences)",
-            _WRITTEN_BY[first.what.split()[0]],
+            first,
         )
 
 

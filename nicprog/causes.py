@@ -25,6 +25,7 @@ from nicprog.actions import (
     SetTable,
     SetValues,
 )
+from nicprog.host import HostFacts, by_queue, format_list, parse_list
 from nicprog.model import OWN_CONTEXT, Capabilities, Channels, NicState
 from nicprog.settings import Limits
 
@@ -46,6 +47,7 @@ class Facts:
         state: What it held.
         limits: What values of its settings can be, by group.
         modules: Kernel modules that are loaded.
+        host: What the host is like around the NIC, when the change is one of the host.
     """
 
     action: Action
@@ -53,6 +55,7 @@ class Facts:
     state: NicState
     limits: Mapping[str, Limits] = field(default_factory=dict)
     modules: frozenset[str] = frozenset()
+    host: HostFacts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +323,70 @@ def _context_lost(facts: Facts) -> str | None:
     return f"the rule names context {name!r}, which is not there"
 
 
+def _of_host(facts: Facts, *groups: str) -> tuple[HostFacts, str, str] | None:
+    """What is around the NIC, name and value, when a value of one of these groups was written."""
+    action = facts.action
+    if facts.host is None or not isinstance(action, SetValues) or action.group not in groups:
+        return None
+    name, value = next(iter(action.values.items()))
+    return facts.host, name, str(value)
+
+
+def _cpus_offline(facts: Facts) -> str | None:
+    found = _of_host(facts, "host.interrupts", "host.xps", "host.rps")
+    if found is None:
+        return None
+    host, name, value = found
+    offline = parse_list(value) - host.topology.online
+    online = format_list(host.topology.online)
+    if not offline:
+        return None
+    return f"{name} is to have CPU {format_list(offline)}, which is offline (online: {online})"
+
+
+def _managed(facts: Facts) -> str | None:
+    found = _of_host(facts, "host.interrupts")
+    one = by_queue(found[0].interrupts).get(found[1]) if found else None
+    if one is None:
+        return None
+    return f"interrupt {one.number} ({one.name}) is managed by the kernel"
+
+
+def _one_tx_queue(facts: Facts) -> str | None:
+    found = _of_host(facts, "host.xps", "host.xps_rxqs")
+    return None if not found or found[0].has_xps else "the device has one TX queue alone"
+
+
+def _rps_isolated(facts: Facts) -> str | None:
+    found = _of_host(facts, "host.rps")
+    apart = parse_list(found[2]) & found[0].topology.isolated if found else None
+    return f"CPU {format_list(apart)} is isolated by isolcpus=" if apart else None
+
+
+def _cpu_beyond(facts: Facts) -> str | None:
+    found = _of_host(facts, "host.xps", "host.rps")
+    if found is None:
+        return None
+    beyond = parse_list(found[2]) - found[0].topology.possible
+    most = format_list(found[0].topology.possible)
+    return f"there is no CPU {format_list(beyond)}, the host has {most}" if beyond else None
+
+
+def _no_napi(facts: Facts) -> str | None:
+    found = _of_host(facts, "host.napi")
+    if found is None or found[0].napis:
+        return None
+    return "the kernel tells of no NAPI instance of the device"
+
+
+def _rebalanced(facts: Facts) -> str | None:
+    found = _of_host(facts, "host.interrupts")
+    return "irqbalance runs and moves interrupts" if found and found[0].balanced else None
+
+
 _KERNEL: Final = "Linux, net/ethtool/channels.c"
+_PROC: Final = "Linux, kernel/irq/proc.c"
+_SYSFS: Final = "Linux, net/core/net-sysfs.c"
 _CHANNELS, _TABLE, _KEY, _INSERT = ("set_channels",), ("set_table",), ("set_key",), ("insert_rule",)
 _VALUES: Final = ("set_values",)
 _RSS: Final = ("set_table", "reset_table", "set_key")
@@ -622,5 +688,59 @@ CAUSES: Final = (
         text="the driver takes rules with TOS or VLAN and does not look at them",
         remedy="leave tos and vlan out",
         source="Linux, google/gve/gve_flow_rule.c",
+    ),
+    Cause(
+        name="cpu-is-isolated", calls=_VALUES, errors=(EINVAL,), shows=_rps_isolated,
+        text="RPS gives no packets to CPUs that isolcpus= isolates",
+        remedy="choose other CPUs; 'nicprog host' shows them",
+        source=_SYSFS,
+    ),
+    Cause(
+        name="cpu-is-offline", calls=_VALUES, errors=(EINVAL, FORGOTTEN), shows=_cpus_offline,
+        text="CPUs are offline: an interrupt needs one that is online, XPS and RPS leave them out",
+        remedy="bring them up (/sys/devices/system/cpu/cpuN/online), or choose others",
+        source=f"{_PROC}; net/core/dev.c",
+    ),
+    Cause(
+        name="cpu-cannot-be", calls=_VALUES, errors=(errno.EOVERFLOW,), shows=_cpu_beyond,
+        text="a set of CPUs has one that the host cannot have",
+        remedy="'nicprog host' shows those that it has",
+        source="Linux, lib/bitmap-str.c",
+    ),
+    Cause(
+        name="interrupt-is-managed", calls=_VALUES, errors=(errno.EIO, EPERM), shows=_managed,
+        text="the kernel manages the interrupt, and lets nobody else say where it goes",
+        remedy="leave interrupts out; some drivers have a parameter that ends it",
+        source=_PROC,
+    ),
+    Cause(
+        name="no-vector-left", calls=_VALUES, errors=(ENOSPC,),
+        text="the CPU has no interrupt vector left: of x86 each has about 200",
+        remedy="spread interrupts over more CPUs, or use fewer channels",
+        source="Linux, arch/x86/kernel/apic/vector.c; Irqbalance/irqbalance issues 303 and 340",
+    ),
+    Cause(
+        name="one-tx-queue", calls=_VALUES, errors=(ENOENT,), shows=_one_tx_queue,
+        text="XPS chooses among TX queues, and the device has one alone",
+        remedy="leave xps out, or ask for more channels",
+        source=_SYSFS,
+    ),
+    Cause(
+        name="no-napi-instance", calls=_VALUES, errors=(EOPNOTSUPP,), shows=_no_napi,
+        text="the device has no NAPI instance now that could be polled by a thread",
+        remedy="bring it up; veth has some while GRO is on (ethtool -K DEVICE gro on)",
+        source="Linux, net/core/net-sysfs.c and drivers/net/veth.c",
+    ),
+    Cause(
+        name="irqbalance-took-a-part", calls=_VALUES, errors=(errno.EMSGSIZE,),
+        text="irqbalance takes a list of interrupts of some length only",
+        remedy="name them in its options (--banirq), or stop it",
+        source="irqbalance.c, sock_handle",
+    ),
+    Cause(
+        name="irqbalance-moved-it", calls=_VALUES, errors=(FORGOTTEN,), shows=_rebalanced,
+        text="irqbalance moves interrupts every few seconds",
+        remedy='add irqbalance = "keep-away" to [host]',
+        source="irqbalance(1)",
     ),
 )  # fmt: skip

@@ -26,6 +26,7 @@ from nicprog.backends import Backend
 from nicprog.causes import CAUSES, FORGOTTEN, Facts
 from nicprog.errors import ApplyError, RequestError
 from nicprog.explain import errno_of, explain, explain_message, explain_refusal
+from nicprog.host import Cpu, HostFacts, Interrupt, Topology
 from nicprog.model import (
     FLOWS,
     Capabilities,
@@ -66,6 +67,21 @@ def values(group: str, **given: Value) -> SetValues:
     return SetValues(group=group, values=given)
 
 
+def one(group: str, name: str, value: Value) -> SetValues:
+    return SetValues(group=f"host.{group}", values={name: value})
+
+
+HOST = HostFacts(
+    topology=Topology(
+        cpus=tuple(
+            Cpu(number=n, package=0, core=n, siblings=frozenset((n,)), node=None) for n in range(3)
+        ),
+        possible=frozenset(range(4)),
+        isolated=frozenset((2,)),
+    ),
+    interrupts=(Interrupt(number=41, name="eth0-TxRx-0", queues=("rx-0",), cpus=frozenset((0,))),),
+    balanced=True,
+)
 LIMITS = {
     "rings": Limits(known=frozenset({"rx"}), most={"rx": 4096}),
     "features": Limits(known=frozenset({"lro"}), fixed={"lro": False}),
@@ -158,6 +174,24 @@ CASES: dict[str, tuple[str, int, Action, Capabilities, NicState, str]] = {
     "table-does-not-follow": ("sfc", FORGOTTEN, SetTable(entries=(0,)), CAN, STATE, "not follow"),
     "ntuple-resets-the-table": ("ixgbe", FORGOTTEN, SetTable(entries=(0,)), CAN, STATE, "ntuple"),
     "rule-loses-fields": ("gve", FORGOTTEN, insert(), CAN, STATE, "TOS or VLAN"),
+    "cpu-is-isolated": ("some", errno.EINVAL, one("rps", "rx-0", "1-2"), CAN, STATE,
+        "CPU 2 is isolated"),
+    "cpu-is-offline": ("some", errno.EINVAL, one("interrupts", "rx-0", "3"), CAN, STATE,
+        "rx-0 is to have CPU 3, which is offline (online: 0-2)"),
+    "cpu-cannot-be": ("some", errno.EOVERFLOW, one("xps", "tx-0", "2,9"), CAN, STATE,
+        "there is no CPU 9, the host has 0-3"),
+    "interrupt-is-managed": ("some", errno.EIO, one("interrupts", "rx-0", "1"), CAN, STATE,
+        "interrupt 41 (eth0-TxRx-0) is managed"),
+    "no-vector-left": ("some", errno.ENOSPC, one("interrupts", "rx-0", "1"), CAN, STATE,
+        "no interrupt vector left"),
+    "one-tx-queue": ("some", errno.ENOENT, one("xps", "tx-0", "1"), CAN, STATE,
+        "one TX queue alone"),
+    "no-napi-instance": ("some", errno.EOPNOTSUPP, one("napi", "threaded", True), CAN, STATE,
+        "no NAPI instance"),
+    "irqbalance-took-a-part": ("some", errno.EMSGSIZE, one("irqbalance", "banned", "all"), CAN,
+        STATE, "of some length only"),
+    "irqbalance-moved-it": ("some", FORGOTTEN, one("interrupts", "rx-0", "1"), CAN, STATE,
+        "irqbalance runs"),
 }  # fmt: skip
 # The change that the NIC takes, by call: nothing that is seen explains a refusal of it.
 HEALTHY: dict[str, Action] = {
@@ -189,6 +223,7 @@ def test_a_cause_is_found_where_it_is(name: str) -> None:
         state=state,
         limits=LIMITS,
         modules=frozenset({"irdma"}),
+        host=HOST,
     )
     found = {one.cause.name: one for one in explain_refusal(error, facts)}
     assert name in found
@@ -334,4 +369,4 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["explain", "it is broken"]) == 2
     assert "names no error that is known here" in capsys.readouterr().err
     assert cli.main(["explain", "broken"]) == 2
-    assert {one.cause.name for one in explain(errno.EPERM)} == {"no-right"}
+    assert {one.cause.name for one in explain(errno.EPERM, "set_key")} == {"no-right"}

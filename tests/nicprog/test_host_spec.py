@@ -15,7 +15,7 @@ from nicprog.errors import ApplyError, Refused, SpecError
 from nicprog.host.spec import HostSpec, NapiSpec
 from nicprog.settings import GROUPS, HOST_GROUPS
 from nicprog.shell import write_plan, write_spec
-from nicprog.sim.host import SimHost
+from nicprog.sim.host import SimFiles, SimHost
 from nicprog.spec_toml import spec_to_toml
 from nicprog.text import state_to_toml
 
@@ -266,9 +266,36 @@ def test_a_refusal_undoes_what_was_done(nic: nicprog.Backend, model: sim.SimNic)
     plan = nicprog.plan(nic, spec("rps = '4'\ncpus = '5'\ninterrupts = 'spread'"))
     before = nic.read(HOST_GROUPS)
     model.host.offline = frozenset((5,))
-    with pytest.raises(ApplyError, match=r"step 1 of 8 .*EINVAL.*as before|nothing was changed"):
+    with pytest.raises(ApplyError) as failed:
         nicprog.apply(nic, plan)
+    assert (
+        "step 1 of 8 (set host.interrupts: rx-0 5) failed: sim:ice: rx-0: cannot write '5' to "
+        in (str(failed.value))
+    )
+    assert "cause: rx-0 is to have CPU 5, which is offline (online: 0-4,6-15)" in str(failed.value)
     assert nic.read(HOST_GROUPS) == before
+
+
+def test_an_interrupt_that_an_older_kernel_manages(nic: nicprog.Backend, model: sim.SimNic) -> None:
+    """It tells by refusing alone."""
+    plan = nicprog.plan(nic, spec("rps = '4'\ninterrupts = {1 = '5'}"))
+    model.host.managed = True
+    with pytest.raises(ApplyError, match=r"cause: interrupt 75 \(sim:ice-TxRx-1\) is managed"):
+        nicprog.apply(nic, plan)
+
+
+def test_a_balancer_that_is_faster_than_the_read_back(
+    nic: nicprog.Backend, model: sim.SimNic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moves(files: SimFiles, path: str, text: str) -> None:
+        write(files, path, text)
+        if path.startswith("/proc/irq/75/"):
+            model.host.lines[2].cpus = frozenset((9,))
+
+    write = SimFiles.write
+    monkeypatch.setattr(SimFiles, "write", moves)
+    with pytest.raises(ApplyError, match=r"holds 9, 5 was written .*cause: irqbalance runs"):
+        nicprog.apply(nic, nicprog.plan(nic, spec("interrupts = {1 = '5'}")))
 
 
 def test_a_dump_is_a_spec_of_the_host(nic: nicprog.Backend, model: sim.SimNic) -> None:
