@@ -55,7 +55,7 @@ def open_softnic(device: str) -> EthtoolNic:
     except OSError as error:
         raise DeviceError(f"{device}: cannot connect to {path}: {error.strerror}") from None
     host = HostDevice(device) if is_interface(device) else None
-    return EthtoolNic(device, _instance(path), transport, host)
+    return EthtoolNic(device, _instance(path), transport, host=host)
 
 
 def live_softnics() -> list[str]:

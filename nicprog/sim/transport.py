@@ -150,9 +150,7 @@ class SimTransport:
         if self._save:
             self._save()
 
-    def _strike(
-        self, do: Callable[[], _T], refusal: Callable[[int], RequestError | OSError]
-    ) -> _T:
+    def _strike(self, do: Callable[[], _T], refusal: Callable[[int], RequestError | OSError]) -> _T:
         """Does it, unless there is a fault at this request."""
         if not self._is_open:
             raise DeviceError(f"{self.nic.device}: was closed; open it again")
