@@ -88,10 +88,7 @@ def _restore(nic: SimNic, held: dict[str, Any]) -> None:
     nic.contexts = {int(n): _context_from_json(item) for n, item in held["contexts"].items()}
     nic.hashed = {FlowType[name]: HashField(fields) for name, fields in held["hashed"].items()}
     nic.ntuple, nic.xsk_bound = bool(held["ntuple"]), bool(held["xsk_bound"])
-    if "host" in held:
-        nic.host.from_json(held["host"])
-    else:  # of an earlier version
-        nic.host.follow(nic.rx_queues, nic.tx_queues)
+    nic.host.from_json(held["host"])
     for text in held["rules"]:
         nic.restore_rule(bytes.fromhex(text))
 
