@@ -11,10 +11,8 @@ from .balance_elephants import isolate
 from .balance_packing import pack
 from .balance_queues import grow, leave_cores
 from .balance_scaling import wanted_change
+from .balance_smoothing import smooth
 from .decorator import helper, policy
-
-_SMOOTH_NS = 100_000_000  # loads are averages over about so long
-_JUMP = 0.1  # a change by so many cores is one, and counts at once
 
 
 @policy
@@ -23,7 +21,7 @@ def balance(
 ) -> int:
     """Swaps and moves of buckets, rules for elephants, queues from cores that go."""
     # memory: 0 there was a call, 1 since when a core is too much, 2 packing goes on
-    _smooth(figures, buckets, flows, memory)
+    smooth(figures, buckets, flows, memory)
     at = np.empty(len(buckets), np.int64)  # queue of each bucket
     where = np.empty(len(queues), np.int64)  # core of each queue
     usable = np.empty(len(cores), np.int64)
@@ -42,26 +40,6 @@ def balance(
         n = leave_cores(figures, cores, queues, load, where, usable, moves, n)
     n = isolate(figures, cores, queues, flows, load, where, usable, moves, n)
     return pack(figures, cores, queues, buckets, load, at, where, usable, memory, moves, n)
-
-
-@helper
-def _smooth(figures: Any, buckets: Any, flows: Any, memory: Any) -> None:
-    """Bring ``own`` of buckets and flows up to date: their smoothed load."""
-    gain = min(1.0, figures[0].period_ns / _SMOOTH_NS)
-    if memory[0] == 0.0:
-        gain = 1.0
-    memory[0] = 1.0
-    for b in range(len(buckets)):
-        buckets[b].own = _smoothed(buckets[b].own, buckets[b].load, gain)
-    for f in range(len(flows)):
-        flows[f].own = _smoothed(flows[f].own, flows[f].load, gain)
-
-
-@helper
-def _smoothed(before: float, now: float, gain: float) -> float:
-    if abs(now - before) > _JUMP:
-        return now
-    return before + gain * (now - before)
 
 
 @helper

@@ -9,11 +9,13 @@ import numpy as np
 
 from .balance_candidates import best, by_core, candidates
 from .balance_capacity import capacity, loads_of_cores
+from .balance_smoothing import SMOOTH_NS
 from .contract import BUCKET_TO_QUEUE
 from .decorator import helper
 from .shared import put
 
 _UNEVEN, _EVEN = 0.03, 0.005  # of the mean: packing begins above the one and ends below the other
+_NOISE_BEGIN, _NOISE_END = 4.0, 1.0  # but in standard deviations of what is counted by chance
 _WORTH = 0.002  # of the mean: what moves less is not moved
 
 
@@ -28,6 +30,9 @@ def pack(
     for c in range(len(cores)):
         can[c] = capacity(figures, cores, usable, c)
     mean = load.sum() / can.sum()
+    chance = _noise(figures, buckets, can.sum())
+    begins = max(_UNEVEN, _NOISE_BEGIN * chance) * mean
+    ends = max(_EVEN, _NOISE_END * chance) * mean
     movable, begin = by_core(figures, buckets, at, where, len(cores))
     stuck = np.zeros(len(cores), np.int64)  # its load cannot be taken apart
     while n < len(moves):
@@ -35,7 +40,7 @@ def pack(
         if hot < 0 or hot == cold:
             break
         gap = load[hot] / can[hot] - load[cold] / can[cold]
-        if gap <= (_EVEN if memory[2] == 1.0 else _UNEVEN) * mean:
+        if gap <= (ends if memory[2] == 1.0 else begins):
             memory[2] = 0.0
             break
         memory[2] = 1.0
@@ -54,6 +59,16 @@ def pack(
             load[hot] += buckets[other].own
             load[cold] -= buckets[other].own
     return n
+
+
+@helper
+def _noise(figures: Any, buckets: Any, n_cores: float) -> float:
+    """Return the standard deviation of smoothed loads of cores to their mean, by chance alone."""
+    packets = 1.0
+    for b in range(len(buckets)):
+        packets += buckets[b].packets
+    per_core = packets / n_cores * max(1.0, SMOOTH_NS / figures[0].period_ns)
+    return float(1.0 / np.sqrt(per_core))
 
 
 @helper
