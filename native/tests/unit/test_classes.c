@@ -266,7 +266,7 @@ static void who_has_much_to_read_lets_others_have_their_turn(void)
 
 static uint8_t traffic_class(const struct rig *r, const struct frame *f)
 {
-    return r->v6 ? (uint8_t)(f->b[14] << 4 | f->b[15] >> 4) : f->b[15];
+    return (uint8_t)(r->v6 ? f->b[14] << 4 | f->b[15] >> 4 : f->b[15]);
 }
 
 static void packets_have_the_dscp_of(bool v6)
