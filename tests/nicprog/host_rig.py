@@ -70,11 +70,11 @@ class FakeIrqbalance:
     Attributes:
         banned: Interrupts that it leaves alone.
         commands: What it was told.
-        room: Octets of a list that it takes; what is behind them is lost.
+        room: Octets of a command that it reads; what is behind them is lost.
         uid: The one that it answers.
     """
 
-    def __init__(self, root: Path, banned: set[int], *, room: int = 1 << 14, uid: int = 0) -> None:
+    def __init__(self, root: Path, banned: set[int], *, room: int = 500, uid: int = 0) -> None:
         self.banned, self.room, self.uid = banned, room, uid
         self.commands: list[str] = []
         folder = root / "run/irqbalance"
@@ -84,8 +84,11 @@ class FakeIrqbalance:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.listen(1)
         self._thread = threading.Thread(target=self._serve)
+        self._comm = root / "proc/1/comm"
+        self._comm.parent.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
+        self._comm.write_text("irqbalance\n")
         self._thread.start()
         return self
 
@@ -93,6 +96,7 @@ class FakeIrqbalance:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._socket.close()
+        self._comm.unlink()
 
     def _serve(self) -> None:
         while True:
@@ -101,7 +105,7 @@ class FakeIrqbalance:
             except OSError:
                 return
             with theirs:
-                data, ancillary, _, _ = theirs.recvmsg(1 << 14, socket.CMSG_SPACE(12))
+                data, ancillary, _, _ = theirs.recvmsg(self.room, socket.CMSG_SPACE(12))
                 uids = [struct.unpack("=iII", one[2])[1] for one in ancillary]
                 if data and uids == [self.uid]:
                     theirs.sendall(self._answer(data.decode()).encode())
@@ -113,5 +117,5 @@ class FakeIrqbalance:
             return f"SLEEP 10 {irqs}BANNED 00000000,00000004"
         found = re.fullmatch("settings ban irqs (.*)", command)
         if found:
-            self.banned = {int(word) for word in found[1][: self.room].split() if word != "NONE"}
+            self.banned = {int(word) for word in found[1].split() if word != "NONE"}
         return ""

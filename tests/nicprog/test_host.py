@@ -231,12 +231,27 @@ def test_irqbalance_is_told_and_told_back(root: Path, files: host.RealFiles) -> 
 
 
 def test_an_irqbalance_that_takes_a_part_of_the_list(root: Path, files: host.RealFiles) -> None:
-    with FakeIrqbalance(root, set(), room=8):
+    with FakeIrqbalance(root, {7}, room=26) as running:
         found = host.find(files, root)
         assert found is not None
-        with pytest.raises(RequestError, match="leaves 3 of 4 interrupts alone") as lost:
+        with pytest.raises(RequestError, match="leaves 2 of 4 interrupts alone") as lost:
             found.ban({40, 41, 42, 43})
         assert lost.value.errno == errno.EMSGSIZE
+        assert running.banned == {7}, "as before"
+
+
+def test_a_list_that_irqbalance_would_not_read_to_its_end(
+    root: Path, files: host.RealFiles
+) -> None:
+    with FakeIrqbalance(root, set()) as running:
+        found = host.find(files, root)
+        assert found is not None
+        most = range(1000, 1000 + (499 - len("settings ban irqs ") + 1) // 5)
+        found.ban(most)
+        assert running.banned == set(most)
+        with pytest.raises(RequestError, match="97 interrupts are 502 octets, it reads 499"):
+            found.ban(range(1000, 1097))
+        assert running.banned == set(most)
 
 
 def test_an_irqbalance_that_answers_somebody_else(root: Path, files: host.RealFiles) -> None:
