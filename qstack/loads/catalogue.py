@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from . import sizes
-from .sources import Block, Churn, Population, Profile, Source, always
+from .sources import Block, Churn, Population, Profile, Source, WithLargest, always
 from .steering import colliding_hashes, random_hashes
 
 if TYPE_CHECKING:
@@ -118,17 +118,18 @@ def _one_flow(settings: Settings, pps: float, profile: Profile = always) -> Sour
 
 
 def _trace(table: sizes.Sizes) -> Load:
-    """A campus trace of RSS++: its distribution, its rate, and its largest flow all the time."""
+    """A campus trace of RSS++: its distribution, rate, and largest flow with its part always."""
     pps = _ALL[table.name] / _CAMPUS_S
-    largest = _LARGEST[table.name] / _CAMPUS_S
+    part = _LARGEST[table.name] / _ALL[table.name]
     return Load(
         name=table.name,
-        about=f"flows of {table.source}; the largest has {100 * largest / pps:.1f} %",
+        about=f"flows of {table.source}; the largest has {100 * part:.1f} %",
         pps=pps,
         elastic=False,
         sources=lambda s: [
-            Churn(_random(s), sizes=table, pps=pps - largest),
-            _one_flow(s, largest),
+            WithLargest(
+                _random(s, 1), Churn(_random(s), sizes=table, pps=(1 - part) * pps), part=part
+            )
         ],
     )
 

@@ -179,3 +179,33 @@ class Churn:
         counts = self._random.poisson(rate * widths / 1e9)
         within = self._random.random(int(counts.sum())) * np.repeat(widths, counts)
         return np.repeat(bins, counts) + within.astype(np.int64)
+
+
+class WithLargest:
+    """Flows that come and go, and one that stays and has a fixed part of all packets."""
+
+    def __init__(self, random: np.random.Generator, others: Source, *, part: float) -> None:
+        """Make it.
+
+        Args:
+            random: The source of chance.
+            others: The other flows.
+            part: Of the packets, 0 to below 1.
+        """
+        self._random = random
+        self._others = others
+        self._to_others = part / (1 - part)
+        self._hashes = random_hashes(random, 1)
+
+    def block(self, from_ns: int, until_ns: int) -> Block:
+        """Return what arrives then."""
+        rest = self._others.block(from_ns, until_ns)
+        n = self._random.poisson(len(rest.times_ns) * self._to_others)
+        times = self._random.integers(from_ns, until_ns, n)
+        new, self._hashes = self._hashes, self._hashes[:0]
+        return Block(
+            until_ns=until_ns,
+            hashes=np.concatenate([new, rest.hashes]),
+            times_ns=np.concatenate([times, rest.times_ns]),
+            flows=np.concatenate([np.zeros(n, np.int32), rest.flows + np.int32(1)]),
+        )

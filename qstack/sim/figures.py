@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,8 @@ class Figures:
         imbalance_percent: (max - min) / min of packets that cores which were on served in a second;
             median over the seconds. None: no second was whole, or a core served nothing.
         imbalance_p95_percent: Likewise, 95th percentile.
+        floor_percent: What the largest flow alone makes of it, when all cores are on and nobody
+            splits flows; median over the seconds. None: cores may go off.
         peak_to_mean: Of the same packets, median. cv: Standard deviation to mean, median.
         p50_us, p95_us, p99_us, p999_us: Time that packets wait in a queue.
         p999_moving_us: Of those that were served in a period that began with moves; None: too few.
@@ -42,6 +45,7 @@ class Figures:
 
     imbalance_percent: float | None
     imbalance_p95_percent: float | None
+    floor_percent: float | None
     peak_to_mean: float | None
     cv: float | None
     p50_us: float | None
@@ -91,17 +95,50 @@ def bin_middle_ns(at: int) -> float:
     return ((at - exponent * engine.STEPS) + 0.5) * 2.0**exponent
 
 
+class Floor:
+    """Follows the largest flow of each second."""
+
+    def __init__(self) -> None:
+        self._all = 0
+        self._of: Counter[int] = Counter()
+        self._parts: list[float] = []
+
+    def begin(self) -> None:
+        """Leave out what was until now."""
+        self._all = 0
+        self._of.clear()
+        self._parts.clear()
+
+    def after_period(self, heavy: NDArray[np.int64], counts: NDArray[np.int64], n: int) -> None:
+        """Add heavy flows of a period and their packets, of n in all."""
+        self._all += n
+        for flow, count in zip(heavy.tolist(), counts.tolist(), strict=True):
+            self._of[flow] += count
+
+    def after_second(self) -> None:
+        """Take a sample of the second that has just been."""
+        if self._all:
+            self._parts.append(max(self._of.values()) / self._all)
+        self._all = 0
+        self._of.clear()
+
+    def percent(self, n_cores: int) -> float | None:
+        """Return (max - min) / min of cores of which one has the largest flow alone, median."""
+        if n_cores < 2 or not self._parts:
+            return None
+        part = float(np.median(self._parts))
+        return max(0.0, 100 * (part * (n_cores - 1) / max(1e-9, 1 - part) - 1))
+
+
 class Samples:
     """Follows a subject and counts from where it is told to begin."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._n_seconds = 0
         self._imbalance: list[float] = []
         self._peak: list[float] = []
         self._cv: list[float] = []
         self._served = np.zeros(subject.state.machine.cores, np.int64)
-        self._begun = False
         self._start = self._now()
         self._on_all_the_time = subject.state.on.copy()
 
@@ -120,7 +157,8 @@ class Samples:
     def begin(self) -> None:
         """Leave out what was until now."""
         self._start = self._now()
-        self._begun = True
+        self._served[:] = 0
+        self._on_all_the_time = self._subject.state.on.copy()
         self._imbalance.clear()
         self._peak.clear()
         self._cv.clear()
@@ -140,8 +178,12 @@ class Samples:
         self._served[:] = 0
         self._on_all_the_time = self._subject.state.on.copy()
 
-    def figures(self) -> Figures:
-        """Return the figures from the begin to now."""
+    def figures(self, floor_percent: float | None) -> Figures:
+        """Return the figures from the begin to now.
+
+        Args:
+            floor_percent: Of the load.
+        """
         s, then, now = self._subject, self._start, self._now()
         counts = now["count"] - then["count"]
         histogram = now["histogram"] - then["histogram"]
@@ -155,6 +197,7 @@ class Samples:
         return Figures(
             imbalance_percent=_median(self._imbalance, 100, 0.5),
             imbalance_p95_percent=_median(self._imbalance, 100, 0.95),
+            floor_percent=floor_percent,
             peak_to_mean=_median(self._peak, 1, 0.5),
             cv=_median(self._cv, 1, 0.5),
             **{name: quantile_us(both, part) for name, part in _QUANTILES.items()},

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..loads import Load, Settings
 from ..policies import Policy
-from .figures import Figures, Samples
+from .figures import Figures, Floor, Samples
 from .machine import Machine
 from .subject import Control, Subject, buckets_of, heavy_flows
 
@@ -83,24 +83,36 @@ def run(
         control = replace(control, cores_min=machine.cores)
     subjects = [Subject(machine, p, control, cost_ns, options.seed) for p in policies]
     samples = [Samples(subject) for subject in subjects]
+    floor = Floor()
     warm_ns = round(options.warm_up_s * 1e9)
     for now_ns, times_ns, flows, hashes, ahead in _periods(machine, load, options):
         until_ns = now_ns + control.period_ns
         heavy, counts = heavy_flows(flows)
+        is_begin = now_ns == warm_ns - warm_ns % control.period_ns
+        is_second = until_ns // _SAMPLE_NS > now_ns // _SAMPLE_NS
+        if is_begin:
+            floor.begin()
+        floor.after_period(heavy, counts, len(flows))
+        if is_second:
+            floor.after_second()
         for subject, sample in zip(subjects, samples, strict=True):
-            if now_ns == warm_ns - warm_ns % control.period_ns:
+            if is_begin:
                 sample.begin()
             if len(hashes):
                 subject.state.add_flows(hashes)
             subject.run(times_ns, flows, now_ns)
             sample.after_period()
-            if until_ns // _SAMPLE_NS > now_ns // _SAMPLE_NS:
+            if is_second:
                 sample.after_second()
             subject.decide(until_ns, heavy, counts, ahead)
         progress(until_ns / (options.seconds * 1e9))
     for subject in subjects:
         subject.watchdog.close()
-    return {s.watchdog.policy.name: x.figures() for s, x in zip(subjects, samples, strict=True)}
+    percent = None if load.elastic else floor.percent(machine.cores)
+    return {
+        subject.watchdog.policy.name: sample.figures(percent)
+        for subject, sample in zip(subjects, samples, strict=True)
+    }
 
 
 Slice = tuple[int, NDArray[np.int64], NDArray[np.int32], NDArray[np.uint32], NDArray[np.uint32]]
