@@ -49,10 +49,9 @@ def test_figures_are_repeated_by_the_seed() -> None:
 
 
 def test_moving_buckets_is_worth_it() -> None:
-    done = figures("zipf", "static", "rsspp", "balance")
+    done = figures("zipf", "static", "balance")
     uneven = {name: f.imbalance_percent or 0.0 for name, f in done.items()}
     assert uneven["balance"] < 5 < uneven["static"]
-    assert uneven["balance"] < uneven["rsspp"]
     assert (done["balance"].p999_us or 0) < (done["static"].p999_us or 0)
     whole = figures("zipf", "balance", options=replace(OPTIONS, warm_up_s=0.0))["balance"]
     assert 0 < whole.moves_per_step <= OPTIONS.control.budget
