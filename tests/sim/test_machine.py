@@ -134,6 +134,23 @@ def test_a_handover_takes_its_time() -> None:
     assert quantile_us(state.arrays.histogram[0], 1.0) == pytest.approx(40, rel=0.02)
 
 
+def test_a_packet_that_is_being_served_counts_as_an_older_one() -> None:
+    state = state_of(TWO, 10 * US, [0])
+    run(state, [(0, 0)], 0, 5 * US)
+    state.move(BUCKET_TO_QUEUE, 0, 1, 5 * US)
+    run(state, [(6 * US, 0)], 5 * US, MS)
+    assert counts(state)["held"] == 1
+    assert state.arrays.flows["last_start_ns"][0] == 10 * US
+
+
+def test_a_core_takes_a_burst_of_a_queue_and_then_it_is_the_next_ones_turn() -> None:
+    machine = replace(ONE, queues=2, buckets=2)
+    state = state_of(machine, US, [0, 1])
+    run(state, [(i, 0) for i in range(engine.BURST + 8)] + [(100, 1)], 0, MS)
+    assert state.arrays.flows["last_start_ns"][1] == engine.BURST * US
+    assert state.arrays.flows["last_start_ns"][0] == (engine.BURST + 8) * US
+
+
 def test_a_queue_that_moves_takes_its_packets_with_it() -> None:
     state = state_of(TWO, 10 * US, [0])
     run(state, [(i, 0) for i in range(10)], 0, 10 * US)
