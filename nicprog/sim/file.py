@@ -14,7 +14,7 @@ from nicprog.ethtool import Coalesce, HashField, HashFunction, InputTransform
 from nicprog.ethtool.rules import FlowType
 from nicprog.sim.nic import Context, SimNic
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 def load(path: Path, nic: SimNic) -> str | None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import nicprog
-from nicprog import sim
+from nicprog import cli, sim, watch
 from nicprog.errors import ApplyError, Refused, SpecError
 from nicprog.host.spec import HostSpec, NapiSpec
 from nicprog.settings import GROUPS, HOST_GROUPS
@@ -296,6 +297,50 @@ def test_a_balancer_that_is_faster_than_the_read_back(
     monkeypatch.setattr(SimFiles, "write", moves)
     with pytest.raises(ApplyError, match=r"holds 9, 5 was written .*cause: irqbalance runs"):
         nicprog.apply(nic, nicprog.plan(nic, spec("interrupts = {1 = '5'}")))
+
+
+def test_watch_tells_a_new_irqbalance_again(nic: nicprog.Backend, model: sim.SimNic) -> None:
+    nicprog.apply(nic, nicprog.plan(nic, spec(ALL)))
+    told: list[watch.Event] = []
+    watcher = watch.Watcher(
+        spec(ALL), log=told.append, clock=lambda: 0.0, open_nic=lambda: sim.connect(model)
+    )
+    watcher.look()
+    model.host.banned = frozenset((1,))
+    watcher.look()
+    assert [one.name for one in told] == ["ok", "drift", "repaired"]
+    assert told[2].facts["steps"] == ["set host.irqbalance: banned all"]
+    assert model.host.banned == {1, *(line.number for line in model.host.lines)}
+
+
+def test_a_model_in_a_file_has_its_host_there(run_dir: Path, tmp_path: Path) -> None:
+    device = f"sim:ice@{tmp_path}/nic.json"
+    wanted = replace(spec(ALL), device=device)
+    for _ in range(2):
+        with nicprog.open(device) as nic:
+            nicprog.apply(nic, nicprog.plan(nic, wanted))
+    with nicprog.open(device) as nic:
+        assert nicprog.verify(nic, wanted) == ()
+        nicprog.rollback(nic)
+        assert len(nicprog.verify(nic, wanted)) > 5
+
+
+def test_the_command_host(
+    model: sim.SimNic, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nicprog.api.open_sim", lambda _: sim.connect(model))
+    model.host.isolated, model.host.managed = frozenset((9,)), True
+    assert cli.main(["host", "sim:ice"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "CPUs 0-15 of 0-15 online; 9 isolated" in text
+    assert "node 0; irqbalance leaves none of its interrupts alone" in text
+    assert "rx-3 tx-3 │ 0-15 (managed by the kernel) │ 0" in text
+    assert "NAPI: 4 instances; threaded off" in text
+    assert cli.main(["host", "sim:ice", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["queues"] for one in found["interrupts"]][:2] == [[], ["rx-0", "tx-0"]]
+    assert found["rps"] == {f"rx-{n}": "" for n in range(4)}
+    assert cli.main(["host"]) == 0
 
 
 def test_a_dump_is_a_spec_of_the_host(nic: nicprog.Backend, model: sim.SimNic) -> None:

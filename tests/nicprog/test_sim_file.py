@@ -86,7 +86,7 @@ def test_a_nic_made_anew_is_another_one(name: str) -> None:
         nicprog.rollback(nic)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}'])
 def test_a_damaged_file_is_named(name: str, text: str) -> None:
     path = Path(name.partition("@")[2])
     path.write_text(text)
