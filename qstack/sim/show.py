@@ -63,7 +63,9 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
 
     loads = document["loads"]
     names = list(next(iter(loads.values())))
-    figure, axes = plt.subplots(2, 1, figsize=(2 + 1.5 * len(loads), 8), sharex=True)
+    figure, axes = plt.subplots(
+        2, 1, figsize=(4 + 1.5 * len(loads), 8), sharex=True, layout="constrained"
+    )
     width = 0.8 / len(names)
     for panel, key, label in (
         (axes[0], "imbalance_percent", "(max-min)/min of packets in a second, %"),
@@ -76,7 +78,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
         panel.set_yscale("symlog", linthresh=1)
         panel.set_ylabel(label)
         panel.set_xticks(range(len(loads)), list(loads))
-    axes[0].legend(ncols=4)
-    figure.tight_layout()
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4)
     figure.savefig(path, dpi=120)
     plt.close(figure)
