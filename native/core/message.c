@@ -258,7 +258,8 @@ static qs_seq end_of(const struct qs_message_record *r)
 }
 
 /* A record was taken: it becomes one with its neighbours that were. What is looked at next begins
- * behind them. */
+ * behind them, and what is not whole in order any more, as octets ahead of a hole were forgotten,
+ * ends there. */
 static void take_record(struct qs_messages *m, struct qs_message_record *r)
 {
     r->taken = true;
@@ -274,6 +275,8 @@ static void take_record(struct qs_messages *m, struct qs_message_record *r)
     }
     if (qs_seq_in(m->ahead, r->seq, r->len))
         m->ahead = end_of(r);
+    if (qs_seq_eq(m->scan, r->seq))
+        m->len = r->len;
 }
 
 /* ---- events ---- */
