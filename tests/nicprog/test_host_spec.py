@@ -329,6 +329,7 @@ def test_the_command_host(
     model: sim.SimNic, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nicprog.api.open_sim", lambda _: sim.connect(model))
+    monkeypatch.setenv("COLUMNS", "200")
     model.host.isolated, model.host.managed = frozenset((9,)), True
     assert cli.main(["host", "sim:ice"]) == 0
     text = " ".join(capsys.readouterr().out.split())
