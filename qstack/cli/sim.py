@@ -102,6 +102,13 @@ def _engine_ns(path: Path | None) -> int | None:
 @click.option("--budget", type=click.IntRange(1, 4096), default=16, show_default=True)
 @click.option("--cooldown", default="50ms", show_default=True, help="What moved stays so long.")
 @click.option(
+    "--decision-limit",
+    "decision_limit",
+    default="1s",
+    show_default=True,
+    help="Real time; a policy that takes longer is set aside.",
+)
+@click.option(
     "--engine",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -186,6 +193,7 @@ def _options(settings: dict[str, Any]) -> Any:
             period_ns=_duration_ns("--period", settings["period"], 10_000),
             budget=settings["budget"],
             cooldown_ns=_duration_ns("--cooldown", settings["cooldown"], 0),
+            limit_s=_duration_ns("--decision-limit", settings["decision_limit"], 1000) / 1e9,
         ),
     )
 

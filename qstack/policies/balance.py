@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .balance_elephants import isolate
+from .balance_growing import grow
 from .balance_packing import pack
-from .balance_queues import grow, leave_cores
 from .balance_scaling import wanted_change
+from .balance_shrinking import shrink
 from .balance_smoothing import smooth
 from .decorator import helper, policy
 
@@ -37,7 +38,7 @@ def balance(
     for _ in range(change):
         n = grow(figures, cores, queues, load, where, usable, moves, n)
     if change < 0:
-        n = leave_cores(figures, cores, queues, load, where, usable, moves, n)
+        n = shrink(figures, cores, queues, load, where, usable, moves, n)
     n = isolate(figures, cores, queues, flows, load, where, usable, moves, n)
     return pack(figures, cores, queues, buckets, load, at, where, usable, memory, moves, n)
 

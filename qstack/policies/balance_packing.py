@@ -9,7 +9,7 @@ import numpy as np
 
 from .balance_candidates import best, by_core, candidates
 from .balance_capacity import capacity, loads_of_cores
-from .balance_smoothing import SMOOTH_NS
+from .balance_smoothing import noise
 from .contract import BUCKET_TO_QUEUE
 from .decorator import helper
 from .shared import put
@@ -30,7 +30,7 @@ def pack(
     for c in range(len(cores)):
         can[c] = capacity(figures, cores, usable, c)
     mean = load.sum() / can.sum()
-    chance = _noise(figures, buckets, can.sum())
+    chance = noise(figures, buckets, can.sum())
     begins = max(_UNEVEN, _NOISE_BEGIN * chance) * mean
     ends = max(_EVEN, _NOISE_END * chance) * mean
     movable, begin = by_core(figures, buckets, at, where, len(cores))
@@ -59,16 +59,6 @@ def pack(
             load[hot] += buckets[other].own
             load[cold] -= buckets[other].own
     return n
-
-
-@helper
-def _noise(figures: Any, buckets: Any, n_cores: float) -> float:
-    """Return the standard deviation of smoothed loads of cores to their mean, by chance alone."""
-    packets = 1.0
-    for b in range(len(buckets)):
-        packets += buckets[b].packets
-    per_core = packets / n_cores * max(1.0, SMOOTH_NS / figures[0].period_ns)
-    return float(1.0 / np.sqrt(per_core))
 
 
 @helper

@@ -21,7 +21,7 @@ _SEEDS: Final = range(1, 7)
 _LOADS_PART: Final = 0.9
 
 
-def compile_all(policies: Sequence[Policy]) -> dict[str, float]:
+def compile_all(policies: Sequence[Policy], progress: Progress) -> dict[str, float]:
     """Compile policies, or take them from numba's cache: seconds by name.
 
     Raises:
@@ -30,6 +30,7 @@ def compile_all(policies: Sequence[Policy]) -> dict[str, float]:
     """
     took = {}
     for policy in policies:
+        progress(f"compiling {policy.name}", 0.0)
         began = time.perf_counter()
         _ = policy.entry
         took[policy.name] = time.perf_counter() - began
@@ -83,7 +84,7 @@ def compare(
         gone), ``scale_down_settled_peak_to_mean``, ``decision_us`` of the last policy,
         ``decision_us_by_policy``, and ``compile_seconds``.
     """
-    compiled = compile_all(policies)
+    compiled = compile_all(policies, progress)
     document = run_loads(
         machine, loads, policies, options, lambda what, part: progress(what, part * _LOADS_PART)
     )

@@ -91,7 +91,7 @@ def test_a_malformed_file_names_itself(tmp_path: Path, text: str, what: str) -> 
 
 def test_version_and_help() -> None:
     assert "0.1.0" in qstack("--version").stdout
-    for verb in ("serve", "doctor", "bench", "demo"):
+    for verb in ("serve", "doctor", "bench", "demo", "sim"):
         done = qstack(verb, "--help")
         assert done.returncode == 0
         assert done.stdout.startswith("Usage: ")
