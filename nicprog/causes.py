@@ -364,7 +364,7 @@ def _rps_isolated(facts: Facts) -> str | None:
 
 
 def _cpu_beyond(facts: Facts) -> str | None:
-    found = _of_host(facts, "host.xps", "host.rps")
+    found = _of_host(facts, "host.interrupts", "host.xps", "host.rps")
     if found is None:
         return None
     beyond = parse_list(found[2]) - found[0].topology.possible
@@ -702,7 +702,8 @@ CAUSES: Final = (
         source=f"{_PROC}; net/core/dev.c",
     ),
     Cause(
-        name="cpu-cannot-be", calls=_VALUES, errors=(errno.EOVERFLOW,), shows=_cpu_beyond,
+        name="cpu-cannot-be", calls=_VALUES, errors=(errno.EOVERFLOW, errno.ERANGE),
+        shows=_cpu_beyond,
         text="a set of CPUs has one that the host cannot have",
         remedy="'nicprog host' shows those that it has",
         source="Linux, lib/bitmap-str.c",

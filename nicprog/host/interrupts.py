@@ -113,9 +113,12 @@ def interrupts(
 def set_cpus(files: Files, number: int, cpus: Iterable[int], about: str) -> None:
     """Says who may take an interrupt (``smp_affinity_list``).
 
+    On x86 without interrupt remapping it moves when it comes the next time.
+
     Raises:
-        RequestError: EINVAL: none of ``cpus`` is online. EIO or EPERM: the kernel manages it.
-            ENOSPC: these CPUs have no vector left. ENOENT: there is no such interrupt any more.
+        RequestError: EINVAL: none of ``cpus`` is online. ERANGE: a CPU that cannot be. EIO or
+            EPERM: the kernel manages it. ENOSPC: these CPUs have no vector left. ENOENT: there is
+            no such interrupt any more.
         DeviceError: No right to.
     """
     write(files, f"{_IRQ}/{number}/smp_affinity_list", format_list(cpus), about)

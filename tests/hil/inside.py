@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nicprog
-from nicprog import cli, reserve
+from nicprog import cli, host, reserve
 from nicprog.netlink import Netdev  # noqa: F401  # slow to import: once, before the calls
 from nicprog.packet import Packet
 from nicprog.settings import GROUPS
@@ -63,6 +63,15 @@ def command(*arguments: str) -> dict[str, Any]:
     with contextlib.redirect_stdout(said):
         status = cli.main([*arguments, "--json"])
     return {"status": status, **json.loads(said.getvalue())}
+
+
+def interrupts(device: str) -> dict[str, tuple[str, dict[str, int]]]:
+    """CPUs that may take the interrupt of each queue, and how often each CPU took it."""
+    found = host.by_queue(host.interrupts(host.RealFiles(), device))
+    return {
+        name: (host.format_list(one.cpus), {str(cpu): n for cpu, n in one.counts.items()})
+        for name, one in found.items()
+    }
 
 
 def state(device: str) -> dict[str, Any]:

@@ -70,6 +70,29 @@ def test_packets_go_by_the_fields_that_are_hashed(
     nic.guest.call(inside.restore, nic.name, nic.before)
 
 
+@pytest.mark.parametrize("name", ["igb", "virtio"])
+def test_interrupts_come_where_the_spec_says(nics: dict[str, Nic], name: str) -> None:
+    """Counted by CPU in /proc/interrupts, while packets come in by all queues."""
+    nic = nics[name]
+    spec = (
+        '[channels]\ncombined = 4\n[rss]\nequal = "all"\n'
+        '[host]\ncpus = "all"\ninterrupts = "spread"\nxps = "by-queue"\nrps = "off"\n'
+    )
+    for text in (spec, '[host]\ninterrupts = {0 = "1", 1 = "0", 2 = "1", 3 = "0"}\n'):
+        nic.guest.call(inside.apply, nic.name, text)
+        nic.spread(nic.frames(FLOWS, SEED))  # an interrupt moves when it comes the next time
+        before = nic.guest.call(inside.interrupts, nic.name)
+        expected, got = nic.spread(nic.frames(FLOWS, SEED))
+        assert sum(got.values()) == sum(expected.values())
+        after = nic.guest.call(inside.interrupts, nic.name)
+        for queue in range(4):
+            cpus, counts = after[f"rx-{queue}"]
+            came = {cpu for cpu, count in counts.items() if count > before[f"rx-{queue}"][1][cpu]}
+            assert came == {cpus}, f"rx-{queue}"
+    nic.guest.call(inside.command, "rollback", nic.name)
+    nic.guest.call(inside.restore, nic.name, nic.before)
+
+
 def test_rules_send_and_drop(fnic: Nic) -> None:
     spec = (
         '[[rule]]\nname = "web"\nprotocol = "tcp"\ndst_port = 443\nqueue = 5\n'
