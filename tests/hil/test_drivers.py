@@ -85,7 +85,7 @@ def test_interrupts_come_where_the_spec_says(nics: dict[str, Nic], name: str) ->
         expected, got = nic.spread(nic.frames(FLOWS, SEED))
         assert sum(got.values()) == sum(expected.values())
         after = nic.guest.call(inside.interrupts, nic.name)
-        for queue in range(4):
+        for queue in got:  # where packets come to is another test's
             cpus, counts = after[f"rx-{queue}"]
             came = {cpu for cpu, count in counts.items() if count > before[f"rx-{queue}"][1][cpu]}
             assert came == {cpus}, f"rx-{queue}"
