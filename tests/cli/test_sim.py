@@ -85,7 +85,7 @@ def test_without_numba_there_is_one_message_that_says_how_to_get_it() -> None:
     command = [sys.executable, "-c", code, "sim"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert "pip install 'qstack-net[policies]'" in done.stderr
+    assert "pip install 'qstack-net[compiled]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -226,7 +226,9 @@ def test_a_nic_and_a_service_on_it(run: Run, tmp_path: Path) -> None:
     flow = ("--flow", "tcp dst_port=443", "--queues", "2", "--cpus", "9-10")
     found = run("service", device, *flow)
     reserved = held(device)
-    queues = sorted({rule.queue for rule in reserved.rules if rule.queue is not None})
+    [shared] = reserved.contexts
+    assert {rule.context for rule in reserved.rules} == {shared.name}
+    queues = sorted(set(shared.table.entries))
     assert len(queues) == 2
     assert not set(queues) & set(reserved.table.entries)
     assert [reserved.settings["host.interrupts"][f"rx-{q}"] for q in queues] == ["9", "10"]
