@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -35,23 +34,6 @@ def namespace() -> Iterator[Namespace]:
         yield Namespace(name=name)
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True)
-
-
-@pytest.fixture
-def run(namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs nicprog in the namespace and returns its JSON; never a traceback."""
-    monkeypatch.setenv("QSTACK_RUN_DIR", str(tmp_path))
-
-    def nicprog(*arguments: str, status: int = 0) -> dict[str, Any]:
-        command = [sys.executable, "-m", "nicprog.cli", *arguments, "--json"]
-        done = namespace.run(command, capture_output=True, text=True, timeout=60)
-        assert "Traceback" not in done.stderr
-        assert done.returncode == status, done.stderr
-        document = json.loads(done.stdout)
-        assert isinstance(document, dict)
-        return document
-
-    return nicprog
 
 
 def spec(folder: Path, text: str) -> str:
