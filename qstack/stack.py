@@ -453,6 +453,7 @@ class Stack:
                     "sleeps": raw.sleeps,
                     "busy_ns": raw.busy_ns,
                     "cpu_ns": raw.cpu_ns,
+                    "contended_ns": list(raw.contended_ns),
                 }
             )
         return workers

@@ -161,6 +161,7 @@ static void print_residency(const qs_stack *s, uint32_t prio)
 static void print_figures(const qs_stack *s)
 {
     struct qs_worker_stats w;
+    uint32_t urgent = settings.high_class ? settings.high_class : QS_N_PRIO - 1;
     if (qs_stack_worker_stats(s, 0, &w) != 0)
         die("worker", "no figures");
     printf("{\"classes\": {");
@@ -176,8 +177,8 @@ static void print_figures(const qs_stack *s)
         print_residency(s, settings.high_class);
     }
     printf("}, \"worker\": {\"cpu_ns\": %" PRIu64 ", \"busy_ns\": %" PRIu64 ", \"polls\": %" PRIu64
-           "}}\n",
-           w.cpu_ns, w.busy_ns, w.polls);
+           ", \"contended_ns\": {\"0\": %" PRIu64 ", \"%" PRIu32 "\": %" PRIu64 "}}}\n",
+           w.cpu_ns, w.busy_ns, w.polls, w.contended_ns[0], urgent, w.contended_ns[urgent]);
 }
 
 static const struct argp_option options[] = {

@@ -79,6 +79,14 @@ static void serve_some(struct qs_worker *w, uint32_t prio, qs_time now)
     }
 }
 
+/* Handlers of class `prio`, one of those that were `waiting`, took `ns`. */
+static void charge(struct qs_worker *w, uint32_t waiting, uint32_t prio, uint64_t ns)
+{
+    qs_share_charge(&w->share, waiting, prio, ns);
+    if (waiting & (waiting - 1))
+        qs_stat_add(&w->stats.contended_ns[prio], ns);
+}
+
 bool qs_serve(struct qs_worker *w, qs_time *now)
 {
     uint32_t waiting = qs_serve_waiting(w);
@@ -97,7 +105,7 @@ bool qs_serve(struct qs_worker *w, qs_time *now)
         qs_time after = qs_clock_now();
         if (!contended && batches == 0)
             began = after;
-        qs_share_charge(&w->share, waiting, prio, after.ns - now->ns);
+        charge(w, waiting, prio, after.ns - now->ns);
         *now = after;
         /* Answers of one class leave before another one is served. */
         if (!left || after.ns - began.ns >= TURN_MAX.ns || qs_share_next(&w->share, left) != prio)

@@ -81,6 +81,12 @@ struct qs_queue {
     _Alignas(64) struct qs_mailbox mail;
 };
 
+/* Adds to a figure that other threads read. */
+static inline void qs_stat_add(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
 /* Sets of queues have a bit for each. */
 static inline uint64_t qs_set_of(uint32_t queue)
 {

@@ -28,11 +28,6 @@
 /* Longest sleep while a queue could not be watched. */
 #define UNWATCHED_SLEEP QS_US(200)
 
-static void stat_add(uint64_t *counter, uint64_t n)
-{
-    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
-
 /* ---- one queue ---- */
 
 static bool receive(struct qs_driver *d, struct qs_queue *q, qs_time now)
@@ -189,7 +184,7 @@ static void sleep_until_work(struct qs_worker *w, qs_time now)
     bool told = false;
     (void)__atomic_exchange_n(&w->sleeping, 1, __ATOMIC_ACQ_REL);
     if (may_sleep(w)) {
-        stat_add(&w->stats.sleeps, 1);
+        qs_stat_add(&w->stats.sleeps, 1);
         told = wait_for_events(w, now, until);
     }
     /* Whoever took the flag has written, or will: the event then ends a later sleep at once, and is
@@ -223,11 +218,11 @@ static void *run(void *arg)
     qs_time now = qs_clock_now(), last_busy = now;
     while (!is_to_end(w)) {
         bool busy = turn(w, now);
-        stat_add(&w->stats.polls, 1);
+        qs_stat_add(&w->stats.polls, 1);
         qs_time after = qs_clock_now();
         if (busy) {
-            stat_add(&w->stats.busy_polls, 1);
-            stat_add(&w->stats.busy_ns, after.ns - now.ns);
+            qs_stat_add(&w->stats.busy_polls, 1);
+            qs_stat_add(&w->stats.busy_ns, after.ns - now.ns);
             last_busy = after;
         } else if (after.ns - last_busy.ns >= s->opts.poll_idle.ns) {
             sleep_until_work(w, after);
@@ -331,6 +326,8 @@ qs_err qs_stack_worker_stats(const qs_stack *s, uint32_t worker, struct qs_worke
     out->busy_polls = __atomic_load_n(&w->stats.busy_polls, __ATOMIC_RELAXED);
     out->sleeps = __atomic_load_n(&w->stats.sleeps, __ATOMIC_RELAXED);
     out->busy_ns = __atomic_load_n(&w->stats.busy_ns, __ATOMIC_RELAXED);
+    for (uint32_t p = 0; p < QS_N_PRIO; p++)
+        out->contended_ns[p] = __atomic_load_n(&w->stats.contended_ns[p], __ATOMIC_RELAXED);
     out->cpu_ns = cpu_ns_of(w);
     return 0;
 }

@@ -104,6 +104,7 @@ struct qs_worker_stats {
     uint64_t sleeps;
     uint64_t busy_ns;
     uint64_t cpu_ns;
+    uint64_t contended_ns[8];
     ...;
 };
 int qs_stack_worker_stats(const qs_stack *s, uint32_t worker, struct qs_worker_stats *out);

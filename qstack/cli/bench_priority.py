@@ -146,9 +146,10 @@ def priority(
         for mode, figures in document["modes"].items():
             ratio = figures["ratio_overload_to_unloaded"]
             click.echo(f"{mode}: p99.9 at 1.5 against unloaded: {ratio:.2f}")
-        got = document["starvation"]["got_percent"]
+        starved = document["starvation"]
         click.echo(
-            f"share of the default class under urgent overload: {got:.1f} %, least {share} %"
+            f"default class under urgent overload: {starved['got_percent']:.1f} % of the"
+            f" handlers' time, least {share} %; {starved['answers_percent']:.1f} % of the answers"
         )
     return 1 if any(figures["urgent_lost"] for figures in document["modes"].values()) else 0
 

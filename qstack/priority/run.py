@@ -157,15 +157,19 @@ def _qstack_subject(options: Options, mode: str, *, flat: bool) -> _Subject:
 def _starvation(at: Wire, options: Options, capacity: float) -> dict[str, float]:
     """Overload by the urgent class: the default class has its least share, if it is promised.
 
-    Both offer more than what they can have.
+    Both offer more than what they can have. The share is one of the handlers' time; of the answers
+    it is less where those of the default class, on more connections, take longer.
     """
     rate = _STARVING * capacity
-    with qstack_server(at, options, priority=True, share_percent=options.share_percent):
+    with qstack_server(at, options, priority=True, share_percent=options.share_percent) as server:
         document = load(at, options, rate=rate, urgent_percent=_STARVING_URGENT_PERCENT)
     answered = [document[name]["answered_per_second"] for name in ("default", "urgent")]
+    assert server.counters is not None
+    worked: list[int] = [*server.counters["worker"]["contended_ns"].values()]
     return {
         "share_percent": options.share_percent,
-        "got_percent": 100 * answered[0] / sum(answered),
+        "got_percent": 100 * worked[0] / sum(worked),
+        "answers_percent": 100 * answered[0] / sum(answered),
         "urgent_offered_to_capacity": _STARVING * _STARVING_URGENT_PERCENT / 100,
         "default_offered_to_capacity": _STARVING * (1 - _STARVING_URGENT_PERCENT / 100),
     }

@@ -42,5 +42,6 @@ def test_every_urgent_request_is_answered(tmp_path: Path) -> None:
             assert point["default_unanswered"] == 0
     assert document["starvation"]["share_percent"] == 20
     assert 0 < document["starvation"]["got_percent"] < 100
+    assert 0 < document["starvation"]["answers_percent"] < 100
     assert document["kernel"] == {}
     assert png.stat().st_size > 0

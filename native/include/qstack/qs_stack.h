@@ -230,6 +230,8 @@ struct qs_worker_stats {
     uint64_t sleeps;     /**< times it slept */
     uint64_t busy_ns;    /**< time in busy turns */
     uint64_t cpu_ns;     /**< CPU time of the thread */
+    /** Time of handlers of each class while another class waited: what least shares are parts of. */
+    uint64_t contended_ns[QS_N_PRIO];
 };
 /** @return 0 or QS_ERR_ARG. */
 QS_API QS_MUST_CHECK qs_err qs_stack_worker_stats(const qs_stack *s, uint32_t worker,
