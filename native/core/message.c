@@ -109,21 +109,41 @@ struct run {
     uint32_t len;
 };
 
+/* The record of the message at `seq`, or NULL. */
+static struct qs_message_record *record_at(struct qs_messages *m, qs_seq seq)
+{
+    for (uint32_t i = 0; i < m->n_records; i++)
+        if (qs_seq_eq(m->records[i].seq, seq))
+            return &m->records[i];
+    return NULL;
+}
+
+/* Place of `seq`, the first of `len` octets at the end of order. The queue is walked only for what is
+ * neither at its ends nor known: it may be long. */
+static struct qs_bytes_pos place_in_order(const struct qs_engine *e, const struct qs_block *c,
+                                          struct qs_messages *m, qs_seq seq, uint32_t len)
+{
+    if (len == c->rx.len)
+        return qs_bytes_find(&e->pool, &c->rx, 0);
+    if (qs_seq_eq(seq, m->scan)) /* octets in front of it hold the chunk */
+        return qs_bytes_skip(&e->pool, m->at, 0);
+    const struct qs_chunk *last = &e->pool.chunks[c->rx.tail];
+    if (len <= last->len)
+        return (struct qs_bytes_pos){c->rx.tail, last->start + last->len - len};
+    const struct qs_message_record *known = record_at(m, seq);
+    if (known && known->at.chunk != QS_NO_IDX)
+        return known->at;
+    return qs_bytes_find(&e->pool, &c->rx, c->rx.len - len);
+}
+
 static struct run run_in_order(struct qs_engine *e, const struct qs_block *c, qs_seq seq)
 {
     struct qs_messages *m = messages_of(e, c);
     struct run r = {{QS_NO_IDX, 0}, qs_seq_span(seq, end_of_order(c))};
     if (r.len == 0)
         return r;
-    bool at_scan = qs_seq_eq(seq, m->scan);
-    const struct qs_chunk *last = &e->pool.chunks[c->rx.tail];
-    if (at_scan && m->at.chunk != QS_NO_IDX)
-        r.at = m->at;
-    else if (r.len <= last->len)
-        r.at = (struct qs_bytes_pos){c->rx.tail, last->start + last->len - r.len};
-    else
-        r.at = qs_bytes_find(&e->pool, &c->rx, qs_seq_span(front_of(c), seq));
-    if (at_scan)
+    r.at = place_in_order(e, c, m, seq, r.len);
+    if (qs_seq_eq(seq, m->scan))
         m->at = r.at;
     return r;
 }
@@ -228,15 +248,6 @@ uint8_t qs_messages_open_class(struct qs_engine *e, uint8_t conf, const struct q
 
 /* ---- records ---- */
 
-/* The record of the message at `seq`, or NULL. */
-static struct qs_message_record *record_at(struct qs_messages *m, qs_seq seq)
-{
-    for (uint32_t i = 0; i < m->n_records; i++)
-        if (qs_seq_eq(m->records[i].seq, seq))
-            return &m->records[i];
-    return NULL;
-}
-
 static void add_record(struct qs_messages *m, struct qs_message_record r)
 {
     uint32_t i = m->n_records++;
@@ -327,14 +338,23 @@ static bool note_whole(struct qs_engine *e, struct qs_block *c, const struct run
                        uint32_t len)
 {
     struct qs_messages *m = messages_of(e, c);
-    if (record_at(m, seq))
+    bool in_order = qs_seq_lt(seq, end_of_order(c));
+    struct qs_message_record *known = record_at(m, seq);
+    if (known) {
+        known->at = in_order ? r->at : known->at;
         return true;
+    }
     uint8_t prio = class_of(e, c, &e->message_confs[m->conf], r, len);
     if (prio == c->prio)
         return true;
     if (m->n_records == QS_MESSAGE_RECORDS)
         return qs_seq_eq(seq, front_of(c));
-    add_record(m, (struct qs_message_record){.seq = seq, .len = len, .prio = prio});
+    add_record(m, (struct qs_message_record){
+                      .seq = seq,
+                      .len = len,
+                      .prio = prio,
+                      .at = in_order ? r->at : (struct qs_bytes_pos){QS_NO_IDX, 0},
+                  });
     return true;
 }
 
@@ -366,8 +386,7 @@ static bool scan_order(struct qs_engine *e, struct qs_block *c)
         if (there < m->len || !note_whole(e, c, &r, m->scan, m->len))
             return true;
         m->scan = qs_seq_add(m->scan, m->len);
-        m->at = there == m->len ? (struct qs_bytes_pos){QS_NO_IDX, 0}
-                                : qs_bytes_skip(&e->pool, r.at, m->len);
+        m->at = qs_bytes_skip(&e->pool, r.at, m->len);
         m->len = 0;
     }
 }
@@ -535,13 +554,13 @@ int qs_conn_message_peek(qs_engine *e, qs_conn handle, const struct qs_message *
         return err;
     if (!waits(e, c, m) || from >= m->len)
         return QS_ERR_ARG;
-    uint32_t first = c->ooo_head;
-    qs_seq seq = qs_seq_add((qs_seq){m->place}, (uint32_t)from);
-    uint32_t left = m->len - (uint32_t)from;
+    uint32_t first = c->ooo_head, left = m->len - (uint32_t)from;
+    qs_seq seq = {m->place};
     struct run r = qs_seq_lt(seq, end_of_order(c)) ? run_in_order(e, c, seq)
-                                                   : run_behind_hole(e, &first, seq, left);
+                                                   : run_behind_hole(e, &first, seq, m->len);
+    struct qs_bytes_pos at = qs_bytes_skip(&e->pool, r.at, (uint32_t)from);
     size_t done = 0;
-    for (struct qs_bytes_pos at = r.at; left && done < n; done++) {
+    for (; left && done < n; done++) {
         const struct qs_chunk *k = &e->pool.chunks[at.chunk];
         uint32_t len = qs_min_u32(left, (uint32_t)k->start + k->len - at.at);
         spans[done] = (struct qs_span){k->data + at.at, len};

@@ -27,6 +27,7 @@ struct qs_message_record {
     uint32_t len;
     uint8_t prio;
     bool taken;
+    struct qs_bytes_pos at; /* in qs_block.rx; chunk QS_NO_IDX: not known, as behind a hole */
 };
 
 struct qs_messages {
@@ -41,7 +42,7 @@ struct qs_messages {
     qs_seq scan;            /* where the first message begins that is not whole */
     qs_seq ahead;           /* where the first one behind it begins that is not whole */
     uint32_t len;           /* of the message at `scan`; 0: not known */
-    struct qs_bytes_pos at; /* of `scan` in qs_block.rx; chunk QS_NO_IDX: not known */
+    struct qs_bytes_pos at; /* of `scan` in qs_block.rx, when octets in front of it are there */
     uint32_t part;          /* octets of the message that is being put into the stream */
     uint32_t staged_octets; /* of messages that are not yet in the stream, in all queues */
     struct qs_bytes staged[QS_N_PRIO]; /* of each: length in 4 octets, and it */
