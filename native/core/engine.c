@@ -176,11 +176,6 @@ qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_m
     return 0;
 }
 
-static void publish_chunks(struct qs_engine *e)
-{
-    __atomic_store_n(&e->counters[QS_COUNT_CHUNKS], e->pool.used, __ATOMIC_RELAXED);
-}
-
 /* ---- receive ---- */
 
 /* A burst goes through in three passes, so that the memory of each frame's connection is on its way
@@ -190,6 +185,7 @@ static void publish_chunks(struct qs_engine *e)
 struct arrival {
     struct qs_packet packet;
     struct qs_segment segment;
+    const struct qs_frame *frame;
     uint32_t hash;
     uint8_t local_idx;
 };
@@ -256,6 +252,7 @@ static bool take_apart(struct qs_engine *e, struct arrival *a, const struct qs_f
         return false;
     }
     a->segment.arrived = now;
+    a->frame = f;
     a->local_idx = (uint8_t)local;
     a->hash = arrival_hash(e, a, f);
     qs_table_prefetch(&e->table, a->hash);
@@ -292,10 +289,27 @@ static uint32_t class_of(const struct qs_engine *e, const struct arrival *a)
     return c ? c->prio : qs_tcp_listener_class(e, a->local_idx, a->segment.dst_port);
 }
 
+/* Does somebody else take the segment, one of connection `c` or of none? */
+static bool is_diverted(struct qs_engine *e, const struct arrival *a, const struct qs_block *c)
+{
+    if (!e->divert || (c && !e->divert_all))
+        return false;
+    const struct qs_flow flow = {.local = a->packet.dst,
+                                 .remote = a->packet.src,
+                                 .local_port = a->segment.dst_port,
+                                 .remote_port = a->segment.src_port};
+    bool taken = e->divert(e->divert_ctx, a->frame, &flow, c != NULL);
+    if (taken)
+        qs_count(e, QS_COUNT_DIVERTED);
+    return taken;
+}
+
 /* Third pass. */
 static void dispatch(struct qs_engine *e, const struct arrival *a)
 {
     struct qs_block *c = locate(e, a);
+    if (is_diverted(e, a, c))
+        return;
     if (c && qs_tcp_may_reuse(c, &a->segment)) {
         qs_block_free(e, c);
         c = NULL;
@@ -360,7 +374,7 @@ void qs_engine_rx(qs_engine *e, const struct qs_frame *frames, size_t n, qs_time
         frames += burst;
         n -= burst;
     }
-    publish_chunks(e);
+    qs_chunks_publish(e);
 }
 
 /* ---- transmit ---- */
@@ -396,7 +410,7 @@ size_t qs_engine_tx(qs_engine *e, struct qs_frame *frames, size_t n, qs_time now
     }
     qs_count_add(e, QS_COUNT_TX_FRAMES, done);
     qs_count_add(e, QS_COUNT_TX_BYTES, bytes);
-    publish_chunks(e);
+    qs_chunks_publish(e);
     return done;
 }
 

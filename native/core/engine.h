@@ -7,6 +7,7 @@
 #include "message.h"
 #include "packet.h"
 #include "qstack/qs_class.h"
+#include "qstack/qs_parcel.h"
 #include "qstack/qs_stats.h"
 #include "share.h"
 #include "siphash.h"
@@ -150,6 +151,10 @@ struct qs_engine {
     uint8_t *reply_data; /* QS_REPLIES_MAX frames of reply_bytes */
     uint32_t reply_bytes, reply_head, reply_tail;
 
+    qs_divert_fn divert; /* NULL: nobody is asked */
+    void *divert_ctx;
+    bool divert_all;
+
     qs_time now; /* last time that was passed in */
     bool opened; /* an active open was made: with trust_hash its block has a keyed hash */
 
@@ -183,6 +188,11 @@ static inline void qs_count_add(struct qs_engine *e, enum qs_counter which, uint
 static inline void qs_count(struct qs_engine *e, enum qs_counter which)
 {
     qs_count_add(e, which, 1);
+}
+
+static inline void qs_chunks_publish(struct qs_engine *e)
+{
+    __atomic_store_n(&e->counters[QS_COUNT_CHUNKS], e->pool.used, __ATOMIC_RELAXED);
 }
 
 static inline void qs_class_count_add(struct qs_engine *e, uint32_t prio,
@@ -504,6 +514,8 @@ void qs_tcp_accepted(struct qs_engine *e, struct qs_block *c);
 bool qs_half_open_may(struct qs_engine *e, uint16_t listener, const qs_addr *remote,
                       uint16_t *cells);
 void qs_half_open_begin(struct qs_engine *e, struct qs_block *c, uint16_t cells);
+/* A half-open connection of another engine: it counts here, whatever the limits say. */
+void qs_half_open_adopt(struct qs_engine *e, struct qs_block *c);
 /* Nothing when it is not half-open. */
 void qs_half_open_end(struct qs_engine *e, struct qs_block *c);
 

@@ -55,6 +55,11 @@ void qs_half_open_begin(struct qs_engine *e, struct qs_block *c, uint16_t cells)
         ++*cell(e, cells, row);
 }
 
+void qs_half_open_adopt(struct qs_engine *e, struct qs_block *c)
+{
+    qs_half_open_begin(e, c, cells_of(e, c->listener, &c->remote));
+}
+
 void qs_half_open_end(struct qs_engine *e, struct qs_block *c)
 {
     if (!(c->flags & QS_CF_HALF_OPEN))

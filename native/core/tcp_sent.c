@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tcp_sent.h"
 
+#include <string.h>
+
 /* Records of one connection: these, and two for each full segment that is out. */
 #define RECORDS_MIN 1024u
 
@@ -162,6 +164,23 @@ void qs_sent_trim(const struct qs_sent_pool *p, struct qs_block *c, qs_seq to)
     struct qs_sent *r = qs_sent_first(p, c);
     *sum_of(c, r->state) -= qs_seq_span(r->seq, to);
     r->seq = to;
+}
+
+void qs_sent_adopt(struct qs_sent_pool *p, struct qs_block *c, const void *records, uint32_t n)
+{
+    const uint8_t *from = records;
+    c->loss.head = c->loss.tail = QS_NO_IDX;
+    c->loss.n = 0;
+    for (uint32_t i = 0; i < n; i++, from += sizeof(struct qs_sent)) {
+        uint32_t idx = take(p, c);
+        memcpy(&p->records[idx], from, sizeof(struct qs_sent));
+        p->records[idx].next = QS_NO_IDX;
+        if (c->loss.tail == QS_NO_IDX)
+            c->loss.head = idx;
+        else
+            p->records[c->loss.tail].next = idx;
+        c->loss.tail = idx;
+    }
 }
 
 void qs_sent_clear(struct qs_sent_pool *p, struct qs_block *c)

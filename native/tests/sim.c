@@ -2,6 +2,7 @@
 #include "sim.h"
 
 #include "audit.h"
+#include "core/engine.h"
 #include "frame.h"
 #include "qs_test.h"
 
@@ -32,7 +33,8 @@ struct sim {
     struct sim_link_stats stats;
     uint8_t *tx[BATCH];
     struct audit_past past[2];
-    uint64_t turns;
+    uint64_t turns, hops;
+    uint32_t n_engines; /* that were made */
 };
 
 /* ---- memory ---- */
@@ -204,13 +206,14 @@ static qs_addr addr_of(bool v6, int side)
     return v6 ? a6 : a4;
 }
 
-static qs_engine *make_engine(const struct sim_opts *o, int side)
+/* Number `nth` of all engines. */
+static qs_engine *make_engine(const struct sim_opts *o, int side, uint32_t nth)
 {
     qs_engine_opts eo;
     struct qs_mem mem = test_mem();
     qs_engine *e;
     qs_engine_opts_init(&eo);
-    eo.id = (uint32_t)side;
+    eo.id = nth & 0xff;
     eo.conns_max = o->conns_max ? o->conns_max : 64;
     eo.chunks_max = o->chunks_max ? o->chunks_max : 2048;
     if (o->rcvbuf_bytes)
@@ -228,7 +231,7 @@ static qs_engine *make_engine(const struct sim_opts *o, int side)
     eo.gso_max_bytes = 65549;
     memcpy(eo.mac, (uint8_t[]){2, 0, 0, 0, 0, (uint8_t)(side + 1)}, 6);
     memcpy(eo.secret, &o->seed, sizeof o->seed);
-    eo.secret[31] = (uint8_t)side;
+    memcpy(eo.secret + 28, &nth, sizeof nth);
     REQUIRE(qs_engine_new(&e, &eo, &mem) == 0);
     for (int v6 = 0; v6 < 2; v6++) {
         qs_addr a = addr_of(v6, side);
@@ -246,7 +249,7 @@ struct sim *sim_new(const struct sim_opts *o)
     s->random = o->seed;
     s->now_ns = 1000000000u + o->seed % 1000000007u * 4096; /* sequence numbers start anywhere */
     for (int side = 0; side < 2; side++)
-        s->engines[side] = make_engine(o, side);
+        s->engines[side] = make_engine(o, side, s->n_engines++);
     for (int i = 0; i < BATCH; i++)
         REQUIRE((s->tx[i] = malloc(FRAME_ROOM)));
     return s;
@@ -308,6 +311,74 @@ uint64_t sim_counter(struct sim *s, int side, enum qs_counter which)
 struct sim_link_stats sim_link(const struct sim *s)
 {
     return s->stats;
+}
+
+/* ---- to another engine ---- */
+
+uint64_t sim_hops(const struct sim *s)
+{
+    return s->hops;
+}
+
+static bool any_flow(void *ctx, const struct qs_flow *flow)
+{
+    (void)ctx, (void)flow;
+    return true;
+}
+
+/* Connections that would stay: they have ended. */
+static bool some_would_stay(const qs_engine *e)
+{
+    uint64_t n = 0;
+    for (uint32_t at = 0; qs_engine_flow_next(e, any_flow, NULL, &at, UINT32_MAX); at++)
+        n++;
+    return n != e->counters[QS_COUNT_CONNS];
+}
+
+/* What a stack would tell both. */
+static void copy_settings(qs_engine *to, const qs_engine *from)
+{
+    memcpy(to->listeners, from->listeners, sizeof to->listeners);
+    to->n_listeners = from->n_listeners;
+    for (uint32_t i = 0; i < to->n_listeners; i++)
+        to->listeners[i].untaken = to->listeners[i].half_open = 0;
+    memcpy(to->message_confs, from->message_confs,
+           QS_MESSAGE_CONFS_MAX * sizeof *to->message_confs);
+    to->n_message_confs = from->n_message_confs;
+    to->classes_used = from->classes_used;
+    memcpy(to->classes, from->classes, sizeof to->classes);
+    memcpy(to->counters, from->counters, sizeof to->counters);
+    to->counters[QS_COUNT_CONNS] = 0;
+}
+
+static void hop(struct sim *s, int side)
+{
+    qs_engine *old = s->engines[side], *new;
+    if (some_would_stay(old) || old->reply_head != old->reply_tail)
+        return;
+    new = make_engine(&s->o, side, s->n_engines++);
+    copy_settings(new, old);
+    uint32_t at = 0;
+    for (size_t n; (n = qs_engine_flow_next(old, any_flow, NULL, &at, 7)) || at != UINT32_MAX;) {
+        if (n == 0)
+            continue;
+        qs_conn conn;
+        void *parcel = malloc(n);
+        REQUIRE(parcel);
+        (void)qs_engine_pack(old, at, parcel);
+        REQUIRE(qs_engine_unpack(new, parcel, n, sim_now(s), &conn) == 0);
+        free(parcel);
+        s->hops++;
+    }
+    CHECK_EQ(old->pool.used, 0);
+    CHECK_EQ(old->sent.used, 0);
+    CHECK_EQ(old->event_classes | old->ready_classes, 0);
+    check(s, side);
+    audit_past_free(&s->past[side]);
+    s->past[side] = (struct audit_past){0};
+    qs_engine_free(old);
+    s->engines[side] = new;
+    check(s, side);
 }
 
 /* ---- running ---- */
@@ -420,6 +491,8 @@ static void deliver(struct sim *s)
 {
     struct flying y = heap_pop(s), next;
     int side = y.to;
+    if (chance(s, s->o.hop_ppm))
+        hop(s, side);
     uint64_t until = y.due_ns + s->o.faults.merge_ns;
     while (s->o.faults.merge_ns && next_for(s, side, until, &next)) {
         if (mergeable(&y) && goes_on(&y, &next) && y.len + next.len < MERGED_MAX) {
@@ -430,6 +503,8 @@ static void deliver(struct sim *s)
         }
     }
     hand_up(s, &y);
+    if (chance(s, s->o.hop_ppm)) /* with events, and before answers have left */
+        hop(s, side);
     serve(s, side);
     drain(s, side);
 }

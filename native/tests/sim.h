@@ -28,6 +28,9 @@ struct sim_opts {
     uint32_t rcvbuf_initial_bytes, sndbuf_initial_bytes;
     uint64_t growth_bytes; /* of each class */
     struct sim_faults faults;
+    /* Chance that all connections of a side move to another engine before a frame is taken, and
+     * after it, in parts of a million; their handles change with QS_EVENT_MOVED. */
+    uint32_t hop_ppm;
 };
 
 struct sim;
@@ -58,6 +61,9 @@ struct sim_link_stats {
     uint64_t frames, lost, reordered, duplicated, corrupted, too_big;
 };
 struct sim_link_stats sim_link(const struct sim *s);
+
+/* Connections that moved to another engine. */
+uint64_t sim_hops(const struct sim *s);
 
 /* Memory for engines of tests: malloc, counted; test_mem_live() is what was not given back. */
 struct qs_mem test_mem(void);

@@ -153,6 +153,9 @@ QS_API QS_MUST_CHECK qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts
 /** The connection is gone, see `err`. Last event of a handle. One that ended in order has it when
  * all bytes were read, or qs_conn_close() spares it; with an error unread bytes are lost. */
 #define QS_EVENT_CLOSED (1u << 4)
+/** The connection came from another engine, qs_parcel.h: `conn` is its handle here and from now on.
+ */
+#define QS_EVENT_MOVED (1u << 5)
 
 struct qs_event {
     qs_conn conn;

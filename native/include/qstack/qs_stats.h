@@ -51,6 +51,7 @@ extern "C" {
     X(BUFFERS_NOT_GROWN, buffers_not_grown, "buffers kept small: their class may grow no more")    \
     X(NEIGH_ANSWERS, neigh_answers, "ARP and ND requests answered")                                \
     X(NEIGH_REQUESTS, neigh_requests, "ARP and ND requests sent, or neighbours asked of the host") \
+    X(DIVERTED, diverted, "segments handed over by qs_engine_divert()")                            \
     X(DROP_TRUNCATED, drop_truncated, "a header or length reaches past the frame")                 \
     X(DROP_NOT_OURS, drop_not_ours, "Ethernet or IP destination is not this engine's")             \
     X(DROP_PROTOCOL, drop_protocol, "a protocol that is not handled")                              \

@@ -115,10 +115,10 @@ static void on_event(struct sim *s, int side, const struct qs_event *ev, void *c
     struct both *b = ctx;
     struct end *e = &b->end[side];
     qs_engine *engine = sim_engine(s, side);
-    if (ev->flags & QS_EVENT_OPEN) {
+    if (ev->flags & (QS_EVENT_OPEN | QS_EVENT_MOVED))
         e->conn = ev->conn;
+    if (ev->flags & QS_EVENT_OPEN)
         e->open = true;
-    }
     /* Mostly one; at times none, which waits for the next event. */
     for (uint32_t n = below(b, 8) ? 1 + below(b, 3) : 0; n > 0 && ev->flags & QS_EVENT_READABLE;
          n--) {
@@ -152,7 +152,8 @@ static int messages_of(qs_engine *e, bool lines)
 }
 
 /* @return how many overtook others. */
-static uint64_t transfer(uint64_t seed, bool lines, const struct sim_faults *faults)
+static uint64_t transfer(uint64_t seed, bool lines, const struct sim_faults *faults,
+                         uint32_t hop_ppm)
 {
     struct sim_opts o = {.seed = seed,
                          .mtu = 1500,
@@ -160,7 +161,8 @@ static uint64_t transfer(uint64_t seed, bool lines, const struct sim_faults *fau
                          .chunks_max = 512,
                          .rcvbuf_bytes = 65536,
                          .sndbuf_bytes = 65536,
-                         .faults = *faults};
+                         .faults = *faults,
+                         .hop_ppm = hop_ppm};
     struct sim *s = sim_new(&o);
     struct both b = {.random = seed, .lines = lines};
     sim_on_event(s, on_event, &b);
@@ -194,6 +196,7 @@ static uint64_t transfer(uint64_t seed, bool lines, const struct sim_faults *fau
     }
     uint64_t overtook = 0;
     for (int side = 0; side < 2; side++) {
+        CHECK(!hop_ppm || sim_hops(s) > 10);
         CHECK_EQ(b.end[side].got, MESSAGES);
         CHECK(b.end[side].eof);
         for (uint32_t p = 0; p < QS_N_PRIO; p++) {
@@ -221,8 +224,19 @@ static void each_message_once_over_a_bad_link(void)
 {
     uint64_t seed = qs_test_seed(), overtook = 0;
     for (int i = 0; i < 10; i++) {
-        overtook += transfer(qs_test_random(&seed), i % 2, &bad);
-        overtook += transfer(qs_test_random(&seed), i % 2, &narrow);
+        overtook += transfer(qs_test_random(&seed), i % 2, &bad, 0);
+        overtook += transfer(qs_test_random(&seed), i % 2, &narrow, 0);
+    }
+    CHECK(overtook > 100);
+}
+
+/* From engine to engine in the middle of all of that. */
+static void each_message_once_while_connections_move(void)
+{
+    uint64_t seed = qs_test_seed() + 1, overtook = 0;
+    for (int i = 0; i < 10; i++) {
+        overtook += transfer(qs_test_random(&seed), i % 2, &bad, 200000);
+        overtook += transfer(qs_test_random(&seed), i % 2, &narrow, 50000);
     }
     CHECK(overtook > 100);
 }
@@ -230,5 +244,6 @@ static void each_message_once_over_a_bad_link(void)
 int main(void)
 {
     RUN(each_message_once_over_a_bad_link);
+    RUN(each_message_once_while_connections_move);
     return TEST_RESULT();
 }

@@ -13,6 +13,8 @@ struct transfer {
     qs_err err[2];
 };
 
+static uint64_t hops; /* of all transfers */
+
 /* The octet at `at` of the stream that `side` sends. */
 static uint8_t octet(const struct transfer *t, int side, uint32_t at)
 {
@@ -54,6 +56,8 @@ static void read_all(struct sim *s, struct transfer *t, int side)
 static void on_event(struct sim *s, int side, const struct qs_event *ev, void *ctx)
 {
     struct transfer *t = ctx;
+    if (ev->flags & QS_EVENT_MOVED)
+        t->conn[side] = ev->conn;
     REQUIRE(!t->opened[side] || ev->conn.v == t->conn[side].v);
     if (ev->flags & QS_EVENT_OPEN) {
         t->conn[side] = ev->conn;
@@ -118,6 +122,7 @@ static qs_dur run(const struct sim_opts *o, uint32_t total)
         print_state(s, &t, side);
     REQUIRE(done);
     qs_dur took = {sim_now(s).ns - began};
+    hops += sim_hops(s);
     CHECK_EQ(t.received[0], total);
     CHECK_EQ(t.received[1], total);
     for (int side = 0; side < 2; side++)
@@ -216,6 +221,28 @@ static void one_percent_loss_recovers_fast(void)
     CHECK(took.ns < QS_S(20).ns);
 }
 
+/* From engine to engine in the middle of all of that. */
+static void connections_move_between_engines(void)
+{
+    uint64_t seed = qs_test_seed();
+    for (int i = 0; i < 40; i++) {
+        struct sim_opts o = {.seed = seed + 3000 + (uint64_t)i, .v6 = i & 1, .hop_ppm = 300000};
+        o.offloads = i % 4 == 3 ? QS_OFFLOAD_TX_CSUM | QS_OFFLOAD_TSO : 0;
+        o.rcvbuf_bytes = i % 5 == 4 ? 16384 : 0;
+        o.rcvbuf_initial_bytes = o.sndbuf_initial_bytes = i % 3 ? 0 : 4096;
+        o.growth_bytes = 1u << 20;
+        o.faults = (struct sim_faults){.loss_ppm = i % 4 ? 20000 : 0,
+                                       .reorder_ppm = 20000,
+                                       .duplicate_ppm = 10000,
+                                       .delay_ns = 1000000,
+                                       .reorder_ns = 3000000,
+                                       .bit_per_second = i % 2 ? 0 : 100000000u};
+        run(&o, 200000);
+    }
+    printf("%llu moves of connections\n", (unsigned long long)hops);
+    CHECK(hops > 1000);
+}
+
 static void r49_few_chunks_never_wedge(void)
 {
     struct sim_opts o = {.seed = qs_test_seed(), .chunks_max = 64};
@@ -232,6 +259,7 @@ int main(void)
     RUN(bursts_and_merged_segments);
     RUN(heavy_loss);
     RUN(one_percent_loss_recovers_fast);
+    RUN(connections_move_between_engines);
     RUN(r49_few_chunks_never_wedge);
     return TEST_RESULT();
 }
