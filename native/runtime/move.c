@@ -60,7 +60,7 @@ void qs_arrivals_fini(struct qs_arrivals *a)
 }
 
 /* Both sides exchange `n_waiting`: who is second sees what came before the first. */
-static void announce(struct qs_stack *s)
+void qs_arrivals_announce(struct qs_stack *s)
 {
     struct qs_arrivals *a = &s->arrivals;
     if (!__atomic_fetch_add(&a->n_waiting, 0, __ATOMIC_ACQ_REL))
@@ -96,7 +96,7 @@ static void take(struct qs_worker *w, uint32_t queue)
     __atomic_store_n(&q->pause_ns, qs_clock_now().ns - q->left.ns, __ATOMIC_RELAXED);
     __atomic_store_n(&q->moves, q->moves + 1, __ATOMIC_RELAXED);
     __atomic_store_n(&q->runner, w->idx, __ATOMIC_RELEASE);
-    announce(w->stack);
+    qs_arrivals_announce(w->stack);
 }
 
 /* Gives a queue away if it is wanted elsewhere. That it does is said before the look at `wanted`,
@@ -110,7 +110,7 @@ static void give(struct qs_worker *w, uint32_t queue)
     uint32_t wanted = __atomic_load_n(&q->wanted, __ATOMIC_ACQUIRE);
     if (wanted == w->idx) {
         __atomic_store_n(&q->runner, w->idx, __ATOMIC_RELEASE);
-        announce(s);
+        qs_arrivals_announce(s);
         return;
     }
     struct qs_worker *to = &s->workers[wanted];
@@ -177,5 +177,5 @@ void qs_moves_settle(struct qs_stack *s)
         __atomic_store_n(&s->workers[w].given, 0, __ATOMIC_RELEASE);
         __atomic_store_n(&s->workers[w].asked, 0, __ATOMIC_RELEASE);
     }
-    announce(s);
+    qs_arrivals_announce(s);
 }

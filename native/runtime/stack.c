@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A stack from its options: device, engines, listeners, workers; and all of it away again. */
 #include "runtime/stack.h"
+#include "runtime/flows.h"
 #include "runtime/guard.h"
 #include "runtime/scale.h"
 
@@ -245,6 +246,7 @@ static qs_err make_queue(struct qs_stack *s, uint32_t idx, struct qs_diag *diag)
     if (getrandom(e.secret, sizeof e.secret, 0) != (ssize_t)sizeof e.secret)
         return qs_fail(diag, QS_ERR_SYS, "no random bytes: %s", strerror(errno));
     pthread_mutex_init(&q->mail.lock, NULL);
+    q->stack = s;
     q->idx = idx;
     q->conns_max = e.conns_max;
     qs_err err = qs_engine_new(&q->engine, &e, &qs_mem_pages);
@@ -252,6 +254,8 @@ static qs_err make_queue(struct qs_stack *s, uint32_t idx, struct qs_diag *diag)
         q->slots = qs_mem_pages.alloc(NULL, q->conns_max * sizeof *q->slots);
     if (!err && !q->slots)
         err = QS_ERR_NOMEM;
+    if (!err)
+        err = qs_flows_init_queue(q);
     if (err)
         return qs_fail(
             diag, err,
@@ -306,7 +310,8 @@ qs_err qs_stack_new(qs_stack **out, const qs_stack_opts *o, struct qs_diag *diag
     pthread_mutex_init(&s->lock, NULL);
     qs_arrivals_init(&s->arrivals);
     (void)snprintf(s->ifname, sizeof s->ifname, "%s", o->ifname);
-    err = open_driver(s, diag);
+    err = qs_flows_new(s) == 0 ? open_driver(s, diag)
+                               : qs_fail(diag, QS_ERR_NOMEM, "no memory for a stack");
     for (uint32_t q = 0; q < o->n_queues && !err; q++)
         err = make_queue(s, q, diag);
     if (!err)
@@ -538,8 +543,10 @@ static void set_running(struct qs_stack *s, bool running)
 {
     pthread_mutex_lock(&s->lock);
     s->running = running;
-    if (!running)
+    if (!running) {
         qs_moves_settle(s);
+        qs_flows_settle(s);
+    }
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -602,6 +609,7 @@ void qs_stack_free(qs_stack *s)
         if (k->slots)
             qs_mem_pages.free(NULL, k->slots, k->conns_max * sizeof *k->slots);
     }
+    qs_flows_free(s);
     for (uint32_t w = 0; s->workers && w < s->opts.workers_max; w++)
         qs_worker_fini(&s->workers[w]);
     free(s->workers);

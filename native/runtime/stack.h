@@ -64,21 +64,48 @@ struct qs_mailbox {
 
 #define QS_NO_WORKER UINT32_MAX
 
+struct qs_letter; /* flows.h */
+
+/* A queue's part in moves of flows: flows.c. */
+struct qs_flow_queue {
+    pthread_mutex_t lock; /* of the inbox */
+    struct qs_letter *inbox, *inbox_last;
+    uint32_t n_frames; /* letters with frames in the inbox */
+    uint32_t has_mail; /* atomic: there are letters */
+
+    /* the queue's own */
+    struct qs_bucket_set *holding, *leaving; /* buckets that come here; that are to go */
+    uint32_t n_holding, n_leaving;
+    bool relaying; /* the engine is given a frame that another queue sent on */
+    struct qs_letter *held, *held_last;
+    uint32_t n_held;
+    size_t held_bytes;
+    uint32_t drain; /* bursts that may still be in the ring from before the table was written */
+    uint32_t leaving_at; /* place of the engine that is looked at next */
+    qs_time no_room;     /* since when the first letter finds no room in the engine; 0: it does */
+    struct qs_flow_stats stats; /* relaxed atomics */
+};
+
+struct qs_flows; /* of a stack: flows.c */
+
 /* A queue: engine, driver queue, connections' slots, letters. Belongs to one worker at a time, and
  * moves as docs/design/019-moving-engines.md says. */
 struct qs_queue {
+    struct qs_stack *stack;
     qs_engine *engine;
     uint32_t idx;
     uint32_t conns_max;
     struct qs_worker_slot *slots; /* conns_max */
     uint32_t touched_apps;        /* bits of applications that were given something */
     bool device_full;             /* it lent no buffer though the engine may have had a use */
+    bool ring_empty;              /* the last burst was all that there was */
     qs_time left;                 /* when it was given away last */
     _Alignas(64) uint32_t owner;  /* atomic: worker that is told of work for it */
     uint32_t runner;              /* atomic: worker that runs it, or QS_NO_WORKER on the way */
     uint32_t wanted;          /* atomic: worker that is to run it; written under qs_stack.lock */
     uint64_t moves, pause_ns; /* atomic: qs_place */
     _Alignas(64) struct qs_mailbox mail;
+    struct qs_flow_queue flows;
 };
 
 /* Adds to a figure that other threads read. */
@@ -176,6 +203,7 @@ struct qs_stack {
     uint32_t stopping; /* atomic */
     struct qs_arrivals arrivals;
     struct qs_scale *scale; /* NULL: the number of workers stays */
+    struct qs_flows *flows;
 };
 
 /* ---- worker.c ---- */
@@ -217,6 +245,9 @@ void qs_arrivals_fini(struct qs_arrivals *a);
  * what it said last. */
 bool qs_arrivals_wait(struct qs_stack *s, bool (*is_so)(struct qs_stack *s, uint32_t number),
                       uint32_t number, qs_dur timeout);
+
+/* Tells who waits in qs_arrivals_wait() that something has changed. */
+void qs_arrivals_announce(struct qs_stack *s);
 
 /* ---- serve.c: handlers, all events of a worker's queues ---- */
 

@@ -12,7 +12,7 @@
 
 #include "io/clock.h"
 #include "io/diag.h"
-#include "runtime/stack.h"
+#include "runtime/flows.h"
 
 #define RX_BURST 32u
 #define TX_BURST 64u
@@ -34,6 +34,7 @@ static bool receive(struct qs_driver *d, struct qs_queue *q, qs_time now)
 {
     struct qs_frame frames[RX_BURST];
     size_t n = d->ops->rx(d, q->idx, frames, RX_BURST);
+    q->ring_empty = n < RX_BURST;
     if (n == 0)
         return false;
     qs_engine_rx(q->engine, frames, n, now);
@@ -104,6 +105,8 @@ static bool may_sleep(struct qs_worker *w)
     for (uint64_t left = w->runs; left; left &= left - 1) {
         uint32_t q = qs_first_of(left);
         if (__atomic_load_n(&s->queues[q].mail.has_mail, __ATOMIC_ACQUIRE))
+            return false;
+        if (qs_flows_wait(&s->queues[q]))
             return false;
         if (s->n_apps && qs_split_has_work(s, &s->queues[q]))
             return false;
@@ -202,6 +205,7 @@ static bool turn(struct qs_worker *w, qs_time now)
     struct qs_stack *s = w->stack;
     bool busy = qs_moves_run(w);
     busy |= qs_notes_take(w, now);
+    busy |= qs_flows_run(w, now);
     for (uint64_t left = w->runs; left; left &= left - 1)
         busy |= receive(s->driver, &s->queues[qs_first_of(left)], now);
     busy |= qs_serve(w, &now);

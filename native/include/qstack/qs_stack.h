@@ -193,6 +193,44 @@ QS_API QS_MUST_CHECK qs_err qs_stack_worker_wake(qs_stack *s, uint32_t worker,
 QS_API QS_MUST_CHECK qs_err qs_stack_worker_remove(qs_stack *s, uint32_t worker, qs_dur timeout,
                                                    struct qs_diag *diag);
 
+/* ---- buckets of flows move between queues, docs/design/021-moving-flows.md ---- */
+
+/** Most entries of an indirection table. */
+#define QS_BUCKETS_MAX 2048u
+
+/** Entry `bucket` of the NIC's indirection table is to say `queue`. */
+struct qs_bucket_move {
+    uint32_t bucket, queue;
+};
+
+/** Writes all `n` entries into the NIC's table; called once, on the thread of the call that moves.
+ *  @return 0, or an error after which the table is as before. */
+typedef qs_err (*qs_table_fn)(void *ctx, const struct qs_bucket_move *moves, size_t n);
+
+/** Moves connections and what comes for them: nothing is lost or taken out of order. Any thread but
+ *  workers and applications; one call at a time. What flow rules decide stays where it is.
+ *  @return 0 when all are there. With nothing changed: QS_ERR_ARG, QS_ERR_STATE (the stack does not
+ *  run, or has application threads, whose connections do not move yet), QS_ERR_NOTSUP (the NIC does
+ *  not say how it hashes), QS_ERR_BUSY (another move is under way), QS_ERR_NOMEM, QS_ERR_AGAIN (a
+ *  worker did not answer within `timeout`), or what `write` said. Afterwards QS_ERR_BUSY: the table
+ *  is written, and the old queue's worker has not sent all of them within `timeout`; it will. */
+QS_API QS_MUST_CHECK qs_err qs_stack_buckets_move(qs_stack *s, const struct qs_bucket_move *moves,
+                                                  size_t n, qs_table_fn write, void *ctx,
+                                                  qs_dur timeout, struct qs_diag *diag);
+
+/** Figures of a queue since start. */
+struct qs_flow_stats {
+    uint64_t arrived;     /**< connections that came from other queues */
+    uint64_t lost;        /**< of them, that found no room for a second */
+    uint64_t held;        /**< frames that waited for their connection */
+    uint64_t relayed;     /**< frames that came here and belong to another queue: sent on */
+    uint64_t frames_lost; /**< of both, beyond what may wait */
+    qs_dur pause;         /**< of the last move: from the table's writing to the last connection */
+};
+/** @return 0, or QS_ERR_ARG for no such queue. */
+QS_API QS_MUST_CHECK qs_err qs_stack_flow_stats(const qs_stack *s, uint32_t queue,
+                                                struct qs_flow_stats *out);
+
 /** What the driver turned out to be able to do. */
 struct qs_stack_info {
     char driver[8];
@@ -230,7 +268,8 @@ struct qs_worker_stats {
     uint64_t sleeps;     /**< times it slept */
     uint64_t busy_ns;    /**< time in busy turns */
     uint64_t cpu_ns;     /**< CPU time of the thread */
-    /** Time of handlers of each class while another class waited: what least shares are parts of. */
+    /** Time of handlers of each class while another class waited: what least shares are parts of.
+     */
     uint64_t contended_ns[QS_N_PRIO];
 };
 /** @return 0 or QS_ERR_ARG. */
