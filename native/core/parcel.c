@@ -137,14 +137,16 @@ size_t qs_engine_flow_next(const qs_engine *e, qs_flow_fn which, void *ctx, uint
     return 0;
 }
 
-qs_conn qs_engine_pack(qs_engine *e, uint32_t at, void *parcel)
+struct qs_packed qs_engine_pack(qs_engine *e, uint32_t at, void *parcel)
 {
     struct qs_block *c = &e->blocks[at];
-    qs_conn old = qs_block_handle(e, c);
+    const struct qs_packed out = {.conn = qs_block_handle(e, c),
+                                  .listener = c->flags & QS_CF_PASSIVE ? c->listener : -1,
+                                  .told = is_told(c)};
     pack(e, c, parcel);
     qs_block_free(e, c);
     qs_chunks_publish(e);
-    return old;
+    return out;
 }
 
 /* ---- in ---- */

@@ -38,6 +38,7 @@ qs_err qs_app_new(qs_app **out, uint32_t *index, qs_stack *s, size_t ring_bytes)
     a->stack = s;
     a->idx = s->n_apps;
     a->ring_bytes = ring_bytes;
+    a->moved_link = QS_NO_LINK;
     qs_share_init(&a->share, s->opts.min_share_permille, SHARE_UNIT, SHARE_QUANTUM);
     a->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (a->event_fd < 0) {
@@ -134,7 +135,21 @@ static struct qs_app_link *link_of(const struct qs_app *a, qs_conn c)
         return NULL;
     const struct qs_links *links = &a->links[queue];
     struct qs_app_link *l = &links->app[links->of_slot[slot]];
+    while (l->conn.v && l->conn.v != c.v && l->older != QS_NO_LINK)
+        l = &links->app[l->older];
     return l->conn.v == c.v && !l->given_up && !l->over ? l : NULL;
+}
+
+/* The engine has given the block of `l` to it. The connection that had it may still be known: it
+ * has moved to another queue, which the application was not told yet. */
+static void take_slot(struct qs_links *links, struct qs_app_link *l)
+{
+    uint32_t *link = &links->of_slot[qs_slot_of(l->conn)];
+    const struct qs_app_link *before = &links->app[*link];
+    bool known = before != l && !before->over && !before->given_up && before->conn.v &&
+                 qs_slot_of(before->conn) == qs_slot_of(l->conn);
+    l->older = known ? *link : QS_NO_LINK;
+    *link = (uint32_t)(l - links->app);
 }
 
 static struct qs_channel *channel_of(const struct qs_app *a, const struct qs_app_link *l)
@@ -163,15 +178,23 @@ static struct qs_command_record *begin_command(struct qs_channel *ch, const stru
                                         .conn = l->conn,
                                         .link = index_of(ch, l),
                                         .command = command,
-                                        .n_sends = l->n_sends};
+                                        .n_sends = l->n_sends,
+                                        .n_before = l->n_before};
     return r;
 }
 
-static bool put_command(struct qs_channel *ch, const struct qs_app_link *l, enum qs_command command)
+static void commit_command(struct qs_channel *ch, struct qs_app_link *l,
+                           const struct qs_command_record *r)
+{
+    qs_ring_commit(&ch->commands, r->bytes);
+    l->n_commands++;
+}
+
+static bool put_command(struct qs_channel *ch, struct qs_app_link *l, enum qs_command command)
 {
     struct qs_command_record *r = begin_command(ch, l, command, 0);
     if (r)
-        qs_ring_commit(&ch->commands, r->bytes);
+        commit_command(ch, l, r);
     return r != NULL;
 }
 
@@ -235,7 +258,7 @@ static size_t put_octets(struct qs_channel *ch, struct qs_app_link *l, const uin
         if (!r)
             break;
         memcpy(r + 1, buf + done, n);
-        qs_ring_commit(&ch->commands, r->bytes);
+        commit_command(ch, l, r);
         done += n;
     }
     l->written += done;
@@ -297,7 +320,7 @@ qs_err qs_app_send(qs_app *a, qs_conn c, uint32_t prio, const void *buf, size_t 
         return QS_ERR_AGAIN;
     }
     memcpy(r + 1, buf, len);
-    qs_ring_commit(&ch->commands, r->bytes);
+    commit_command(ch, l, r);
     l->written += len;
     l->n_sends++;
     l->sent_classes |= (uint8_t)(1u << ch->prio);
@@ -310,8 +333,8 @@ qs_err qs_app_send(qs_app *a, qs_conn c, uint32_t prio, const void *buf, size_t 
 /* @return false when the ring is full again. */
 static bool catch_up(struct qs_channel *ch, struct qs_app_link *l)
 {
-    static const enum qs_command order[] = {QS_DO_WANT_WRITE, QS_DO_SHUTDOWN, QS_DO_CLOSE,
-                                            QS_DO_ABORT};
+    static const enum qs_command order[] = {QS_DO_MOVED, QS_DO_WANT_WRITE, QS_DO_SHUTDOWN,
+                                            QS_DO_CLOSE, QS_DO_ABORT};
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
         uint8_t bit = (uint8_t)(1u << order[i]);
         if (!(l->put_off & bit))
@@ -374,12 +397,13 @@ static bool open_link(struct qs_app *a, struct qs_channel *ch, const struct qs_e
     l->prio = r->base;
     l->written = 0;
     l->n_sends = l->n_urgent = 0;
+    l->n_commands = l->n_before = 0;
     l->sent_classes = 0;
     l->put_off = 0;
     l->framed = a->stack->listeners[r->listener].framed;
     l->early = r->urgent;
     l->shut = l->given_up = l->over = false;
-    ch->links->of_slot[qs_slot_of(open.conn)] = r->link;
+    take_slot(ch->links, l);
     return true;
 }
 
@@ -390,6 +414,127 @@ static bool comes_too_early(const struct qs_channel *ch, const struct qs_event_r
            ch->links->app[r->link].n_urgent != r->n_urgent;
 }
 
+/* ---- connections that have moved to another queue ---- */
+
+/* All that came through the old queue was read: it is with the new one from the next
+ * qs_app_wait() on. */
+static void has_moved(struct qs_app *a, uint32_t queue, uint32_t link)
+{
+    struct qs_app_link *l = &a->links[queue].app[link];
+    l->next_moved = a->moved_link;
+    l->next_queue = a->moved_queue;
+    a->moved_link = link;
+    a->moved_queue = queue;
+}
+
+/* The link is for another connection next, of which that may be known first that it has moved. */
+static void forget_records(struct qs_app_link *l)
+{
+    l->n_records = 0;
+    l->leaving = false;
+}
+
+static void take_moved(struct qs_app *a, const struct qs_channel *ch,
+                       const struct qs_event_record *r)
+{
+    struct qs_moved_record m;
+    memcpy(&m, r + 1, sizeof m);
+    struct qs_app_link *old = &a->links[m.from_queue].app[m.from_link];
+    old->leaving = true;
+    old->to_queue = ch->queue;
+    old->to_link = r->link;
+    old->to_conn = m.conn;
+    old->last_record = m.n_records;
+    if (old->n_records == m.n_records)
+        has_moved(a, m.from_queue, m.from_link);
+}
+
+/* The handle of link `l` is stale. */
+static void leave_slot(struct qs_links *links, const struct qs_app_link *l)
+{
+    uint32_t *link = &links->of_slot[qs_slot_of(l->conn)];
+    while (&links->app[*link] != l && links->app[*link].older != QS_NO_LINK)
+        link = &links->app[*link].older;
+    if (&links->app[*link] == l && l->older != QS_NO_LINK)
+        *link = l->older;
+    else if (&links->app[*link] == l && link != &links->of_slot[qs_slot_of(l->conn)])
+        *link = QS_NO_LINK;
+}
+
+/* Takes a link out of the list of those that wait for the ring. */
+static void unlist(struct qs_channel *ch, uint32_t link)
+{
+    struct qs_app_link *links = ch->links->app;
+    struct qs_link_list others = {QS_NO_LINK, QS_NO_LINK};
+    while (ch->starved.first != QS_NO_LINK) {
+        uint32_t first = ch->starved.first;
+        QS_LIST_POP(&ch->starved, links);
+        if (first != link)
+            QS_LIST_PUSH(&others, links, first);
+    }
+    ch->starved = others;
+}
+
+/* From now on the connection is link `old->to_link` of its new queue. @return that one. */
+static struct qs_app_link *switch_link(struct qs_app *a, uint32_t queue, uint32_t link)
+{
+    struct qs_app_link *old = &a->links[queue].app[link];
+    struct qs_links *links = &a->links[old->to_queue];
+    struct qs_app_link *l = &links->app[old->to_link];
+    if (old->listed)
+        unlist(a->channels[queue][old->prio], link);
+    l->conn = old->to_conn;
+    l->user = old->user;
+    l->written = old->written;
+    l->n_sends = old->n_sends;
+    l->n_urgent = old->n_urgent;
+    l->n_records = old->n_records + 1; /* the one that told of the move */
+    l->n_commands = l->n_before = old->n_commands;
+    l->remote = old->remote;
+    l->remote_port = old->remote_port;
+    l->prio = old->prio;
+    l->sent_classes = old->sent_classes;
+    l->framed = old->framed;
+    l->early = old->early;
+    l->shut = old->shut;
+    l->given_up = old->given_up;
+    l->over = l->leaving = false;
+    l->put_off = 0;
+    take_slot(links, l);
+    struct qs_channel *ch = a->channels[old->to_queue][l->prio];
+    put_or_put_off(ch, l, QS_DO_MOVED);
+    for (uint8_t left = old->put_off; left; left &= (uint8_t)(left - 1))
+        put_or_put_off(ch, l, (enum qs_command)__builtin_ctz(left));
+    leave_slot(&a->links[queue], old);
+    old->given_up = true;
+    forget_records(old);
+    qs_queue_nudge(a->stack, old->to_queue);
+    return l;
+}
+
+static size_t tell_moved(struct qs_app *a, struct qs_app_event *events, size_t n)
+{
+    size_t done = 0;
+    while (done < n && a->moved_link != QS_NO_LINK) {
+        uint32_t queue = a->moved_queue, link = a->moved_link;
+        const struct qs_app_link *old = &a->links[queue].app[link];
+        qs_conn from = old->conn;
+        a->moved_link = old->next_moved;
+        a->moved_queue = old->next_queue;
+        const struct qs_app_link *l = switch_link(a, queue, link);
+        if (!l->given_up)
+            events[done++] = (struct qs_app_event){.conn = l->conn,
+                                                   .user = l->user,
+                                                   .flags = QS_EVENT_MOVED,
+                                                   .listener = -1,
+                                                   .prio = l->prio,
+                                                   .moved_from = from};
+    }
+    return done;
+}
+
+/* ---- records ---- */
+
 /* Turns a record into an event. @return false when there is nothing to tell: the application gave
  * the connection up meanwhile, or knows of it. */
 static bool take_record(struct qs_app *a, struct qs_channel *ch, const struct qs_event_record *r,
@@ -397,6 +542,10 @@ static bool take_record(struct qs_app *a, struct qs_channel *ch, const struct qs
 {
     struct qs_app_link *l = &ch->links->app[r->link];
     uint32_t flags = r->flags;
+    if (flags & QS_EVENT_MOVED) {
+        take_moved(a, ch, r);
+        return false;
+    }
     if (r->urgent || flags & QS_EVENT_OPEN) {
         if (open_link(a, ch, r))
             flags |= QS_EVENT_OPEN;
@@ -404,6 +553,9 @@ static bool take_record(struct qs_app *a, struct qs_channel *ch, const struct qs
             flags &= ~QS_EVENT_OPEN;
     }
     l->n_urgent += r->urgent;
+    l->n_records++;
+    if (l->leaving && l->n_records == l->last_record)
+        has_moved(a, ch->queue, r->link);
     const uint8_t *octets =
         (const uint8_t *)(r + 1) + (r->urgent ? sizeof(struct qs_open_record) : 0);
     *out = (struct qs_app_event){
@@ -418,6 +570,7 @@ static bool take_record(struct qs_app *a, struct qs_channel *ch, const struct qs
     };
     if (r->flags & (QS_EVENT_CLOSED | QS_EVENT_GONE)) {
         l->over = true;
+        forget_records(l);
         if (!l->listed) /* else catch_up_all() gives it back */
             qs_link_return(ch->links, r->link);
     }
@@ -473,6 +626,9 @@ static uint32_t waiting_classes(const struct qs_app *a)
 /* Events of the class that is next; what was lent out is given back before. */
 static size_t collect(struct qs_app *a, struct qs_app_event *events, size_t n)
 {
+    size_t moved = tell_moved(a, events, n);
+    if (moved)
+        return moved;
     a->waiting = waiting_classes(a);
     for (uint32_t left = a->waiting; left; left &= ~(1u << a->served)) {
         a->served = qs_share_next(&a->share, left);
@@ -484,7 +640,7 @@ static size_t collect(struct qs_app *a, struct qs_app_event *events, size_t n)
         return done;
     }
     a->waiting = 0;
-    return 0;
+    return tell_moved(a, events, n);
 }
 
 /* The application is back: what it was given last has taken so long. */

@@ -41,10 +41,6 @@ static qs_err check(struct qs_stack *s, const struct plan *p, struct qs_diag *di
         return qs_fail(diag, QS_ERR_STATE, "%s: buckets move while the stack runs", s->ifname);
     if (!s->driver->softnic)
         return qs_fail(diag, QS_ERR_NOTSUP, "%s: the NIC does not say how it hashes", s->ifname);
-    for (uint32_t a = 0; a < s->n_apps; a++)
-        if (s->apps[a])
-            return qs_fail(diag, QS_ERR_STATE,
-                           "%s: connections of application threads do not move yet", s->ifname);
     for (size_t i = 0; i < p->n; i++) {
         const struct qs_bucket_move *m = &p->moves[i];
         if (m->bucket >= QS_SOFTNIC_INDIR_SIZE)
@@ -190,8 +186,10 @@ static qs_err carry_out(struct qs_stack *s, const struct plan *p, qs_table_fn wr
     post(s, l.ask);
     if (!wait_for_answers(s, timeout)) {
         (void)undo(s, &l);
-        return qs_fail(diag, QS_ERR_AGAIN, "%s: a worker did not answer in time; nothing has moved",
-                       s->ifname);
+        return qs_fail(
+            diag, QS_ERR_AGAIN,
+            "%s: a worker, or an application thread, did not answer in time; nothing has moved",
+            s->ifname);
     }
     err = write(ctx, p->moves, p->n);
     if (err) {

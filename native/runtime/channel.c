@@ -50,6 +50,8 @@ void qs_links_fini(struct qs_links *l)
     give_pages(l->app, l->n_max, sizeof *l->app);
     give_pages(l->of_slot, l->n_slots, sizeof *l->of_slot);
     give_pages(l->back, l->n_max, sizeof *l->back);
+    for (uint32_t q = 0; q < sizeof l->arrived / sizeof l->arrived[0]; q++)
+        give_pages(l->arrived[q], l->n_max, sizeof *l->arrived[q]);
     memset(l, 0, sizeof *l);
 }
 

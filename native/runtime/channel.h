@@ -44,13 +44,22 @@ struct qs_open_record {
     uint16_t remote_port;
 };
 
+/* Follows a record with QS_EVENT_MOVED, the first one of a connection that came from another queue:
+ * it counts when the application has read all that came through that one. */
+struct qs_moved_record {
+    qs_conn conn;
+    uint32_t from_queue, from_link;
+    uint32_t n_records; /* that came there, or before */
+};
+
 enum qs_command {
     QS_DO_WRITE,
     QS_DO_WANT_WRITE,
     QS_DO_SHUTDOWN,
     QS_DO_CLOSE,
     QS_DO_ABORT,
-    QS_DO_SEND, /* a message, through the channel of its class */
+    QS_DO_SEND,  /* a message, through the channel of its class */
+    QS_DO_MOVED, /* what follows comes to this queue: the connection is known here */
 };
 
 /* Application to worker. */
@@ -59,9 +68,9 @@ struct qs_command_record {
     uint32_t len; /* octets that follow: QS_DO_WRITE, QS_DO_SEND */
     qs_conn conn;
     uint32_t link;
-    uint32_t command; /* enum qs_command */
-    uint32_t n_sends; /* QS_DO_SEND of the connection before this one, through any channel */
-    uint32_t reserved;
+    uint32_t command;  /* enum qs_command */
+    uint32_t n_sends;  /* QS_DO_SEND of the connection before this one, through any channel */
+    uint32_t n_before; /* its commands through other queues, which come first */
 };
 
 static inline size_t qs_record_bytes(size_t header, size_t len)
@@ -89,6 +98,15 @@ struct qs_worker_link {
     bool over;        /* the engine knows it no more */
     bool wants_write; /* QS_DO_WANT_WRITE was asked */
     bool shuts_later; /* QS_DO_SHUTDOWN waits until all octets are in the ring */
+
+    /* moves between queues: split_move.c */
+    uint32_t n_records;             /* to the application, through this queue or another one */
+    uint32_t n_here, n_elsewhere;   /* commands carried out that came through this queue, others */
+    uint32_t from_queue, from_link; /* with `arriving` */
+    uint32_t to_queue;              /* with `left` */
+    bool arriving; /* the application has not said QS_DO_MOVED: it gets nothing through here */
+    bool met;      /* with `arriving`: the record that tells it is in the ring */
+    bool left;     /* the connection is with another queue: commands are sent after it */
 };
 
 /* Touched by the application only, but for `allowed`. */
@@ -100,6 +118,15 @@ struct qs_app_link {
                          the worker last told; written by the worker */
     uint32_t sndbuf;  /* octets of the send buffer; likewise */
     uint32_t n_sends, n_urgent; /* as the worker's, sent and read */
+    uint32_t n_records;         /* read */
+    uint32_t n_commands;        /* put into rings, of this queue and of others */
+    uint32_t n_before;          /* of them, into those of others */
+    uint32_t older; /* link that had the engine's block before and is still known, or QS_NO_LINK */
+    uint32_t to_queue, to_link; /* with `leaving` */
+    uint32_t last_record;       /* likewise: n_records when all was read that came this way */
+    uint32_t next_moved;        /* in the list of those that have moved: link, */
+    uint32_t next_queue;        /* and queue */
+    qs_conn to_conn;            /* with `leaving` */
     qs_addr remote;
     uint32_t next; /* in the channel's list of links that wait for the ring */
     uint16_t remote_port;
@@ -112,6 +139,7 @@ struct qs_app_link {
     bool shut;     /* no more writes */
     bool given_up; /* closed or aborted: the handle is stale */
     bool over;     /* the last record was read */
+    bool leaving;  /* the connection is with another queue: all that came this way is read first */
 };
 
 /* Links of one application and one queue. */
@@ -127,6 +155,8 @@ struct qs_links {
     uint32_t n_used;    /* links from here on were never used */
     uint32_t free;      /* list of links that the application never heard of */
     uint32_t back_seen; /* entries of `back` taken */
+    uint32_t
+        *arrived[64]; /* by queue: its links to those here, while they arrive; NULL: none did */
 
     _Alignas(64) uint32_t back_given; /* atomic; written by the application */
 };

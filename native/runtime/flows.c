@@ -237,14 +237,19 @@ static bool take_flow(struct qs_queue *q, const struct qs_letter *l, qs_time now
     qs_err err = qs_engine_unpack(q->engine, l->data, l->len, now, &conn);
     if (err == 0) {
         q->slots[qs_slot_of(conn)] = l->slot;
+        if (l->split.app)
+            qs_split_arrive(q->stack, q, l, conn);
         count(&f->stats.arrived);
     } else if (err == QS_ERR_NOMEM && f->no_room.ns == 0) {
         f->no_room = now;
     }
     if (err == QS_ERR_NOMEM && now.ns - f->no_room.ns < PATIENCE.ns)
         return false;
-    if (err)
+    if (err) {
         count(&f->stats.lost);
+        if (l->split.app)
+            qs_split_lost(q->stack, l);
+    }
     f->no_room.ns = 0;
     return true;
 }
@@ -277,8 +282,8 @@ static bool take_letter(struct qs_queue *q, const struct qs_letter *l, qs_time n
     case QS_LETTER_FRAME:
         give_frame(q, l, true, now);
         break;
-    case QS_LETTER_ASK:
-        answer(q->stack, l);
+    case QS_LETTER_ASK: /* keep_or_free() */
+    case QS_LETTER_COMMAND:
         break;
     case QS_LETTER_HOLD:
         change_holding(q, &l->set, true);
@@ -294,8 +299,25 @@ static bool take_letter(struct qs_queue *q, const struct qs_letter *l, qs_time n
     case QS_LETTER_LAST:
         all_here(q, l, now);
         break;
+    case QS_LETTER_KNOWN:
+    case QS_LETTER_LOST:
+        qs_split_told(q->stack, q, l);
+        break;
     }
     return true;
+}
+
+/* What is done with later is kept. */
+static void keep_or_free(struct qs_flow_queue *f, struct qs_letter *l)
+{
+    if (l->kind == QS_LETTER_COMMAND) {
+        append(&f->commands, &f->commands_last, l);
+    } else if (l->kind == QS_LETTER_ASK) {
+        free(f->asked);
+        f->asked = l;
+    } else {
+        free(l);
+    }
 }
 
 static bool read_mail(struct qs_queue *q, qs_time now)
@@ -310,8 +332,20 @@ static bool read_mail(struct qs_queue *q, qs_time now)
             break;
         }
         next = l->next;
-        free(l);
+        keep_or_free(f, l);
     }
+    return true;
+}
+
+/* A queue that is asked for connections answers when all those that it has may go on. */
+static bool answer_when_known(struct qs_queue *q)
+{
+    struct qs_flow_queue *f = &q->flows;
+    if (!f->asked || f->n_arriving)
+        return false;
+    answer(q->stack, f->asked);
+    free(f->asked);
+    f->asked = NULL;
     return true;
 }
 
@@ -380,8 +414,12 @@ static size_t send_one(struct qs_queue *q)
     struct qs_letter *l = n ? qs_letter_new(QS_LETTER_FLOW, n) : NULL;
     if (!l)
         return 0;
-    qs_conn old = qs_engine_pack(q->engine, f->leaving_at++, l->data);
-    l->slot = q->slots[qs_slot_of(old)];
+    const struct qs_packed packed = qs_engine_pack(q->engine, f->leaving_at++, l->data);
+    l->slot = q->slots[qs_slot_of(packed.conn)];
+    if (packed.told && packed.listener >= 0 && !q->stack->listeners[packed.listener].fn) {
+        l->split.app = q->stack->listeners[packed.listener].app;
+        qs_split_leave(q, t.to, l);
+    }
     (void)qs_letter_post(q->stack, t.to, l);
     return n;
 }
@@ -414,6 +452,7 @@ bool qs_flows_run(struct qs_worker *w, qs_time now)
     for (uint64_t left = w->runs; left; left &= left - 1) {
         struct qs_queue *q = &w->stack->queues[qs_first_of(left)];
         any |= read_mail(q, now);
+        any |= answer_when_known(q);
         any |= send_flows(q);
     }
     return any;
@@ -421,7 +460,9 @@ bool qs_flows_run(struct qs_worker *w, qs_time now)
 
 bool qs_flows_wait(const struct qs_queue *q)
 {
-    return __atomic_load_n(&q->flows.has_mail, __ATOMIC_ACQUIRE) || q->flows.n_leaving;
+    const struct qs_flow_queue *f = &q->flows;
+    return __atomic_load_n(&f->has_mail, __ATOMIC_ACQUIRE) || f->n_leaving ||
+           (f->asked && !f->n_arriving);
 }
 
 void qs_flows_settle(struct qs_stack *s)
@@ -434,6 +475,7 @@ void qs_flows_settle(struct qs_stack *s)
             struct qs_queue *q = &s->queues[i];
             q->ring_empty = true; /* frames stay where they are */
             any |= read_mail(q, now);
+            any |= answer_when_known(q);
             any |= send_flows(q);
         }
     }
@@ -478,6 +520,8 @@ void qs_flows_free(struct qs_stack *s)
             continue;
         free_letters(f->inbox);
         free_letters(f->held);
+        free_letters(f->commands);
+        free(f->asked);
         free(f->holding);
         free(f->leaving);
         pthread_mutex_destroy(&f->lock);

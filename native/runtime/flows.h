@@ -27,6 +27,9 @@ enum qs_letter_kind {
     QS_LETTER_FLOW,    /* a connection, its parcel is `data` */
     QS_LETTER_FRAME,   /* a frame that belongs here, in `data` */
     QS_LETTER_LAST,    /* no more flows of these buckets from there; answer */
+    QS_LETTER_COMMAND, /* of an application, for a connection that has come: the record is `data` */
+    QS_LETTER_KNOWN,   /* the application knows where it is: its link is free */
+    QS_LETTER_LOST,    /* it found no room */
 };
 
 struct qs_letter {
@@ -34,8 +37,15 @@ struct qs_letter {
     uint32_t kind;              /* enum qs_letter_kind */
     uint32_t round;             /* of the move; an answer to another one counts no more */
     struct qs_worker_slot slot; /* FLOW */
-    struct qs_frame frame;      /* FRAME; its octets are `data` */
-    struct qs_bucket_set set;   /* HOLD, RELEASE, LEAVE, LAST */
+    struct qs_split_part {      /* of FLOW, when it is an application's; of the last three */
+        struct qs_app *app;     /* NULL: it is not, or the application has given it up */
+        uint32_t queue, link;   /* where it comes from; of KNOWN and LOST: there */
+        uint8_t prio;           /* COMMAND: class of its channel */
+        uint32_t written;       /* COMMAND: octets that the engine took already */
+        struct qs_worker_link worker;
+    } split;
+    struct qs_frame frame;    /* FRAME; its octets are `data` */
+    struct qs_bucket_set set; /* HOLD, RELEASE, LEAVE, LAST */
     size_t len;
     _Alignas(8) uint8_t data[];
 };

@@ -34,7 +34,7 @@ static void touch(struct qs_queue *q, const struct qs_app *a)
 
 /* Tells the application how much it may have written by now: the peer has acknowledged more, or the
  * send buffer has grown. */
-static void publish_allowed(struct qs_queue *q, struct qs_channel *ch, uint32_t link)
+void qs_split_allow(struct qs_queue *q, struct qs_channel *ch, uint32_t link)
 {
     const struct qs_worker_link *l = link_of(ch, link);
     struct qs_app_link *told = &ch->links->app[link];
@@ -50,16 +50,18 @@ static void publish_allowed(struct qs_queue *q, struct qs_channel *ch, uint32_t 
 static struct qs_event_record *begin_record(struct qs_channel *ch, uint32_t link, uint8_t flags,
                                             size_t len)
 {
-    const struct qs_worker_link *l = link_of(ch, link);
+    struct qs_worker_link *l = link_of(ch, link);
     struct qs_event_record *r = qs_ring_reserve(&ch->events, qs_record_bytes(sizeof *r, len), 0);
-    if (r)
-        *r = (struct qs_event_record){.bytes = (uint32_t)qs_record_bytes(sizeof *r, len),
-                                      .len = (uint32_t)len,
-                                      .link = link,
-                                      .listener = l->listener,
-                                      .flags = flags,
-                                      .n_urgent = l->n_urgent,
-                                      .base = l->prio};
+    if (!r)
+        return NULL;
+    *r = (struct qs_event_record){.bytes = (uint32_t)qs_record_bytes(sizeof *r, len),
+                                  .len = (uint32_t)len,
+                                  .link = link,
+                                  .listener = l->listener,
+                                  .flags = flags,
+                                  .n_urgent = l->n_urgent,
+                                  .base = l->prio};
+    l->n_records++;
     return r;
 }
 
@@ -87,6 +89,24 @@ static bool push_open(struct qs_stack *s, struct qs_queue *q, struct qs_channel 
     memcpy(r + 1, &open, sizeof open);
     qs_ring_commit(&ch->events, r->bytes);
     l->told = true;
+    return true;
+}
+
+/* That the connection has come from another queue. */
+static bool push_moved(struct qs_channel *ch, uint32_t link)
+{
+    struct qs_worker_link *l = link_of(ch, link);
+    const struct qs_moved_record moved = {.conn = l->conn,
+                                          .from_queue = l->from_queue,
+                                          .from_link = l->from_link,
+                                          .n_records = l->n_records};
+    struct qs_event_record *r = begin_record(ch, link, QS_EVENT_MOVED, sizeof moved);
+    if (!r)
+        return false;
+    r->len = 0;
+    memcpy(r + 1, &moved, sizeof moved);
+    qs_ring_commit(&ch->events, r->bytes);
+    l->met = true;
     return true;
 }
 
@@ -257,13 +277,15 @@ static bool push_waiting(struct qs_stack *s, struct qs_queue *q, struct qs_chann
                          uint32_t link)
 {
     struct qs_worker_link *l = link_of(ch, link);
+    if (l->arriving)
+        return l->met || push_moved(ch, link);
     if (l->waiting & QS_EVENT_OPEN) {
         if (!push_open(s, q, ch, link))
             return false;
         l->waiting &= (uint8_t)~QS_EVENT_OPEN;
     }
     if (l->waiting & (QS_EVENT_READABLE | QS_EVENT_WRITABLE))
-        publish_allowed(q, ch, link);
+        qs_split_allow(q, ch, link);
     if (l->waiting & QS_EVENT_READABLE) {
         bool all = s->listeners[l->listener].framed ? push_messages(s, q, ch, link, l->prio)
                                                     : push_octets(q, ch, link);
@@ -284,9 +306,10 @@ static bool push_waiting(struct qs_stack *s, struct qs_queue *q, struct qs_chann
 }
 
 /* Sends what waits in a link now, or when there is room. */
-static void announce(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch, uint32_t link)
+void qs_split_announce(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch, uint32_t link)
 {
-    if (link_of(ch, link)->listed)
+    const struct qs_worker_link *l = link_of(ch, link);
+    if (l->listed || (l->arriving && l->met))
         return;
     if (ch->waiting.first == QS_NO_LINK && push_waiting(s, q, ch, link))
         return;
@@ -311,7 +334,7 @@ static uint32_t begin_link(struct qs_queue *q, struct qs_app *a, const struct qs
     l->listener = (int16_t)ev->listener;
     l->prio = known ? info.prio : ev->prio;
     __atomic_store_n(&links->app[link].allowed, 0, __ATOMIC_RELEASE);
-    publish_allowed(q, a->channels[q->idx][l->prio], link);
+    qs_split_allow(q, a->channels[q->idx][l->prio], link);
     return link;
 }
 
@@ -324,14 +347,15 @@ void qs_split_event(struct qs_stack *s, struct qs_queue *q, const struct qs_even
         return;
     struct qs_worker_link *l = &h->app->links[q->idx].worker[link];
     struct qs_channel *ch = h->app->channels[q->idx][l->prio];
-    uint8_t flags = (uint8_t)ev->flags;
+    uint8_t flags = (uint8_t)(ev->flags & ~QS_EVENT_MOVED); /* the application hears otherwise */
     if (!l->wants_write) /* the engine also tells when it took a write in parts */
         flags &= (uint8_t)~QS_EVENT_WRITABLE;
     if (flags & QS_EVENT_WRITABLE)
         l->wants_write = false;
     if (ev->traced)
         h->app->channels[q->idx][ev->prio]->traced = (struct qs_traced){link, qs_clock_now()};
-    if (flags & QS_EVENT_READABLE && ev->prio > l->prio) { /* a message ahead of its connection */
+    if (flags & QS_EVENT_READABLE && ev->prio > l->prio &&
+        !l->arriving) { /* a message ahead of its connection */
         (void)push_messages(s, q, ch, link, ev->prio);
         flags &= (uint8_t)~QS_EVENT_READABLE;
         touch(q, h->app);
@@ -343,11 +367,13 @@ void qs_split_event(struct qs_stack *s, struct qs_queue *q, const struct qs_even
         l->err = (int8_t)ev->err;
     }
     l->waiting |= flags;
+    if (l->arriving)
+        return;
     if (l->over && !l->told && l->listed) {
         /* It came and went while there was no room: push_all_waiting() drops it. */
         return;
     }
-    announce(s, q, ch, link);
+    qs_split_announce(s, q, ch, link);
     touch(q, h->app);
 }
 
@@ -370,6 +396,20 @@ static bool push_all_waiting(struct qs_stack *s, struct qs_queue *q, struct qs_c
 }
 
 /* ---- commands ---- */
+
+/* The application knows the connection here: what waited goes out. */
+static void be_known(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch, uint32_t link)
+{
+    struct qs_worker_link *l = link_of(ch, link);
+    if (!l->arriving)
+        return;
+    l->arriving = false;
+    q->flows.n_arriving--;
+    qs_split_known(s, l);
+    if (l->waiting)
+        qs_split_announce(s, q, ch, link);
+    touch(q, s->listeners[l->listener].app);
+}
 
 /* @return false when the engine could not take all octets now. */
 static bool write_octets(struct qs_queue *q, struct qs_channel *ch,
@@ -425,12 +465,12 @@ static void end_link(struct qs_stack *s, struct qs_queue *q, struct qs_channel *
     l->over = true;
     l->shuts_later = false;
     l->waiting = QS_EVENT_GONE;
-    announce(s, q, ch, link);
+    qs_split_announce(s, q, ch, link);
 }
 
 /* @return false when it has to be tried again. */
-static bool carry_out(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch,
-                      const struct qs_command_record *r)
+bool qs_split_carry_out(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch,
+                        const struct qs_command_record *r)
 {
     struct qs_worker_link *l = link_of(ch, r->link);
     if (l->conn.v != r->conn.v || l->over) { /* it ended first, as its application hears */
@@ -459,7 +499,26 @@ static bool carry_out(struct qs_stack *s, struct qs_queue *q, struct qs_channel 
         (void)qs_conn_abort(q->engine, l->conn);
         end_link(s, q, ch, r->link);
         break;
+    case QS_DO_MOVED: /* taken_here() */
+        break;
     }
+    return true;
+}
+
+/* A command that came through the ring. @return false when it has to be tried again. */
+static bool taken_here(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch,
+                       const struct qs_command_record *r)
+{
+    struct qs_worker_link *l = link_of(ch, r->link);
+    if (l->conn.v == r->conn.v && l->left)
+        return qs_split_forward(s, q, ch, r);
+    if (l->conn.v == r->conn.v && l->n_elsewhere < r->n_before)
+        return false; /* those through another queue come first */
+    if (l->conn.v == r->conn.v && r->command == QS_DO_MOVED)
+        be_known(s, q, ch, r->link);
+    else if (!qs_split_carry_out(s, q, ch, r))
+        return false;
+    l->n_here++;
     return true;
 }
 
@@ -472,7 +531,7 @@ static bool run_commands(struct qs_stack *s, struct qs_queue *q, struct qs_chann
     for (uint32_t n = 0; done < bytes && n < COMMANDS_PER_TURN && done < COMMAND_BYTES_PER_TURN;
          n++) {
         const struct qs_command_record *r = (const void *)(at + done);
-        if (!carry_out(s, q, ch, r)) {
+        if (!taken_here(s, q, ch, r)) {
             ch->no_chunk = true;
             break;
         }
@@ -485,7 +544,7 @@ static bool run_commands(struct qs_stack *s, struct qs_queue *q, struct qs_chann
 
 bool qs_split_run(struct qs_stack *s, struct qs_queue *q)
 {
-    bool moved = false;
+    bool moved = qs_split_take_forwarded(s, q);
     for (uint32_t p = QS_N_PRIO; p-- > 0;) {
         for (uint32_t i = 0; i < s->n_apps; i++) {
             struct qs_channel *ch = s->apps[i] ? s->apps[i]->channels[q->idx][p] : NULL;

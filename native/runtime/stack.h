@@ -76,6 +76,9 @@ struct qs_flow_queue {
     /* the queue's own */
     struct qs_bucket_set *holding, *leaving; /* buckets that come here; that are to go */
     uint32_t n_holding, n_leaving;
+    uint32_t n_arriving;                        /* links whose application does not know it yet */
+    struct qs_letter *asked;                    /* to be answered when there are none */
+    struct qs_letter *commands, *commands_last; /* that came after their connections */
     bool relaying; /* the engine is given a frame that another queue sent on */
     struct qs_letter *held, *held_last;
     uint32_t n_held;
@@ -156,8 +159,9 @@ struct qs_app {
     uint32_t waiting, served; /* classes that had events, and the one that was taken, */
     bool traced;              /* one of those events is followed */
     struct qs_residency residency;
-    qs_time since; /* when qs_app_wait() returned last */
-    bool armed;    /* its own thread's: workers may have written to event_fd */
+    qs_time since;                    /* when qs_app_wait() returned last */
+    bool armed;                       /* its own thread's: workers may have written to event_fd */
+    uint32_t moved_queue, moved_link; /* list of connections to be told of their move */
     struct qs_channel *channels[QS_N_QUEUES_MAX][QS_N_PRIO];
     struct qs_links links[QS_N_QUEUES_MAX];
     _Alignas(64) uint32_t sleeping; /* atomic: needs event_fd to wake */
@@ -287,6 +291,39 @@ void qs_split_wake(struct qs_stack *s, struct qs_queue *q);
 
 /* Is there something that could be moved now? */
 bool qs_split_has_work(const struct qs_stack *s, const struct qs_queue *q);
+
+/* Sends what waits in a link now, or when there is room. */
+void qs_split_announce(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch,
+                       uint32_t link);
+
+/* Tells the application how much it may have written by now. */
+void qs_split_allow(struct qs_queue *q, struct qs_channel *ch, uint32_t link);
+
+/* Carries out a command. @return false when it has to be tried again. */
+bool qs_split_carry_out(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch,
+                        const struct qs_command_record *r);
+
+/* ---- split_move.c: connections of applications move between queues ---- */
+
+struct qs_letter;
+
+/* A connection leaves for queue `to`, of link letter->slot.link: what the letter has to say of it
+ * is written. */
+void qs_split_leave(struct qs_queue *q, uint32_t to, struct qs_letter *letter);
+/* It comes, with handle `conn`. */
+void qs_split_arrive(struct qs_stack *s, struct qs_queue *q, const struct qs_letter *letter,
+                     qs_conn conn);
+/* It could not. */
+void qs_split_lost(struct qs_stack *s, const struct qs_letter *letter);
+/* A letter about it: its link at the old queue is free, or it ended on the way. */
+void qs_split_told(struct qs_stack *s, struct qs_queue *q, const struct qs_letter *letter);
+/* Sends a command after its connection. @return false when there is no memory for it now. */
+bool qs_split_forward(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch,
+                      const struct qs_command_record *r);
+/* Carries out what was sent after connections. @return true when something was. */
+bool qs_split_take_forwarded(struct qs_stack *s, struct qs_queue *q);
+/* The application knows link `l`: nothing comes through its old queue any more. */
+void qs_split_known(struct qs_stack *s, const struct qs_worker_link *l);
 
 /* ---- app.c ---- */
 

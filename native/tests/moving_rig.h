@@ -156,10 +156,9 @@ static inline qs_stack_opts moving_opts(void)
     return o;
 }
 
-/* `app`: half of the connections are an application thread's, else all are inline. All come from
- * queue 0 of the client. */
+/* All connections come from queue 0 of the client. */
 static inline void moving_begin_between(struct moving *m, const qs_stack_opts *o,
-                                        const qs_stack_opts *client, bool app)
+                                        const qs_stack_opts *client)
 {
     memset(m, 0, sizeof *m);
     m->port = 20000;
@@ -168,26 +167,20 @@ static inline void moving_begin_between(struct moving *m, const qs_stack_opts *o
     m->client = rig_stack(client);
     static const uint32_t first[QS_SOFTNIC_INDIR_SIZE];
     REQUIRE(qs_softnic_set_indir(m->client->driver->softnic, first) == 0);
-    if (app)
-        m->app = rig_app(m->server, 0);
+    m->app = rig_app(m->server, 0);
     rig_listen(m->server, RIG_PORT_LOW, 0, moving_on_server, m, 0);
-    rig_listen(m->server, RIG_PORT_HIGH, 7, app ? NULL : moving_on_server, m, 0);
+    rig_listen(m->server, RIG_PORT_HIGH, 7, NULL, NULL, 0);
     rig_start(m->server);
-    REQUIRE(!app || pthread_create(&m->thread, NULL, moving_application, m) == 0);
+    REQUIRE(pthread_create(&m->thread, NULL, moving_application, m) == 0);
     moving_connect(m, MOVING_CONNS);
     rig_start(m->client);
     CHECK(rig_wait_count(m->server, QS_COUNT_PASSIVE_OPENS, MOVING_CONNS));
 }
 
-static inline void moving_begin_as(struct moving *m, const qs_stack_opts *o, bool app)
-{
-    qs_stack_opts client = rig_stack_opts(1, 1, 1);
-    moving_begin_between(m, o, &client, app);
-}
-
 static inline void moving_begin_with(struct moving *m, const qs_stack_opts *o)
 {
-    moving_begin_as(m, o, true);
+    qs_stack_opts client = rig_stack_opts(1, 1, 1);
+    moving_begin_between(m, o, &client);
 }
 
 /* `poll_idle` of the server: zero means that each wake-up counts. */
@@ -223,13 +216,10 @@ static inline void moving_end(struct moving *m)
     CHECK_EQ(rig_count(m->server, QS_COUNT_PASSIVE_OPENS), m->n_conns);
     CHECK_EQ(rig_count(m->server, QS_COUNT_CONNS), m->n_conns);
     __atomic_store_n(&m->app_stop, true, __ATOMIC_RELEASE);
-    if (m->app) {
-        qs_app_wake(m->app);
-        REQUIRE(pthread_join(m->thread, NULL) == 0);
-    }
+    qs_app_wake(m->app);
+    REQUIRE(pthread_join(m->thread, NULL) == 0);
     qs_stack_stop(m->server);
-    if (m->app)
-        qs_app_free(m->app);
+    qs_app_free(m->app);
     qs_stack_free(m->client);
     qs_stack_free(m->server);
 }

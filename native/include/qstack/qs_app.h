@@ -35,11 +35,12 @@ struct qs_app_event {
     /** QS_EVENT_READABLE: bytes received, or one whole message of a listener with framing;
      *  borrowed until the next qs_app_wait(). */
     const uint8_t *data;
-    uint32_t len;     /**< bytes at `data`; a long run comes as several events */
-    uint32_t flags;   /**< QS_EVENT_* */
-    int32_t listener; /**< qs_stack_listen()'s number, or -1 */
-    qs_err err;       /**< with QS_EVENT_CLOSED */
-    uint8_t prio;     /**< class of the connection, or of the message */
+    uint32_t len;       /**< bytes at `data`; a long run comes as several events */
+    uint32_t flags;     /**< QS_EVENT_* */
+    int32_t listener;   /**< qs_stack_listen()'s number, or -1 */
+    qs_err err;         /**< with QS_EVENT_CLOSED */
+    uint8_t prio;       /**< class of the connection, or of the message */
+    qs_conn moved_from; /**< with QS_EVENT_MOVED: the handle until now, stale from now on */
 };
 
 /** Takes up to `n` events of the most urgent class that has any, over all queues; waits up to

@@ -26,9 +26,16 @@ typedef bool (*qs_flow_fn)(void *ctx, const struct qs_flow *flow);
 QS_API size_t qs_engine_flow_next(const qs_engine *e, qs_flow_fn which, void *ctx, uint32_t *at,
                                   uint32_t looks);
 
+/** Whom qs_engine_pack() has taken out. */
+struct qs_packed {
+    qs_conn conn;     /**< its handle, stale from now on */
+    int32_t listener; /**< that accepted it, or -1 */
+    bool told;        /**< the application knows it, and has not given it up */
+};
+
 /** Takes out the connection that qs_engine_flow_next() has found, with all that belongs to it, into
- *  `parcel`, which has room for it. @return its handle, stale from now on. */
-QS_API qs_conn qs_engine_pack(qs_engine *e, uint32_t at, void *parcel);
+ *  `parcel`, which has room for it. */
+QS_API struct qs_packed qs_engine_pack(qs_engine *e, uint32_t at, void *parcel);
 
 /** Puts in what qs_engine_pack() of another engine has taken out; `parcel` is borrowed for the
  *  call. If the application knows the connection, an event with QS_EVENT_MOVED tells it of the

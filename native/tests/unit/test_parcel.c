@@ -50,7 +50,7 @@ static struct parcel take(struct rig *r)
     REQUIRE(p.len > 0);
     p.data = malloc(p.len);
     REQUIRE(p.data);
-    p.old = qs_engine_pack(r->e, at, p.data);
+    p.old = qs_engine_pack(r->e, at, p.data).conn;
     rig_audit(r);
     CHECK_COUNT(CONNS, 0);
     CHECK_COUNT(CHUNKS, 0);
