@@ -102,6 +102,9 @@ class Application:
     def _dispatch(self, event: CData) -> None:
         flags: int = event.flags
         handle: int = event.conn.v
+        if flags & lib.QS_EVENT_MOVED:
+            self._moved(event.moved_from.v, handle)
+            return
         conn = self._conns.get(handle)
         if conn is None:
             if not flags & lib.QS_EVENT_OPEN:
@@ -121,6 +124,13 @@ class Application:
             self._eof(conn)
         if flags & lib.QS_EVENT_CLOSED:
             self._gone(conn, event.err)
+
+    def _moved(self, before: int, handle: int) -> None:
+        """Note that another queue has a connection, under another handle."""
+        conn = self._conns.pop(before, None)
+        if conn is not None:  # else it was given up here
+            conn.move_to(handle)
+            self._conns[handle] = conn
 
     def _opened(self, handle: int, listener: Listener) -> Connection:
         kind = Connection if listener.config.framing is None else MessageConnection

@@ -88,7 +88,7 @@ class Connection:
 
     @property
     def queue(self) -> int:
-        """Queue whose engine runs this connection, counted from 0."""
+        """Queue whose engine runs this connection, counted from 0; it may move to another one."""
         return (self._handle >> _QUEUE_OF_HANDLE_SHIFT) & _QUEUE_OF_HANDLE_MASK
 
     @property
@@ -202,13 +202,17 @@ class Connection:
             self.forget()
             self._application.finished(self)
 
+    def move_to(self, handle: int) -> None:
+        """Be known by another handle from now on. For the server."""
+        self._handle = handle
+
     def release(self) -> None:
         """Give the library's handle up. For the server."""
         lib.qspy_close(self._app.pointer, self._handle)
 
     @property
     def handle(self) -> int:
-        """The library's handle; unique as long as the stack lives."""
+        """The library's handle; it changes when the connection moves to another queue."""
         return self._handle
 
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
+
+import nicprog
+from nicprog.actions import SetTable
 
 from . import residency
 from .application import Application
@@ -254,13 +257,15 @@ class Server:
         """Return figures.
 
         Returns:
-            ``queues``: counters of each by name; ``classes``: counters of each that a listener
-            has, of all queues; ``workers``: state, queues and figures of each; ``listeners`` by
-            port; ``connections``
+            ``queues``: counters of each by name; ``flows``: what moved to each queue by
+            `move_buckets`, and frames that waited for it or were relayed; ``classes``: counters of
+            each that a listener has, of all queues; ``workers``: state, queues and figures of each;
+            ``listeners`` by port; ``connections``
         """
         stack = self._running_stack()
         return {
             "queues": stack.counters(),
+            "flows": stack.flow_stats(),
             "classes": {
                 str(priority): stack.class_counters(priority) for priority in self._classes()
             },
@@ -289,6 +294,30 @@ class Server:
             WouldBlockError: It is not there yet; it goes there all the same.
         """
         self._running_stack().move_queue(queue, worker, timeout)
+
+    def move_buckets(self, moves: Mapping[int, int], *, timeout: str = "1s") -> None:
+        """Have flows served by other queues: entries of the NIC's table with their connections.
+
+        Both sides are asked, the table is written by nicprog, the connections follow; frames that
+        are earlier wait. No byte is lost, no connection ends, and handlers notice nothing. What
+        flow rules decide stays where it is. Not to be called by a handler, for whom it would wait.
+
+        Args:
+            moves: Queue by bucket (entry of the indirection table), all counted from 0.
+            timeout: For the answer of each side: a handler that takes longer delays the move.
+
+        Raises:
+            ConfigError: No such bucket or queue.
+            WrongStateError: The server does not run.
+            NotSupportedError: The NIC does not say how it hashes.
+            NicprogError: The table could not be read or written; nothing has moved.
+            WouldBlockError: A side did not answer; nothing has moved.
+            DeviceBusyError: Another move is under way; or the table is written, and not all
+                connections have arrived yet: they will.
+        """
+        stack = self._running_stack()
+        with nicprog.open(stack.info.ifname) as nic:
+            stack.move_buckets(moves, lambda entries: _write_table(nic, entries), timeout)
 
     def add_worker(self) -> int:
         """Add a worker without queues, up to ``workers_max``; return its number.
@@ -366,3 +395,10 @@ class Server:
         except QStackError as e:
             _log.warning("'qstack explain' will not find this server: %s", e)
             return None
+
+
+def _write_table(nic: nicprog.Backend, entries: Mapping[int, int]) -> None:
+    table = list(nic.read().table.entries)
+    for bucket, queue in entries.items():
+        table[bucket] = queue
+    nic.run(SetTable(entries=tuple(table)))

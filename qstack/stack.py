@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -78,6 +79,32 @@ def _check_number(what: str, value: int) -> None:
     """Raise `ConfigError` unless the C library can be asked about this queue or worker."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 32:
         raise ConfigError(f"{what} must be a number from 0, got {value!r}")
+
+
+FLOW_FIGURES = ("arrived", "lost", "held", "relayed", "frames_lost")
+
+
+class _TableJob:
+    """A table to be written in the middle of a move, and what came of it."""
+
+    def __init__(
+        self, moves: Mapping[int, int], write: Callable[[Mapping[int, int]], None]
+    ) -> None:
+        self.moves = moves
+        self.write = write
+        self.error: Exception | None = None
+
+
+@ffi.def_extern()
+def qspy_write_table(ctx: CData, _moves: CData, _n: int) -> int:
+    """Write the table of the `_TableJob` behind ``ctx``; called by the library."""
+    job: _TableJob = ffi.from_handle(ctx)
+    try:
+        job.write(job.moves)
+    except Exception as e:  # it goes through C, and is raised behind it
+        job.error = e
+        return int(lib.QS_ERR_SYS)
+    return 0
 
 
 def _timeout(text: str) -> CData:
@@ -380,6 +407,46 @@ class Stack:
             return
         code = lib.qs_stack_move_wait(self._stack, queue, wait)
         check(code, what, f"queue {queue} is still on its way: a handler on its worker blocks")
+
+    def move_buckets(
+        self, moves: Mapping[int, int], write: Callable[[Mapping[int, int]], None], timeout: str
+    ) -> None:
+        """Have buckets of flows moved; return when their connections are there.
+
+        Args:
+            moves: Queue by bucket.
+            write: Writes these entries of the NIC's table; what it raises undoes the move.
+            timeout: For each of both sides' answers.
+
+        Raises:
+            ConfigError: No such bucket or queue.
+            NotSupportedError: The NIC does not say how it hashes.
+            WouldBlockError: A worker or application did not answer; nothing has moved.
+            DeviceBusyError: Another move is under way; or connections are still on their way.
+        """
+        for bucket, queue in moves.items():
+            _check_number("bucket", bucket)
+            _check_number("queue", queue)
+        raw = ffi.new("struct qs_bucket_move[]", [*moves.items()])
+        job = _TableJob(moves, write)
+        handle = ffi.new_handle(job)
+        diag = ffi.new("struct qs_diag *")
+        code = lib.qs_stack_buckets_move(
+            self._stack, raw, len(moves), lib.qspy_write_table, handle, _timeout(timeout), diag
+        )
+        if job.error is not None:
+            raise job.error
+        self._check(code, f"cannot move {len(moves)} buckets", diag)
+
+    def flow_stats(self) -> list[dict[str, int]]:
+        """Return of each queue what moved there and what waited for it, since start."""
+        raw = ffi.new("struct qs_flow_stats *")
+        queues = []
+        for queue in range(self.info.queues):
+            check(lib.qs_stack_flow_stats(self._stack, queue, raw), f"queue {queue}")
+            figures = {name: getattr(raw, name) for name in FLOW_FIGURES}
+            queues.append(figures | {"pause_ns": raw.pause.ns})
+        return queues
 
     def placement(self) -> list[int]:
         """Return the worker of each queue; while it is handed over the one that is to take it."""

@@ -320,14 +320,16 @@ static void keep_or_free(struct qs_flow_queue *f, struct qs_letter *l)
     }
 }
 
-static bool read_mail(struct qs_queue *q, qs_time now)
+/* `*now` becomes later: a connection must not come to a time before that at which it left. */
+static bool read_mail(struct qs_queue *q, qs_time *now)
 {
     struct qs_flow_queue *f = &q->flows;
     if (!__atomic_load_n(&f->has_mail, __ATOMIC_ACQUIRE))
         return false;
     struct qs_letter *l = take_letters(f), *next;
+    *now = qs_clock_now();
     for (; l; l = next) {
-        if (!take_letter(q, l, now)) {
+        if (!take_letter(q, l, *now)) {
             put_back(f, l);
             break;
         }
@@ -446,7 +448,7 @@ static bool send_flows(struct qs_queue *q)
 
 /* ---- in the worker's turn ---- */
 
-bool qs_flows_run(struct qs_worker *w, qs_time now)
+bool qs_flows_run(struct qs_worker *w, qs_time *now)
 {
     bool any = false;
     for (uint64_t left = w->runs; left; left &= left - 1) {
@@ -474,7 +476,7 @@ void qs_flows_settle(struct qs_stack *s)
         for (uint32_t i = 0; i < s->opts.n_queues; i++) {
             struct qs_queue *q = &s->queues[i];
             q->ring_empty = true; /* frames stay where they are */
-            any |= read_mail(q, now);
+            any |= read_mail(q, &now);
             any |= answer_when_known(q);
             any |= send_flows(q);
         }

@@ -78,9 +78,9 @@ void qs_flows_free(struct qs_stack *s);
 /* Before the threads: the engine of a queue asks about strangers. */
 qs_err qs_flows_init_queue(struct qs_queue *q);
 
-/* Takes letters of the worker's queues, and sends flows that are to leave. @return true when there
- * was something. */
-bool qs_flows_run(struct qs_worker *w, qs_time now);
+/* Takes letters of the worker's queues, and sends flows that are to leave; `*now` becomes later
+ * when it took some. @return true when there was something. */
+bool qs_flows_run(struct qs_worker *w, qs_time *now);
 /* Is there something that qs_flows_run() could do now? */
 bool qs_flows_wait(const struct qs_queue *q);
 /* Ends what is under way; no worker runs. */

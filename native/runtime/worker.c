@@ -205,7 +205,7 @@ static bool turn(struct qs_worker *w, qs_time now)
     struct qs_stack *s = w->stack;
     bool busy = qs_moves_run(w);
     busy |= qs_notes_take(w, now);
-    busy |= qs_flows_run(w, now);
+    busy |= qs_flows_run(w, &now);
     for (uint64_t left = w->runs; left; left &= left - 1)
         busy |= receive(s->driver, &s->queues[qs_first_of(left)], now);
     busy |= qs_serve(w, &now);

@@ -10,7 +10,7 @@ static const int QS_N_COUNTERS;
 static const int QS_N_CLASS_COUNTERS, QS_N_STAGES, QS_RESIDENCY_BUCKETS;
 static const int QS_OFFLOAD_TX_CSUM, QS_OFFLOAD_TSO;
 static const int QS_EVENT_OPEN, QS_EVENT_READABLE, QS_EVENT_WRITABLE, QS_EVENT_EOF,
-    QS_EVENT_CLOSED;
+    QS_EVENT_CLOSED, QS_EVENT_MOVED;
 enum qs_neigh_mode { QS_NEIGH_OWN, QS_NEIGH_TOLD };
 enum qs_tcp_state {
     QS_TCP_CLOSED,
@@ -109,6 +109,19 @@ struct qs_worker_stats {
 };
 int qs_stack_worker_stats(const qs_stack *s, uint32_t worker, struct qs_worker_stats *out);
 
+struct qs_bucket_move {
+    uint32_t bucket, queue;
+};
+struct qs_flow_stats {
+    uint64_t arrived, lost, held, relayed, frames_lost;
+    qs_dur pause;
+};
+extern "Python" int qspy_write_table(void *ctx, const struct qs_bucket_move *moves, size_t n);
+int qs_stack_buckets_move(qs_stack *s, const struct qs_bucket_move *moves, size_t n,
+                          int (*write)(void *, const struct qs_bucket_move *, size_t), void *ctx,
+                          qs_dur timeout, struct qs_diag *diag);
+int qs_stack_flow_stats(const qs_stack *s, uint32_t queue, struct qs_flow_stats *out);
+
 struct qs_place {
     uint32_t worker;
     uint32_t wanted;
@@ -134,6 +147,7 @@ struct qs_app_event {
     int32_t listener;
     int err;
     uint8_t prio;
+    qs_conn moved_from;
     ...;
 };
 int qs_app_wait(qs_app *a, struct qs_app_event *events, size_t n, qs_dur timeout);
