@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* qs-elastic: queues of a server move between two workers all the time while a client sends
- * messages on many connections, half of them to inline handlers and half to an application thread,
- * and looks at every octet that comes back. Prints one JSON document; `qstack bench elastic` runs
- * it.
+/* qs-elastic: queues of a server move between two workers all the time, then buckets of flows
+ * between queues, while a client sends messages on many connections, half of them to inline
+ * handlers and half to an application thread, and looks at every octet that comes back. Prints one
+ * JSON document; `qstack bench elastic` runs it.
  *
- *     qs-elastic [--moves N] [--connections N] [--seed N] */
+ *     qs-elastic [--moves N] [--bucket-moves N] [--connections N] [--seed N] */
 #include <argp.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -17,8 +17,10 @@
 
 #include "client.h"
 #include "io/clock.h"
+#include "io/softnic.h"
 #include "qstack/qs_app.h"
 #include "qstack/qs_stats.h"
+#include "runtime/stack.h"
 #include "samples.h"
 
 #define QUEUES 4u
@@ -46,9 +48,9 @@ struct stream {
 };
 
 static struct {
-    uint32_t n_moves, n_conns;
+    uint32_t n_moves, n_bucket_moves, n_conns;
     uint64_t seed;
-} settings = {.n_moves = 10000, .n_conns = 64, .seed = 1};
+} settings = {.n_moves = 10000, .n_bucket_moves = 10000, .n_conns = 64, .seed = 1};
 
 static struct {
     qs_stack *server;
@@ -59,8 +61,9 @@ static struct {
     struct stream *streams;
     uint32_t n_open, n_broken, n_ended;
     uint64_t random, n_messages;
-    struct samples pauses, wakeups, still, moving; /* round trips without and with moves */
-    struct samples *round_trips;                   /* one of these */
+    struct samples pauses, bucket_pauses, wakeups;
+    struct samples still, moving, buckets; /* round trips without moves, and with those of each */
+    struct samples *round_trips;           /* one of these */
     uint64_t still_until_ns;
 } run;
 
@@ -174,6 +177,38 @@ static void *move_queues(void *arg)
             qs_stack_place(run.server, queue, &place) != 0)
             die("moving", "a queue did not arrive within 10 s");
         samples_keep(&run.pauses, place.pause.ns);
+        usleep(REST_US);
+    }
+    __atomic_store_n(&run.all_moved, true, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+static qs_err write_table(void *ctx, const struct qs_bucket_move *moves, size_t n)
+{
+    struct qs_softnic *nic = ctx;
+    uint32_t table[QS_SOFTNIC_INDIR_SIZE];
+    memcpy(table, nic->indir, sizeof table);
+    for (size_t i = 0; i < n; i++)
+        table[moves[i].bucket] = moves[i].queue;
+    return qs_softnic_set_indir(nic, table);
+}
+
+/* One bucket after the other, to any other queue. */
+static void *move_buckets(void *arg)
+{
+    struct qs_diag diag = {""};
+    struct qs_flow_stats stats;
+    struct qs_softnic *nic = run.server->driver->softnic;
+    uint64_t random = settings.seed;
+    (void)arg;
+    for (uint32_t i = 0; i < settings.n_bucket_moves; i++) {
+        uint64_t dice = random64(&random);
+        uint32_t bucket = dice % QS_SOFTNIC_INDIR_SIZE;
+        struct qs_bucket_move move = {bucket, (nic->indir[bucket] + 1 + (dice >> 32) % 3) % QUEUES};
+        if (qs_stack_buckets_move(run.server, &move, 1, write_table, nic, QS_S(10), &diag) != 0 ||
+            qs_stack_flow_stats(run.server, move.queue, &stats) != 0)
+            die("moving", diag.text);
+        samples_keep(&run.bucket_pauses, stats.pause.ns);
         usleep(REST_US);
     }
     __atomic_store_n(&run.all_moved, true, __ATOMIC_RELEASE);
@@ -360,8 +395,20 @@ static uint64_t retransmits(void)
     return sum + c[QS_COUNT_RETRANSMITS];
 }
 
+static struct qs_flow_stats flow_stats(void)
+{
+    struct qs_flow_stats sum = {0}, one;
+    for (uint32_t q = 0; qs_stack_flow_stats(run.server, q, &one) == 0; q++) {
+        sum.arrived += one.arrived;
+        sum.held += one.held;
+        sum.relayed += one.relayed;
+    }
+    return sum;
+}
+
 static void print_document(void)
 {
+    struct qs_flow_stats flows = flow_stats();
     samples_sort(&run.wakeups);
     printf("{\"moves\": %u, \"lost\": %" PRIu64 ", \"reordered\": %u, \"resets\": %u", run.pauses.n,
            missing(), run.n_broken, run.n_ended);
@@ -370,6 +417,11 @@ static void print_document(void)
     print_samples("machine_wakeup", &run.wakeups);
     print_samples("round_trip", &run.moving);
     print_samples("round_trip_still", &run.still);
+    printf(", \"bucket_moves\": %u, \"connections_moved\": %" PRIu64 ", \"frames_held\": %" PRIu64
+           ", \"frames_relayed\": %" PRIu64,
+           run.bucket_pauses.n, flows.arrived, flows.held, flows.relayed);
+    print_samples("bucket_pause", &run.bucket_pauses);
+    print_samples("round_trip_buckets", &run.buckets);
     printf(", \"messages\": %" PRIu64 ", \"connections\": %u, \"retransmits\": %" PRIu64
            ", \"seed\": %" PRIu64 "}\n",
            run.n_messages, settings.n_conns, retransmits(), settings.seed);
@@ -377,6 +429,7 @@ static void print_document(void)
 
 static const struct argp_option options[] = {
     {"moves", 'm', "N", 0, "of queues between workers; 10000", 0},
+    {"bucket-moves", 'b', "N", 0, "of buckets between queues; 10000", 0},
     {"connections", 'c', "N", 0, "half of them inline, half split; 64", 0},
     {"seed", 's', "N", 0, "of messages and moves; 1", 0},
     {0},
@@ -397,6 +450,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'm':
         settings.n_moves = (uint32_t)number(arg, state, 10000000);
         return 0;
+    case 'b':
+        settings.n_bucket_moves = (uint32_t)number(arg, state, 10000000);
+        return 0;
     case 'c':
         settings.n_conns = (uint32_t)number(arg, state, 10000);
         return 0;
@@ -408,11 +464,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
+/* Messages, while a thread moves something. */
+static void converse_while(void *(*mover)(void *), struct samples *round_trips)
+{
+    pthread_t thread;
+    __atomic_store_n(&run.all_moved, false, __ATOMIC_RELEASE);
+    if (pthread_create(&thread, NULL, mover, NULL) != 0)
+        die("moving", "no thread");
+    converse(round_trips, has_moved);
+    pthread_join(thread, NULL);
+}
+
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {
-        options, parse, NULL, "Queues move between workers under traffic.", NULL, NULL, NULL};
-    pthread_t mover, app;
+    static const struct argp argp = {options, parse, NULL, "Queues and buckets move under traffic.",
+                                     NULL,    NULL,  NULL};
+    pthread_t app;
     char wire[32];
     if (argp_parse(&argp, argc, argv, 0, NULL, NULL) != 0)
         return 2;
@@ -423,6 +490,8 @@ int main(int argc, char **argv)
     samples_init(&run.pauses, settings.n_moves);
     samples_init(&run.still, 1u << 20);
     samples_init(&run.moving, 1u << 22);
+    samples_init(&run.bucket_pauses, settings.n_bucket_moves);
+    samples_init(&run.buckets, 1u << 22);
     samples_init(&run.wakeups, WAKEUPS);
     (void)snprintf(wire, sizeof wire, "elastic-%d", (int)getpid());
     start_server(wire);
@@ -431,10 +500,8 @@ int main(int argc, char **argv)
     connect_all(wire);
     run.still_until_ns = qs_clock_now().ns + STILL.ns;
     converse(&run.still, was_still);
-    if (pthread_create(&mover, NULL, move_queues, NULL) != 0)
-        die("moving", "no thread");
-    converse(&run.moving, has_moved);
-    pthread_join(mover, NULL);
+    converse_while(move_queues, &run.moving);
+    converse_while(move_buckets, &run.buckets);
     __atomic_store_n(&run.ending, true, __ATOMIC_RELEASE);
     qs_app_wake(run.app);
     pthread_join(app, NULL);

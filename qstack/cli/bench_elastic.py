@@ -33,6 +33,13 @@ _WRONG = ("lost", "reordered", "resets")
     help="Of queues between two workers.",
 )
 @click.option(
+    "--bucket-moves",
+    type=click.IntRange(1, 10_000_000),
+    default=10_000,
+    show_default=True,
+    help="Of buckets of flows between queues.",
+)
+@click.option(
     "--connections",
     type=click.IntRange(1, 10_000),
     default=64,
@@ -44,15 +51,19 @@ _WRONG = ("lost", "reordered", "resets")
 )
 @click.option("--quick", is_flag=True, help="A smoke run of a second; its figures mean nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def elastic(moves: int, connections: int, seed: int, quick: bool, as_json: bool) -> int:
-    """Move queues between workers while clients check every byte, in memory.
+def elastic(
+    moves: int, bucket_moves: int, connections: int, seed: int, quick: bool, as_json: bool
+) -> int:
+    """Move queues between workers, then buckets between queues, while clients check every byte.
 
-    A pause is the time in which no worker runs the queue. Beside it: how long a sleeping thread of
-    this machine takes until it runs, and round trips with moves and before them. Then load comes
-    at once, stays and goes, and the number of workers follows it. Exit status 1 when a byte was
-    lost or wrong, or a connection ended.
+    A pause is the time in which no worker runs the queue; of a bucket of flows, that from the
+    writing of the table to the arrival of its last connection. Beside it: how long a sleeping
+    thread of this machine takes until it runs, and round trips with moves and before them. Then
+    load comes at once, stays and goes, and the number of workers follows it. All in memory. Exit
+    status 1 when a byte was lost or wrong, or a connection ended.
     """
     moving = ["--moves", str(_QUICK_MOVES if quick else moves)]
+    moving += ["--bucket-moves", str(_QUICK_MOVES if quick else bucket_moves)]
     moving += ["--connections", str(connections), "--seed", str(seed)]
     document = _run("qs-elastic", *moving)
     document |= _run("qs-follow", *(_QUICK_STEPS if quick else ()))

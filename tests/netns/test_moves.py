@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queues move between workers while clients of kernel TCP check every byte, on TAP and AF_XDP."""
+"""Queues move between workers, and buckets of flows between queues, while clients of kernel TCP
+check every byte, on TAP and AF_XDP."""
 
 from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -20,6 +21,7 @@ CONNECTIONS = 8
 ROUNDS = 100
 BYTES_MOST = 40_000
 LIMIT_S = 20.0
+BUCKETS = 256
 
 
 @pytest.fixture(params=["tap", "xsk"])
@@ -80,7 +82,21 @@ def move_until_done(app: Server, done: list[Future[int]]) -> int:
     return n
 
 
-def test_every_byte_comes_back_while_queues_move(lab: Lab) -> None:
+def move_buckets_until_done(app: Server, done: list[Future[int]]) -> int:
+    """Move buckets of the software NIC to queues by chance; return how often."""
+    source = random.Random(1)
+    n = 0
+    while not all(one.done() for one in done):
+        chosen = source.sample(range(BUCKETS), BUCKETS // 4)
+        app.move_buckets({bucket: source.randrange(4) for bucket in chosen}, timeout="10s")
+        n += 1
+    return n
+
+
+@pytest.mark.parametrize("move", [move_until_done, move_buckets_until_done])
+def test_every_byte_comes_back_while_things_move(
+    lab: Lab, move: Callable[[Server, list[Future[int]]], int]
+) -> None:
     app = server(lab)
     with lab.server.entered():
         app.start()
@@ -92,14 +108,17 @@ def test_every_byte_comes_back_while_queues_move(lab: Lab) -> None:
             ]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             done = [pool.submit(converse, sock, seed) for seed, sock in enumerate(sockets)]
-            n_moves = move_until_done(app, done)
+            n_moves = move(app, done)
             total = sum(one.result() for one in done)
-        queues = app.stats()["queues"]
+        stats = app.stats()
+        queues, flows = stats["queues"], stats["flows"]
         for sock in sockets:
             sock.close()
     finally:
         app.stop()
     print(f"{n_moves} moves, {total} bytes, {sum(q['retransmits'] for q in queues)} retransmits")
     assert n_moves >= 20
+    assert (sum(queue["arrived"] for queue in flows) > 10) == (move is move_buckets_until_done)
+    assert sum(queue["lost"] + queue["frames_lost"] for queue in flows) == 0
     assert sum(queue["passive_opens"] for queue in queues) == CONNECTIONS
     assert sum(queue["resets_received"] + queue["resets_sent"] for queue in queues) == 0

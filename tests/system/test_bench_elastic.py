@@ -31,13 +31,17 @@ def bench(*args: str) -> dict[str, Any]:
     return document
 
 
-def test_no_octet_is_lost_or_wrong_while_queues_move() -> None:
+def test_no_octet_is_lost_or_wrong_while_queues_and_buckets_move() -> None:
     figures = bench("elastic", "--connections", "16", "--seed", "7")
     assert figures["moves"] == 200
     assert figures["messages"] > 16
     assert figures["seed"] == 7
     assert [figures[key] for key in ("lost", "reordered", "resets")] == [0, 0, 0]
-    for what in ("pause", "machine_wakeup", "round_trip", "round_trip_still"):
+    assert figures["bucket_moves"] == 200
+    assert figures["connections_moved"] > 0
+    pauses = ("pause", "bucket_pause")
+    trips = ("round_trip", "round_trip_still", "round_trip_buckets")
+    for what in (*pauses, *trips, "machine_wakeup"):
         p50, p99, most = (figures[f"{what}_{part}_us"] for part in ("p50", "p99", "max"))
         assert 0 < p50 <= p99 <= most
     assert figures["load_steps"] == 1
