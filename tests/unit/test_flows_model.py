@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -292,7 +292,7 @@ class TalkModel:
             return replace(here, elsewhere=s.here)
         return replace(s, done=(*s.done, number), elsewhere=s.elsewhere + 1)
 
-    def _read(self, s: Talk, record: object) -> Talk:
+    def _read(self, s: Talk, record: Any) -> Talk:
         if isinstance(record, tuple):
             return replace(s, leaving=record[1])
         queue = NEW if s.turned else OLD
@@ -301,7 +301,7 @@ class TalkModel:
             s, read=s.read + 1, got=(*s.got, record), commands=commands, given=s.given + 1
         )
 
-    def _command(self, s: Talk, queue: int, command: object, before: int) -> Iterator[Talk]:
+    def _command(self, s: Talk, queue: int, command: Any, before: int) -> Iterator[Talk]:
         taken = replace(s, commands=without(s.commands, queue, 1))
         if queue == OLD and s.left:
             yield replace(taken, moves=(*s.moves, ("command", command)))
