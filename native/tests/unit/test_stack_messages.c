@@ -3,6 +3,7 @@
  * once, and the end of a connection after them. Messages are lines, their first octet is the class;
  * the client's side is a stream. */
 #include "io/clock.h"
+#include "io/softnic.h"
 #include "qstack/qs_class.h"
 #include "stack_rig.h"
 
@@ -140,6 +141,58 @@ static bool is(const struct qs_app_event *ev, const char *text)
            memcmp(ev->data, text, ev->len) == 0;
 }
 
+/* ---- the connection moves to and fro between the server's two queues ---- */
+
+struct mover {
+    qs_stack *server;
+    pthread_t thread;
+    bool stop; /* atomic */
+};
+
+static qs_err write_table(void *ctx, const struct qs_bucket_move *moves, size_t n)
+{
+    uint32_t table[QS_SOFTNIC_INDIR_SIZE];
+    for (size_t i = 0; i < n; i++)
+        table[moves[i].bucket] = moves[i].queue;
+    return qs_softnic_set_indir(ctx, table);
+}
+
+static void *move_to_and_fro(void *arg)
+{
+    struct mover *m = arg;
+    struct qs_bucket_move moves[QS_SOFTNIC_INDIR_SIZE];
+    struct qs_diag diag;
+    for (uint32_t turn = 1; !__atomic_load_n(&m->stop, __ATOMIC_ACQUIRE); turn++) {
+        for (uint32_t b = 0; b < QS_SOFTNIC_INDIR_SIZE; b++)
+            moves[b] = (struct qs_bucket_move){b, turn % 2};
+        qs_err err = qs_stack_buckets_move(m->server, moves, QS_SOFTNIC_INDIR_SIZE, write_table,
+                                           m->server->driver->softnic, QS_S(1), &diag);
+        CHECK(err == 0 || err == QS_ERR_AGAIN); /* the application has not been told of the last */
+    }
+    return NULL;
+}
+
+static void begin_to_move(struct mover *m, const struct pair *p)
+{
+    *m = (struct mover){.server = p->server};
+    REQUIRE(pthread_create(&m->thread, NULL, move_to_and_fro, m) == 0);
+}
+
+/* @return how often it arrived somewhere. */
+static uint64_t stop_moving(struct mover *m)
+{
+    struct qs_flow_stats stats;
+    uint64_t arrived = 0;
+    __atomic_store_n(&m->stop, true, __ATOMIC_RELEASE);
+    REQUIRE(pthread_join(m->thread, NULL) == 0);
+    for (uint32_t q = 0; q < 2; q++) {
+        REQUIRE(qs_stack_flow_stats(m->server, q, &stats) == 0);
+        CHECK_EQ(stats.lost + stats.frames_lost, 0);
+        arrived += stats.arrived;
+    }
+    return arrived;
+}
+
 static void an_urgent_message_goes_ahead_of_all_in_the_rings(void)
 {
     struct pair p = pair_of(0);
@@ -163,10 +216,11 @@ static void an_urgent_message_goes_ahead_of_all_in_the_rings(void)
 }
 
 /* Rings that are full many times over, in both classes, and an end that comes early. */
-static void each_message_comes_once_and_the_end_after_them(void)
+static void each_message_comes_once(bool moves)
 {
     enum { EACH = 3000 };
     static uint8_t seen[EACH];
+    struct mover mover;
     struct pair p = pair_of(64 << 10);
     memset(seen, 0, sizeof seen);
     for (uint32_t i = 0; i < EACH; i++) {
@@ -175,6 +229,8 @@ static void each_message_comes_once_and_the_end_after_them(void)
     }
     client.shuts = true;
     start(&p);
+    if (moves)
+        begin_to_move(&mover, &p);
     uint32_t own = 0, urgent = 0, opens = 0;
     for (bool eof = false; !eof;) {
         struct qs_app_event ev = next(&p);
@@ -197,7 +253,19 @@ static void each_message_comes_once_and_the_end_after_them(void)
     CHECK_EQ(own, EACH);
     CHECK_EQ(urgent, EACH);
     CHECK_EQ(opens, 1);
+    if (moves)
+        CHECK(stop_moving(&mover) > 1);
     end(&p);
+}
+
+static void each_message_comes_once_and_the_end_after_them(void)
+{
+    each_message_comes_once(false);
+}
+
+static void each_message_comes_once_while_its_connection_moves(void)
+{
+    each_message_comes_once(true);
 }
 
 static qs_err answer(struct pair *p, qs_conn c, uint32_t prio, const char *text)
@@ -205,17 +273,34 @@ static qs_err answer(struct pair *p, qs_conn c, uint32_t prio, const char *text)
     return qs_app_send(p->app, c, prio, text, strlen(text));
 }
 
-static void answers_of_all_classes_are_sent_before_the_end(void)
+/* Takes an event. @return the handle of the connection, which was `c`. */
+static qs_conn hear(struct pair *p, qs_conn c, uint32_t *moved)
+{
+    struct qs_app_event ev = next(p);
+    if (ev.flags & QS_EVENT_MOVED) {
+        CHECK_EQ(ev.moved_from.v, c.v);
+        CHECK_EQ(answer(p, c, 0, "late\n"), QS_ERR_STALE);
+        ++*moved;
+    }
+    return ev.conn;
+}
+
+static void answers_of_all_classes(bool moves)
 {
     struct pair p = pair_of(64 << 10);
+    struct mover mover;
     say("0 a\n");
     start(&p);
     struct qs_app_event ev = next(&p);
     qs_conn c = ev.conn;
-    uint32_t len = 0;
+    uint32_t len = 0, moved = 0;
+    if (moves)
+        begin_to_move(&mover, &p);
     for (uint32_t i = 0; i < 2000; i++) {
+        while (moves && moved < i / 100)
+            c = hear(&p, c, &moved);
         while (answer(&p, c, i % 3 ? 0 : 7, i % 3 ? "default\n" : "urgent\n") == QS_ERR_AGAIN)
-            (void)next(&p);
+            c = hear(&p, c, &moved);
         len += i % 3 ? 8 : 7;
     }
     CHECK_EQ(qs_app_close(p.app, c), 0);
@@ -232,7 +317,19 @@ static void answers_of_all_classes_are_sent_before_the_end(void)
     }
     CHECK_EQ(lines[0], 1333);
     CHECK_EQ(lines[1], 667);
+    if (moves)
+        CHECK(stop_moving(&mover) >= moved);
     end(&p);
+}
+
+static void answers_of_all_classes_are_sent_before_the_end(void)
+{
+    answers_of_all_classes(false);
+}
+
+static void answers_of_all_classes_while_their_connection_moves(void)
+{
+    answers_of_all_classes(true);
 }
 
 static void streams_and_messages_are_told_apart(void)
@@ -274,7 +371,9 @@ int main(void)
     rig_begin();
     RUN(an_urgent_message_goes_ahead_of_all_in_the_rings);
     RUN(each_message_comes_once_and_the_end_after_them);
+    RUN(each_message_comes_once_while_its_connection_moves);
     RUN(answers_of_all_classes_are_sent_before_the_end);
+    RUN(answers_of_all_classes_while_their_connection_moves);
     RUN(streams_and_messages_are_told_apart);
     rig_end();
     return TEST_RESULT();
