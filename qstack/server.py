@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import nicprog
 from nicprog.actions import SetTable
@@ -25,6 +25,10 @@ from .framing import Framing
 from .listener import Handler, Listener
 from .stack import Stack, StackInfo
 from .steering import decisions
+
+if TYPE_CHECKING:
+    from .balancer import Balancer
+    from .policies import Policy
 
 _log = logging.getLogger("qstack")
 
@@ -75,6 +79,7 @@ class Server:
         self._control: Control | None = None
         self._applications: list[Application] = []
         self._ended = threading.Event()
+        self._balancer: Balancer | None = None
 
     def listen(
         self,
@@ -211,6 +216,7 @@ class Server:
             raise WrongStateError(
                 "a handler cannot stop its server: call stop() from another thread"
             )
+        self.stop_balancing()
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -260,7 +266,8 @@ class Server:
             ``queues``: counters of each by name; ``flows``: what moved to each queue by
             `move_buckets`, and frames that waited for it or were relayed; ``classes``: counters of
             each that a listener has, of all queues; ``workers``: state, queues and figures of each;
-            ``listeners`` by port; ``connections``
+            ``listeners`` by port; ``connections``; ``policy``: what became of the answers of
+            the one that `balance` has named, or None
         """
         stack = self._running_stack()
         return {
@@ -275,6 +282,7 @@ class Server:
                 for entry in self._listeners
             },
             "connections": sum(map(len, self._applications)),
+            "policy": self._balancer.stats() if self._balancer is not None else None,
         }
 
     def move_queue(self, queue: int, worker: int, *, timeout: str | None = "1s") -> None:
@@ -318,6 +326,56 @@ class Server:
         stack = self._running_stack()
         with nicprog.open(stack.info.ifname) as nic:
             stack.move_buckets(moves, lambda entries: _write_table(nic, entries), timeout)
+
+    def balance(
+        self,
+        policy: Policy | str = "balance",
+        *,
+        period: str = "100ms",
+        budget: int = 16,
+        cooldown: str = "500ms",
+        workers_min: int = 1,
+    ) -> None:
+        """Have a policy decide from now on which queue has which flows, and which worker runs it.
+
+        Args:
+            policy: One that is shipped, ``FILE.py:FUNCTION`` or a function marked with
+                `qstack.policy` (``docs/guide/policies.md``).
+            period: Between two decisions.
+            budget: Moves that one may cause.
+            cooldown: What moved stays for so long.
+            workers_min: At least so many workers run queues; up to ``workers_max`` do.
+
+        Raises:
+            ConfigError: A value is out of range, there is no such policy, or it keeps to no limits.
+            NotSupportedError: There is no numba; or the NIC does not say how it hashes.
+            WrongStateError: The server does not run; it is balanced already; or the stack itself
+                chooses the number of workers (``StackConfig.workers_min``).
+            NicprogError: The NIC's table could not be read.
+        """
+        from .balancer import Balancer, limits  # it needs numpy: others do without
+        from .policies.catalogue import find
+
+        stack = self._running_stack()
+        if self._balancer is not None:
+            raise WrongStateError("a policy decides already: stop_balancing() first")
+        if self.config.workers_min is not None:
+            raise WrongStateError("the number of workers follows the load by workers_min already")
+        asked = limits(stack, period, budget, cooldown, workers_min)
+        chosen = find(policy) if isinstance(policy, str) else policy
+        with nicprog.open(stack.info.ifname) as nic:
+            table = nic.read().table.entries
+
+        def move(moves: Mapping[int, int], timeout: str) -> None:
+            self.move_buckets(moves, timeout=timeout)
+
+        self._balancer = Balancer(stack, table, move, chosen, asked)
+
+    def stop_balancing(self) -> None:
+        """Leave everything where it is from now on. Nothing when no policy decides."""
+        if self._balancer is not None:
+            self._balancer.stop()
+            self._balancer = None
 
     def add_worker(self) -> int:
         """Add a worker without queues, up to ``workers_max``; return its number.

@@ -14,7 +14,7 @@ from typing import Any, Self
 from . import residency, units
 from ._native import CData, ffi, lib
 from .config import ListenConfig, StackConfig, split_nic
-from .errors import ConfigError, check
+from .errors import ConfigError, NotSupportedError, check
 from .message_options import NULL, classifier_options, framing_options
 
 _ANY_ADDRESS = bytes(16)
@@ -437,6 +437,24 @@ class Stack:
         if job.error is not None:
             raise job.error
         self._check(code, f"cannot move {len(moves)} buckets", diag)
+
+    def bucket_frames(self) -> list[list[int]]:
+        """Return of each queue how many frames of each bucket came, since start.
+
+        Raises:
+            NotSupportedError: The NIC does not say how it hashes; or there is one queue only.
+        """
+        room = ffi.new("uint64_t[]", lib.QS_BUCKETS_MAX)
+        queues = []
+        for queue in range(self.info.queues):
+            n = lib.qs_stack_bucket_frames(self._stack, queue, room, len(room))
+            if n == 0:
+                raise NotSupportedError(
+                    f"{self.info.ifname} has {self.info.queues} queues, and its frames are not"
+                    " counted by bucket: more than one queue and the software NIC are needed"
+                )
+            queues.append(ffi.unpack(room, n))
+        return queues
 
     def flow_stats(self) -> list[dict[str, int]]:
         """Return of each queue what moved there and what waited for it, since start."""

@@ -178,6 +178,7 @@ static qs_err carry_out(struct qs_stack *s, const struct plan *p, qs_table_fn wr
     struct qs_flows *f = s->flows;
     struct letters l = {0};
     (void)__atomic_add_fetch(&f->round, 1, __ATOMIC_ACQ_REL);
+    f->written_last = false;
     qs_err err = write_all(s, p, &l);
     if (err)
         return qs_fail(diag, err, "%s: no memory to move buckets", s->ifname);
@@ -200,12 +201,18 @@ static qs_err carry_out(struct qs_stack *s, const struct plan *p, qs_table_fn wr
     forget(l.undo);
     f->written = qs_clock_now();
     __atomic_store_n(&f->answers, count_pairs(s, p), __ATOMIC_RELEASE);
-    __atomic_store_n(&f->under_way, l.n_leave > 0, __ATOMIC_RELEASE);
+    f->written_last = true;
     post(s, l.leave);
     if (!wait_for_answers(s, timeout))
         return qs_fail(diag, QS_ERR_BUSY, "%s: not all connections have arrived yet; they will",
                        s->ifname);
     return 0;
+}
+
+/* Did the call give up before all flows of the last move had arrived, and have they not yet? */
+static bool is_under_way(const struct qs_stack *s)
+{
+    return s->flows->written_last && __atomic_load_n(&s->flows->answers, __ATOMIC_ACQUIRE) > 0;
 }
 
 qs_err qs_stack_buckets_move(qs_stack *s, const struct qs_bucket_move *moves, size_t n,
@@ -215,7 +222,7 @@ qs_err qs_stack_buckets_move(qs_stack *s, const struct qs_bucket_move *moves, si
     if (pthread_mutex_trylock(&s->flows->lock) != 0)
         return qs_fail(diag, QS_ERR_BUSY, "%s: buckets are moving already", s->ifname);
     qs_err err = check(s, &p, diag);
-    if (!err && __atomic_load_n(&s->flows->under_way, __ATOMIC_ACQUIRE))
+    if (!err && is_under_way(s))
         err = qs_fail(diag, QS_ERR_BUSY, "%s: buckets are moving already", s->ifname);
     if (!err) {
         make_plan(s, &p);
@@ -223,6 +230,15 @@ qs_err qs_stack_buckets_move(qs_stack *s, const struct qs_bucket_move *moves, si
     }
     pthread_mutex_unlock(&s->flows->lock);
     return err;
+}
+
+size_t qs_stack_bucket_frames(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n)
+{
+    const uint64_t *frames = queue < s->opts.n_queues ? s->queues[queue].flows.frames_of : NULL;
+    size_t count = n < QS_SOFTNIC_INDIR_SIZE ? n : QS_SOFTNIC_INDIR_SIZE;
+    for (size_t i = 0; frames && i < count; i++)
+        out[i] = __atomic_load_n(&frames[i], __ATOMIC_RELAXED);
+    return frames ? count : 0;
 }
 
 qs_err qs_stack_flow_stats(const qs_stack *s, uint32_t queue, struct qs_flow_stats *out)

@@ -103,8 +103,7 @@ static void answer(struct qs_stack *s, const struct qs_letter *l)
     struct qs_flows *flows = s->flows;
     if (l->round != __atomic_load_n(&flows->round, __ATOMIC_ACQUIRE))
         return;
-    if (__atomic_sub_fetch(&flows->answers, 1, __ATOMIC_ACQ_REL) == 0 && l->kind == QS_LETTER_LAST)
-        __atomic_store_n(&flows->under_way, false, __ATOMIC_RELEASE);
+    (void)__atomic_sub_fetch(&flows->answers, 1, __ATOMIC_ACQ_REL);
     qs_arrivals_announce(s);
 }
 
@@ -126,6 +125,43 @@ int32_t qs_flow_bucket(const struct qs_stack *s, const struct qs_flow *flow)
     memcpy(key.dst, &flow->local, 16);
     (void)qs_softnic_decide(nic, &key, &verdict);
     return verdict.entry ? -1 : (int32_t)(verdict.hash % QS_SOFTNIC_INDIR_SIZE);
+}
+
+/* Bucket of a frame, or -1 as above. */
+static int32_t bucket_of_frame(const struct qs_softnic *nic, const struct qs_frame *frame)
+{
+    const struct qs_softnic_source from = {frame->data, frame->len};
+    struct qs_softnic_key key;
+    struct qs_softnic_verdict verdict;
+    qs_softnic_parse(&from, &key);
+    (void)qs_softnic_decide(nic, &key, &verdict);
+    return verdict.entry || !verdict.is_ip ? -1 : (int32_t)(verdict.hash % QS_SOFTNIC_INDIR_SIZE);
+}
+
+/* splitmix64 */
+static uint64_t random64(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+void qs_flows_count(struct qs_queue *q, const struct qs_frame *frames, size_t n)
+{
+    const struct qs_softnic *nic = q->stack->driver->softnic;
+    struct qs_flow_queue *f = &q->flows;
+    if (frames[0].flags & QS_FRAME_HASH) {
+        for (size_t i = 0; i < n; i++) {
+            uint32_t bucket = frames[i].hash % QS_SOFTNIC_INDIR_SIZE;
+            if (__atomic_load_n(&nic->indir[bucket], __ATOMIC_RELAXED) == q->idx)
+                qs_stat_add(&f->frames_of[bucket], 1);
+        }
+        return;
+    }
+    int32_t bucket = bucket_of_frame(nic, &frames[random64(&f->random) % n]);
+    if (bucket >= 0)
+        qs_stat_add(&f->frames_of[bucket], n);
 }
 
 /* A copy of the frame, whose checksum was verified; NULL without memory. */
@@ -503,6 +539,8 @@ qs_err qs_flows_init_queue(struct qs_queue *q)
     f->holding = calloc(1, sizeof *f->holding);
     f->leaving = calloc(1, sizeof *f->leaving);
     qs_engine_divert(q->engine, divert, q, false);
+    if (q->stack->driver->softnic && q->stack->opts.n_queues > 1)
+        f->frames_of = calloc(QS_SOFTNIC_INDIR_SIZE, sizeof *f->frames_of);
     return f->holding && f->leaving ? 0 : QS_ERR_NOMEM;
 }
 
@@ -526,6 +564,7 @@ void qs_flows_free(struct qs_stack *s)
         free(f->asked);
         free(f->holding);
         free(f->leaving);
+        free(f->frames_of);
         pthread_mutex_destroy(&f->lock);
     }
     if (s->flows)

@@ -57,7 +57,7 @@ struct qs_flows {
     pthread_mutex_t lock; /* of calls that move */
     uint32_t round;       /* atomic: number of the move */
     uint32_t answers;     /* atomic: answers that are still to come */
-    bool under_way;       /* atomic: the table is written, and not all flows have arrived */
+    bool written_last;    /* the last move got so far that its table was written */
     qs_time written;
     uint16_t to[QS_BUCKETS_MAX];   /* of the move that is under way */
     uint16_t home[QS_BUCKETS_MAX]; /* atomic: queue that has the bucket, QS_NO_HOME: never moved */
@@ -77,6 +77,9 @@ qs_err qs_flows_new(struct qs_stack *s);
 void qs_flows_free(struct qs_stack *s);
 /* Before the threads: the engine of a queue asks about strangers. */
 qs_err qs_flows_init_queue(struct qs_queue *q);
+
+/* A burst came to the queue: counts it for its buckets. */
+void qs_flows_count(struct qs_queue *q, const struct qs_frame *frames, size_t n);
 
 /* Takes letters of the worker's queues, and sends flows that are to leave; `*now` becomes later
  * when it took some. @return true when there was something. */

@@ -79,6 +79,8 @@ struct qs_flow_queue {
     uint32_t n_arriving;                        /* links whose application does not know it yet */
     struct qs_letter *asked;                    /* to be answered when there are none */
     struct qs_letter *commands, *commands_last; /* that came after their connections */
+    uint64_t *frames_of;                        /* by bucket: that came; relaxed atomics, or NULL */
+    uint64_t random;                            /* chooses those that are looked at */
     bool relaying; /* the engine is given a frame that another queue sent on */
     struct qs_letter *held, *held_last;
     uint32_t n_held;

@@ -37,6 +37,8 @@ static bool receive(struct qs_driver *d, struct qs_queue *q, qs_time now)
     q->ring_empty = n < RX_BURST;
     if (n == 0)
         return false;
+    if (q->flows.frames_of)
+        qs_flows_count(q, frames, n);
     qs_engine_rx(q->engine, frames, n, now);
     d->ops->rx_done(d, q->idx, frames, n);
     return true;

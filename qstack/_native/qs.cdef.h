@@ -120,6 +120,8 @@ extern "Python" int qspy_write_table(void *ctx, const struct qs_bucket_move *mov
 int qs_stack_buckets_move(qs_stack *s, const struct qs_bucket_move *moves, size_t n,
                           int (*write)(void *, const struct qs_bucket_move *, size_t), void *ctx,
                           qs_dur timeout, struct qs_diag *diag);
+static const int QS_BUCKETS_MAX;
+size_t qs_stack_bucket_frames(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n);
 int qs_stack_flow_stats(const qs_stack *s, uint32_t queue, struct qs_flow_stats *out);
 
 struct qs_place {

@@ -4,8 +4,8 @@
  *  docs/design/021-moving-flows.md.
  *
  *  Both engines have the same options but for `id` and `secret`, the same addresses, listeners and
- *  messages in the same order, and times of one clock: a connection is never put in at a time before
- *  the last one that the engine it comes from was told. */
+ *  messages in the same order, and times of one clock: a connection is never put in at a time
+ * before the last one that the engine it comes from was told. */
 #ifndef QSTACK_QS_PARCEL_H
 #define QSTACK_QS_PARCEL_H
 

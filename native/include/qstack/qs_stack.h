@@ -218,6 +218,12 @@ QS_API QS_MUST_CHECK qs_err qs_stack_buckets_move(qs_stack *s, const struct qs_b
                                                   size_t n, qs_table_fn write, void *ctx,
                                                   qs_dur timeout, struct qs_diag *diag);
 
+/** Copies how many frames of each bucket came to a queue since start, up to `n` buckets. Where the
+ *  device does not hand over its hash, one frame of each burst, chosen by chance, stands for all of
+ *  it. What flow rules decided is left out, as far as the stack can tell. @return buckets written;
+ *  0: no such queue, or the NIC does not say how it hashes. */
+QS_API size_t qs_stack_bucket_frames(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n);
+
 /** Figures of a queue since start. */
 struct qs_flow_stats {
     uint64_t arrived;     /**< connections that came from other queues */
