@@ -67,7 +67,7 @@ struct layout {
 static struct layout layout_of(const qs_engine_opts *o)
 {
     struct layout l = {.table_entries = qs_table_entries(o->conns_max)};
-    l.reply_bytes = (o->mtu + QS_ETH_BYTES + 63) & ~63u;
+    l.reply_bytes = (o->mtu + QS_ETH_BYTES + QS_VLAN_BYTES + 63) & ~63u;
     l.engine = sizeof(struct qs_engine);
     l.blocks = (size_t)o->conns_max * sizeof(struct qs_block);
     l.table = l.table_entries * sizeof(uint64_t);
@@ -227,6 +227,10 @@ static bool take_apart(struct qs_engine *e, struct arrival *a, const struct qs_f
 {
     struct qs_packet *p = &a->packet;
     enum qs_counter drop = qs_packet_parse(p, f);
+    if (p->vlan && !qs_vlan_taken(e, p->vlan)) {
+        qs_count(e, QS_COUNT_DROP_VLAN);
+        return false;
+    }
     if (drop != QS_N_COUNTERS) {
         qs_count(e, drop);
         if (p->problem)
@@ -289,6 +293,12 @@ static uint32_t class_of(const struct qs_engine *e, const struct arrival *a)
     return c ? c->prio : qs_tcp_listener_class(e, a->local_idx, a->segment.dst_port);
 }
 
+/* A connection stays on the VLAN on which it began: its peer is there. */
+static bool strays(const struct qs_engine *e, const struct qs_block *c, const struct arrival *a)
+{
+    return e->tagged && e->neighs[c->neigh].vlan != a->packet.vlan;
+}
+
 /* Does somebody else take the segment, one of connection `c` or of none? */
 static bool is_diverted(struct qs_engine *e, const struct arrival *a, const struct qs_block *c)
 {
@@ -308,6 +318,10 @@ static bool is_diverted(struct qs_engine *e, const struct arrival *a, const stru
 static void dispatch(struct qs_engine *e, const struct arrival *a)
 {
     struct qs_block *c = locate(e, a);
+    if (c && strays(e, c, a)) {
+        qs_count(e, QS_COUNT_DROP_VLAN);
+        return;
+    }
     if (is_diverted(e, a, c))
         return;
     if (c && qs_tcp_may_reuse(c, &a->segment)) {

@@ -83,12 +83,18 @@ bool qs_messages_fit(const struct qs_engine *e, uint32_t number, const struct qs
     return number == 0 || !k->framed || k->framing.opts.message_max <= asked / 2;
 }
 
-void qs_messages_begin(struct qs_engine *e, struct qs_block *c, uint8_t conf, uint8_t dscp)
+void qs_messages_begin(struct qs_engine *e, struct qs_block *c, uint8_t conf,
+                       const struct qs_flow *opened_by)
 {
     if (!e->message_confs[conf].framed)
         return;
     struct qs_messages *m = messages_of(e, c);
-    *m = (struct qs_messages){.conf = conf, .dscp = dscp, .listed = c->prio, .ready = c->prio};
+    *m = (struct qs_messages){.conf = conf,
+                              .vlan = opened_by->vlan,
+                              .pcp = opened_by->pcp,
+                              .dscp = opened_by->dscp,
+                              .listed = c->prio,
+                              .ready = c->prio};
     for (uint32_t p = 0; p < QS_N_PRIO; p++)
         qs_bytes_init(&m->staged[p]);
     c->flags |= QS_CF_FRAMED;
@@ -208,11 +214,14 @@ static int64_t length_of(struct qs_engine *e, const struct qs_framing_conf *f, c
 
 static struct qs_flow flow_of(const struct qs_engine *e, const struct qs_block *c)
 {
+    const struct qs_messages *m = &e->messages[qs_block_idx(e, c)];
     return (struct qs_flow){.local = *qs_block_local(e, c),
                             .remote = c->remote,
                             .local_port = c->local_port,
                             .remote_port = c->remote_port,
-                            .dscp = e->messages[qs_block_idx(e, c)].dscp,
+                            .vlan = m->vlan,
+                            .pcp = m->pcp,
+                            .dscp = m->dscp,
                             .prio = c->prio};
 }
 

@@ -32,7 +32,8 @@ struct qs_message_record {
 
 struct qs_messages {
     uint8_t conf;           /* number of qs_message_conf */
-    uint8_t dscp;           /* of the packet that opened the connection */
+    uint16_t vlan;          /* of the packet that opened the connection */
+    uint8_t pcp, dscp;      /* likewise */
     uint8_t listed;         /* class of the list of events that the block is on */
     uint8_t ready;          /* class of the list of ready blocks that it is on, or was */
     uint8_t n_records;      /* in order of the stream */

@@ -27,6 +27,7 @@
  * what a path of 100 ms needs for 300 Mbit/s. */
 #define BUFFER_INITIAL (64u << 10)
 #define BUFFER_MOST (4u << 20)
+#define VLAN_MAX 4094u
 #define SHARE_DEFAULT 10u
 #define RESERVED_DEFAULT 62u /* a sixteenth */
 
@@ -83,6 +84,22 @@ static qs_err check_classes(const qs_stack_opts *o, struct qs_diag *diag)
     return 0;
 }
 
+static qs_err check_vlans(const qs_stack_opts *o, struct qs_diag *diag)
+{
+    for (uint32_t i = 0; i < QS_N_VLANS_MAX && o->vlans[i]; i++) {
+        if (strcmp(o->driver, "xsk") == 0)
+            return qs_fail(diag, QS_ERR_NOTSUP,
+                           "%s: VLAN %u: with xsk frames have no tag, since the kernel knows the "
+                           "neighbours of its own device only; use a port of the switch that "
+                           "takes the tag off, or tap or pair",
+                           o->ifname, o->vlans[i]);
+        if (o->vlans[i] > VLAN_MAX)
+            return qs_fail(diag, QS_ERR_ARG, "%s: VLAN %u is outside of 1 to %u", o->ifname,
+                           o->vlans[i], VLAN_MAX);
+    }
+    return 0;
+}
+
 static qs_err check_opts(const qs_stack_opts *o, struct qs_diag *diag)
 {
     if (o->size != sizeof *o)
@@ -112,6 +129,8 @@ static qs_err check_opts(const qs_stack_opts *o, struct qs_diag *diag)
                        "%s: the %s driver needs an address, for example 10.0.0.2/24", o->ifname,
                        o->driver);
     qs_err err = check_classes(o, diag);
+    if (!err)
+        err = check_vlans(o, diag);
     if (!err)
         err = check_buffer(o, "receive", o->rcvbuf_initial_bytes, o->rcvbuf_bytes, diag);
     return err ? err : check_buffer(o, "send", o->sndbuf_initial_bytes, o->sndbuf_bytes, diag);
@@ -192,6 +211,17 @@ static qs_err take_from_kernel(struct qs_stack *s, struct qs_diag *diag)
     return err ? err : qs_neighbours_start(s, iface.index, diag);
 }
 
+static qs_err add_vlans(struct qs_stack *s, struct qs_diag *diag)
+{
+    for (uint32_t q = 0; q < s->opts.n_queues; q++)
+        for (uint32_t i = 0; i < QS_N_VLANS_MAX && s->opts.vlans[i]; i++) {
+            qs_err err = qs_engine_vlan_add(s->queues[q].engine, s->opts.vlans[i]);
+            if (err)
+                return qs_fail(diag, err, "%s: VLAN %u is not usable", s->ifname, s->opts.vlans[i]);
+        }
+    return 0;
+}
+
 static qs_err configure(struct qs_stack *s, struct qs_diag *diag)
 {
     const qs_stack_opts *o = &s->opts;
@@ -202,6 +232,8 @@ static qs_err configure(struct qs_stack *s, struct qs_diag *diag)
         err = take_from_kernel(s, diag);
     else if (!err && o->addr6)
         err = add_link_local(s, diag);
+    if (!err)
+        err = add_vlans(s, diag);
     if (!err)
         err = set_gateway_text(s, o->gateway4, diag);
     return err ? err : set_gateway_text(s, o->gateway6, diag);
