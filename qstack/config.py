@@ -31,6 +31,8 @@ PACING_RATE_MIN = 1000
 PACING_RATE_MAX = 10**12
 MSS_MIN, MSS_MAX = 88, 65_535
 DSCP_MAX = 63
+VLAN_MAX = 4094
+VLANS_MAX = 16
 BUFFER_BYTES_MIN, BUFFER_BYTES_MAX = 2048, 1 << 30
 DRIVERS = ("tap", "xsk", "pair")
 _IFNAME_BYTES_MAX = 15
@@ -109,6 +111,8 @@ class StackConfig:
             none: those of the device.
         host_addresses: TAP only: addresses that the kernel's end of the link is given.
         gateways: Next hops for what is not on the link, one for each IP version.
+        vlans: VLANs (IEEE 802.1Q), 1 to 4094, whose tagged frames are taken for the same addresses,
+            beside frames without a tag, and answered there; at most 16, with tap and pair.
         mtu: Largest IP packet in bytes, or 0: 1500, with AF_XDP the device's.
         connections_max: Connections of each queue.
         chunks_max: Buffers of 2 KiB of each queue.
@@ -146,6 +150,7 @@ class StackConfig:
     addresses: tuple[str, ...] = ()
     host_addresses: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
+    vlans: tuple[int, ...] = ()
     mtu: int = 0
     connections_max: int = 16_384
     chunks_max: int = 32_768
@@ -180,6 +185,7 @@ class StackConfig:
         self._check_percents("minimum_share_percent", 100)
         self._check_percents("reserved_percent", 50)
         self._check_dscp()
+        self._check_vlans(driver)
         if self.first_cpu is not None:
             self._check_range("first_cpu", 0, 4095)
         _split_versions(self.addresses, "address")
@@ -241,6 +247,21 @@ class StackConfig:
             raise ConfigError(
                 f"dscp must be {PRIORITIES} numbers from 0 to {DSCP_MAX}, one for each class, "
                 f"got {self.dscp!r}"
+            )
+
+    def _check_vlans(self, driver: str) -> None:
+        each_fine = isinstance(self.vlans, tuple) and all(
+            _is_int(one) and 1 <= one <= VLAN_MAX for one in self.vlans
+        )
+        if not each_fine or len(self.vlans) > VLANS_MAX:
+            raise ConfigError(
+                f"vlans must be at most {VLANS_MAX} numbers from 1 to {VLAN_MAX}, got "
+                f"{self.vlans!r}"
+            )
+        if self.vlans and driver == "xsk":
+            raise ConfigError(
+                "xsk: vlans are for tap and pair: the kernel knows the neighbours of its own "
+                "device only, so a port of the switch has to take the tag off"
             )
 
     def address(self, version: int) -> str | None:
@@ -419,6 +440,16 @@ def check_ports(ports: tuple[ListenConfig, ...]) -> None:
         if listen.port in seen:
             raise ConfigError(f"port {listen.port} is named twice: each port has one listener")
         seen.add(listen.port)
+
+
+def check_vlans(stack: StackConfig, listen: ListenConfig) -> None:
+    """Raise ConfigError when a match names a VLAN of which the stack takes no frames."""
+    for match in listen.classify.matches if listen.classify else ():
+        if match.vlan and match.vlan not in stack.vlans:
+            raise ConfigError(
+                f"port {listen.port}: a match names VLAN {match.vlan}, whose frames the stack does "
+                f"not take: name it in vlans, which is {stack.vlans!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

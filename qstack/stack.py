@@ -139,6 +139,8 @@ def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
     opts.host_addr4 = c_string(config.host_address(4))
     opts.host_addr6 = c_string(config.host_address(6))
     opts.gateway4, opts.gateway6 = c_string(config.gateway(4)), c_string(config.gateway(6))
+    for i, vlan in enumerate(config.vlans):
+        opts.vlans[i] = vlan
     opts.mtu = config.mtu
     opts.conns_max = config.connections_max
     opts.chunks_max = config.chunks_max

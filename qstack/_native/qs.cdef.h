@@ -56,6 +56,7 @@ typedef struct qs_stack_opts {
     const char *host_addr6;
     const char *gateway4;
     const char *gateway6;
+    uint16_t vlans[16];
     uint32_t mtu;
     uint32_t conns_max;
     uint32_t chunks_max;
@@ -175,6 +176,8 @@ void qs_framing_opts_init(struct qs_framing_opts *o, enum qs_framing kind);
 struct qs_flow {
     qs_addr local, remote;
     uint16_t local_port, remote_port;
+    uint16_t vlan;
+    uint8_t pcp;
     uint8_t dscp;
     uint8_t prio;
     ...;
@@ -185,12 +188,16 @@ struct qs_flow {
 #define QS_MATCH_OCTETS ...
 #define QS_MATCH_HTTP_PATH ...
 #define QS_MATCH_HTTP_HEADER ...
+#define QS_MATCH_VLAN ...
+#define QS_MATCH_PCP ...
 struct qs_match {
     uint32_t what;
     uint8_t prio;
     qs_addr remote;
     uint8_t remote_bits;
     uint16_t port_first, port_last;
+    uint16_t vlan;
+    uint8_t pcp;
     uint8_t dscp;
     uint16_t at;
     uint8_t n_octets;

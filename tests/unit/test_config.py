@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from qstack import Server, classify, match
 from qstack.config import ListenConfig, StackConfig, read_serve_config, split_nic
 from qstack.errors import ConfigError
 
@@ -105,6 +106,24 @@ def test_bad_parts_of_classes(name: str, value: Any) -> None:
 def test_bad_dscp(dscp: Any) -> None:
     with pytest.raises(ConfigError, match="dscp must be 8 numbers from 0 to 63"):
         StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), dscp=dscp)
+
+
+@pytest.mark.parametrize("vlans", [(0,), (4095,), (1,) * 17, (True,), ("5",), [5], 5])
+def test_bad_vlans(vlans: Any) -> None:
+    with pytest.raises(ConfigError, match="vlans must be at most 16 numbers from 1 to 4094"):
+        StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), vlans=vlans)
+
+
+def test_vlans_need_a_stack_that_knows_its_neighbours() -> None:
+    with pytest.raises(ConfigError, match="xsk: vlans are for tap and pair"):
+        StackConfig(nic="xsk:eth7", vlans=(5,))
+
+
+def test_a_match_names_a_vlan_that_the_stack_takes() -> None:
+    app = Server(nic="tap:t", addresses=("10.0.0.2/24",), vlans=(5,))
+    app.listen(port=80, classify=classify(match(7, vlan=5), match(1, vlan=0)))(lambda _: None)
+    with pytest.raises(ConfigError, match=r"port 81: a match names VLAN 6, .* which is \(5,\)"):
+        app.listen(port=81, classify=classify(match(7, vlan=6)))
 
 
 def test_classes_have_no_more_than_there_is() -> None:
