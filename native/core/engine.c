@@ -22,6 +22,8 @@ void qs_engine_opts_init(qs_engine_opts *o)
         .user_timeout = QS_S(300),
         .syn_retries_max = 5,
         .synack_retries_max = 3,
+        .source_bits4 = 32,
+        .source_bits6 = 64,
         .challenges_per_second = 1000,
     };
 }
@@ -50,6 +52,9 @@ static bool opts_fine(const qs_engine_opts *o)
     if (o->offloads & QS_OFFLOAD_TSO &&
         (!(o->offloads & QS_OFFLOAD_TX_CSUM) || o->gso_max_bytes < o->mtu + QS_ETH_BYTES ||
          o->gso_max_bytes > 65549))
+        return false;
+    if (o->source_bits4 == 0 || o->source_bits4 > 32 || o->source_bits6 == 0 ||
+        o->source_bits6 > 128)
         return false;
     if (o->challenges_per_second == 0 || o->challenges_per_second > 1u << 30)
         return false;
@@ -124,6 +129,7 @@ static void make_keys(struct qs_engine *e)
     e->cookie_key = key_for(&e->isn_key, 1);
     e->budget_key = key_for(&e->isn_key, 2);
     e->prefix_key = key_for(&e->hash_key, 3);
+    e->source_key = key_for(&e->hash_key, 4);
 }
 
 qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_mem *mem)
@@ -290,7 +296,8 @@ static struct qs_block *locate(const struct qs_engine *e, const struct arrival *
 static uint32_t class_of(const struct qs_engine *e, const struct arrival *a)
 {
     const struct qs_block *c = locate(e, a);
-    return c ? c->prio : qs_tcp_listener_class(e, a->local_idx, a->segment.dst_port);
+    return c ? qs_served_as(c, c->prio)
+             : qs_tcp_listener_class(e, a->local_idx, a->segment.dst_port);
 }
 
 /* A connection stays on the VLAN on which it began: its peer is there. */
@@ -416,6 +423,7 @@ size_t qs_engine_tx(qs_engine *e, struct qs_frame *frames, size_t n, qs_time now
             if (!qs_tcp_output(e, c, f, now))
                 continue;
             qs_share_charge(&e->tx_share, ready, f->prio, f->len);
+            qs_source_charge(e, &c->remote, f->prio, f->len);
             qs_class_count(e, f->prio, QS_CLASS_FRAMES_SENT);
             qs_class_count_add(e, f->prio, QS_CLASS_BYTES_SENT, f->len);
         }

@@ -12,6 +12,7 @@
 #include "qstack/qs_stats.h"
 #include "share.h"
 #include "siphash.h"
+#include "source.h"
 #include "tcp_conn.h"
 #include "tcp_sent.h"
 #include "tcp_wire.h"
@@ -101,6 +102,7 @@ struct qs_class {
     uint32_t chunks_reserved, conns_reserved;
     uint32_t chunk_floor, conn_floor; /* what it leaves free for more urgent ones */
     uint8_t dscp;
+    uint64_t source_rate; /* octets a second for each source; 0: no limit */
     uint64_t counters[QS_N_CLASS_COUNTERS];
 };
 
@@ -117,8 +119,8 @@ enum qs_icmp_kind {
 struct qs_engine {
     qs_engine_opts opts;
     struct qs_mem mem;
-    struct qs_sipkey isn_key, hash_key;                  /* the secret */
-    struct qs_sipkey cookie_key, prefix_key, budget_key; /* made from it */
+    struct qs_sipkey isn_key, hash_key;                              /* the secret */
+    struct qs_sipkey cookie_key, prefix_key, budget_key, source_key; /* made from it */
 
     struct qs_local locals[QS_ADDRS_MAX];
     uint32_t n_locals;
@@ -140,6 +142,8 @@ struct qs_engine {
     uint32_t n_listeners;  /* highest number in use, plus one */
     uint32_t port_counter; /* RFC 6056 algorithm 3 */
     uint32_t half_open_cells[QS_HALF_OPEN_ROWS][QS_HALF_OPEN_CELLS]; /* half_open.c */
+
+    qs_time source_cells[QS_SOURCE_ROWS][QS_SOURCE_CELLS]; /* source.c */
 
     struct qs_budget challenges, echoes, icmp_errors;
     bool cookies_out;    /* a SYN cookie was sent */
@@ -220,7 +224,8 @@ static inline uint32_t qs_block_idx(const struct qs_engine *e, const struct qs_b
 /* Class of the list of ready blocks that it is on, or was last. */
 static inline uint32_t qs_ready_class(const struct qs_engine *e, const struct qs_block *c)
 {
-    return c->flags & QS_CF_FRAMED ? e->messages[qs_block_idx(e, c)].ready : c->prio;
+    return c->flags & QS_CF_FRAMED ? e->messages[qs_block_idx(e, c)].ready
+                                   : qs_served_as(c, c->prio);
 }
 
 /* Where its frames of class `prio` go; the neighbour is known. */
@@ -303,7 +308,7 @@ bool qs_class_may_connect(const struct qs_engine *e, uint32_t prio);
 /* Chunks that a connection leaves free for more urgent classes. */
 static inline uint32_t qs_chunk_floor(const struct qs_engine *e, const struct qs_block *c)
 {
-    return e->classes[c->prio].chunk_floor;
+    return e->classes[qs_served_as(c, c->prio)].chunk_floor;
 }
 
 /* ---- message.c: connections with QS_CF_FRAMED ---- */

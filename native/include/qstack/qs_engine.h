@@ -69,6 +69,9 @@ typedef struct qs_engine_opts {
     qs_dur user_timeout; /**< unacknowledged data ends a connection, RFC 9293 section 3.8.3 */
     uint32_t syn_retries_max;    /**< SYN retransmissions before an active open gives up */
     uint32_t synack_retries_max; /**< SYN-ACK retransmissions before a half-open one is forgotten */
+    /** Bits of an address, [1, 32] and [1, 128], that say which source it is of:
+     *  qs_class_opts.source_bytes_per_second; 32 and 64. */
+    uint8_t source_bits4, source_bits6;
     uint32_t challenges_per_second; /**< challenge ACKs (RFC 5961 section 7) of all connections, a
                                          random number from half to one and a half of this; not 0 */
 } qs_engine_opts;

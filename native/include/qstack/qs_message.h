@@ -149,6 +149,8 @@ struct qs_message {
     uint32_t place; /**< which one: not for applications */
     uint32_t len;   /**< octets, [1, message_max] */
     uint8_t prio;   /**< its class, no less than the connection's */
+    bool capped;    /**< it kept its place behind others whose source had its rate in a more urgent
+                         class, qs_class.h, or is one: later ones of that class are behind it */
 };
 
 /** The next message for a handler of events of class `prio` (qs_event.prio): the most urgent one

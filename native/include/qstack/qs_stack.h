@@ -77,6 +77,10 @@ typedef struct qs_stack_opts {
     uint16_t reserved_permille[QS_N_PRIO];
     /** DSCP of the packets of each class, [0, 63]; 0. */
     uint8_t dscp[QS_N_PRIO];
+    /** Octets a second for which one source is served in each class, in each queue, both ways:
+     *  qs_class_opts.source_bytes_per_second; 0 for each: no limit. */
+    uint64_t source_bytes_per_second[QS_N_PRIO];
+    uint8_t source_bits4, source_bits6; /**< length of a source's prefix; 32 and 64 */
     qs_dur poll_idle;   /**< a worker without work polls this long before it sleeps */
     uint32_t pair_side; /**< pair: 0 makes the wire, 1 joins it */
     bool no_offload;    /**< checksums and segmentation in software, for tests and comparison */
