@@ -156,6 +156,10 @@ def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
         opts.reserved_permille[priority] = round(10 * percent)
     for priority, dscp in enumerate(config.dscp):
         opts.dscp[priority] = dscp
+    for priority, rate in enumerate(config.source_rate_bytes):
+        opts.source_bytes_per_second[priority] = rate
+    opts.source_bits4 = config.source_prefix_ipv4
+    opts.source_bits6 = config.source_prefix_ipv6
     opts.poll_idle.ns = config.poll_idle_ns
     opts.pair_side = int(config.join)
     opts.no_offload = not config.offload

@@ -68,6 +68,8 @@ typedef struct qs_stack_opts {
     uint16_t min_share_permille[8];
     uint16_t reserved_permille[8];
     uint8_t dscp[8];
+    uint64_t source_bytes_per_second[8];
+    uint8_t source_bits4, source_bits6;
     qs_dur poll_idle;
     uint32_t pair_side;
     bool no_offload;

@@ -73,6 +73,23 @@ def test_each_stage_of_each_class(server: Server) -> None:
         assert word in text.stdout
 
 
+def test_what_is_beyond_the_rate_of_its_source_is_served_and_told() -> None:
+    rates = (*(0,) * 7, 1000)
+    app = Server(nic=f"pair:{WIRE}", addresses=("10.79.0.2/24",), source_rate_bytes=rates)
+
+    def web(_: Request) -> Response:
+        return Response(body=b"hello")
+
+    for port in (LOW, HIGH):
+        app.listen(port=port, priority=7)(http.handler(web))
+    with app:
+        load()  # which ends in order only when all is answered
+        done = explain("--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["classes"]["7"]["capped"] > 0
+        assert "capped" in explain().stdout
+
+
 def test_without_traffic_there_is_nothing_to_show(server: Server) -> None:
     done = explain(WIRE)
     assert done.returncode == 0, done.stderr

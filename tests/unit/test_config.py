@@ -108,6 +108,25 @@ def test_bad_dscp(dscp: Any) -> None:
         StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), dscp=dscp)
 
 
+@pytest.mark.parametrize("rates", [(1000,), (0, 999, *(0,) * 6), (0, -1) * 4, ("1MiB",) * 8, 5])
+def test_bad_rates_of_sources(rates: Any) -> None:
+    with pytest.raises(ConfigError, match="source_rate_bytes must be 8 numbers"):
+        StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), source_rate_bytes=rates)
+
+
+def test_class_0_takes_what_goes_beyond_the_rates_of_sources() -> None:
+    def config(**settings: Any) -> StackConfig:
+        return StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), **settings)
+
+    config(source_rate_bytes=(0, *(1000,) * 7), source_prefix_ipv4=1, source_prefix_ipv6=128)
+    with pytest.raises(ConfigError, match="class 0 has no limit"):
+        config(source_rate_bytes=(1000,) * 8)
+    with pytest.raises(ConfigError, match=r"source_prefix_ipv4 must be 1\.\.32"):
+        config(source_prefix_ipv4=0)
+    with pytest.raises(ConfigError, match=r"source_prefix_ipv6 must be 1\.\.128"):
+        config(source_prefix_ipv6=129)
+
+
 @pytest.mark.parametrize("vlans", [(0,), (4095,), (1,) * 17, (True,), ("5",), [5], 5])
 def test_bad_vlans(vlans: Any) -> None:
     with pytest.raises(ConfigError, match="vlans must be at most 16 numbers from 1 to 4094"):
@@ -150,6 +169,8 @@ def test_serve_config(tmp_path: Path) -> None:
         'receive_buffer = "64KiB"\nreceive_buffer_initial = "16KiB"\n'
         "minimum_share_percent = [5, 1, 1, 1, 1, 1, 1, 2.5]\n"
         "dscp = [0, 0, 0, 0, 0, 0, 0, 46]\n"
+        'source_rate = ["0B", "0B", "0B", "0B", "0B", "0B", "0B", "1MiB"]\n'
+        "vlans = [5, 6]\n"
         "reserved_percent = [0, 0, 0, 0, 0, 0, 0, 10]\nbuffer_growth = ["
         + '"0B", '
         * 7
@@ -186,6 +207,8 @@ def test_serve_config(tmp_path: Path) -> None:
     assert stack.minimum_share_percent == (5, 1, 1, 1, 1, 1, 1, 2.5)
     assert stack.reserved_percent == (0,) * 7 + (10,)
     assert stack.dscp == (0,) * 7 + (46,)
+    assert stack.source_rate_bytes == (0,) * 7 + (1 << 20,)
+    assert stack.vlans == (5, 6)
 
 
 @pytest.mark.parametrize(
