@@ -8,11 +8,12 @@ import re
 from dataclasses import dataclass
 
 from .compiled import CompiledClassifier
-from .config import PRIORITIES, check_range
+from .config import PRIORITIES, VLAN_MAX, check_range
 from .errors import ConfigError
 
 MATCHES_MAX = 32
 _PORT_MAX = 65_535
+_PCP_MAX = 7
 _DSCP_MAX = 63
 _OCTETS_MAX = 16
 _AT_MAX = 16_384 - _OCTETS_MAX
@@ -32,6 +33,8 @@ class Match:
         priority: The class, 0 to 7.
         remote: Network of the peer, such as "10.0.0.0/8".
         remote_port: First and last of the peer's ports.
+        vlan: VLAN of the packet that opened the connection; 0: it has no tag, or one of priority.
+        pcp: Priority of its tag (IEEE 802.1Q); 0 without one.
         dscp: Of the packet that opened the connection (RFC 2474).
         octets: Offset in the message, bytes there, and the mask of those bits that count.
         http_path: What the request's target begins with.
@@ -41,6 +44,8 @@ class Match:
     priority: int
     remote: ipaddress.IPv4Network | ipaddress.IPv6Network | None = None
     remote_port: tuple[int, int] | None = None
+    vlan: int | None = None
+    pcp: int | None = None
     dscp: int | None = None
     octets: tuple[int, bytes, bytes] | None = None
     http_path: str | None = None
@@ -52,6 +57,10 @@ class Match:
             _check_kind("remote", self.remote, _NETWORKS, 'a network such as "10.0.0.0/8"')
         if self.remote_port is not None:
             _check_ports(self.remote_port)
+        if self.vlan is not None:
+            check_range("vlan", self.vlan, 0, VLAN_MAX)
+        if self.pcp is not None:
+            check_range("pcp", self.pcp, 0, _PCP_MAX)
         if self.dscp is not None:
             check_range("dscp", self.dscp, 0, _DSCP_MAX)
         if self.octets is not None:
@@ -152,6 +161,8 @@ def match(
     *,
     remote: str | None = None,
     remote_port: int | tuple[int, int] | None = None,
+    vlan: int | None = None,
+    pcp: int | None = None,
     dscp: int | None = None,
     octets: tuple[int, bytes] | tuple[int, bytes, bytes] | None = None,
     http_path: str | None = None,
@@ -163,7 +174,10 @@ def match(
         priority: The class that it names, 0 to 7.
         remote: Address or network of the peer, such as "10.0.0.0/8".
         remote_port: Port of the peer, or the first and last.
-        dscp: Of the packet that opened the connection, 0 to 63.
+        vlan: VLAN of the packet that opened the connection, one that the stack takes
+            (`StackConfig.vlans`); 0: none.
+        pcp: Priority of its tag (IEEE 802.1Q), 0 to 7; 0 without a tag.
+        dscp: Of that packet, 0 to 63.
         octets: Offset in the message and the bytes there, such as ``(4, b"\x01")``; with a mask as
             third those bits that count.
         http_path: What the target of an HTTP/1.1 request begins with, 1 to 63 characters.
@@ -177,6 +191,8 @@ def match(
         priority=priority,
         remote=None if remote is None else _network(remote),
         remote_port=(remote_port, remote_port) if isinstance(remote_port, int) else remote_port,
+        vlan=vlan,
+        pcp=pcp,
         dscp=dscp,
         octets=None if octets is None else _with_mask(octets),
         http_path=http_path,

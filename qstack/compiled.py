@@ -63,6 +63,8 @@ def _flow_type(numba: Any) -> Any:
         ("remote", np.uint8, 16),
         ("local_port", np.uint16),
         ("remote_port", np.uint16),
+        ("vlan", np.uint16),
+        ("pcp", np.uint8),
         ("dscp", np.uint8),
         ("prio", np.uint8),
     ]
@@ -79,9 +81,10 @@ def classifier(function: Callable[[Any, Any], int]) -> CompiledClassifier:
 
     Args:
         function: Gets ``flow``, a record with ``local`` and ``remote`` (16 bytes each, IPv4 as
-            ::ffff:a.b.c.d), ``local_port``, ``remote_port``, ``dscp`` and ``prio`` (the class of
-            the connection), and ``data``, an array of uint8 with the message's first bytes, at most
-            16,384; empty when a connection opens. Returns a class, 0 to 7.
+            ::ffff:a.b.c.d), ``local_port``, ``remote_port``, ``vlan`` and ``pcp`` (0 without a
+            tag), ``dscp`` and ``prio`` (the class of the connection), and ``data``, an array of
+            uint8 with the message's first bytes, at most 16,384; empty when a connection opens.
+            Returns a class, 0 to 7.
 
     Raises:
         ConfigError: numba is not installed.

@@ -31,6 +31,9 @@ PACING_RATE_MIN = 1000
 PACING_RATE_MAX = 10**12
 MSS_MIN, MSS_MAX = 88, 65_535
 DSCP_MAX = 63
+SOURCE_RATE_MIN, SOURCE_RATE_MAX = 1000, 10**12
+VLAN_MAX = 4094
+VLANS_MAX = 16
 BUFFER_BYTES_MIN, BUFFER_BYTES_MAX = 2048, 1 << 30
 DRIVERS = ("tap", "xsk", "pair")
 _IFNAME_BYTES_MAX = 15
@@ -109,6 +112,8 @@ class StackConfig:
             none: those of the device.
         host_addresses: TAP only: addresses that the kernel's end of the link is given.
         gateways: Next hops for what is not on the link, one for each IP version.
+        vlans: VLANs (IEEE 802.1Q), 1 to 4094, whose tagged frames are taken for the same addresses,
+            beside frames without a tag, and answered there; at most 16, with tap and pair.
         mtu: Largest IP packet in bytes, or 0: 1500, with AF_XDP the device's.
         connections_max: Connections of each queue.
         chunks_max: Buffers of 2 KiB of each queue.
@@ -132,6 +137,12 @@ class StackConfig:
             urgent one. At most 50 together. None given: 6.2 each.
         dscp: For each class, 0 first, the DSCP of the packets that it sends, 0 to 63 (RFC 2474).
             None given: 0.
+        source_rate_bytes: For each class, 0 first, bytes a second, 1,000 to 10**12, for which one
+            source is served in the class, both ways, in each queue; 0: without a limit, as class 0
+            has to be. What goes beyond is served as class 0, in its order, and the counter
+            ``capped`` of the class says so. None given: 0 each.
+        source_prefix_ipv4: Bits of an address that make a source, 1 to 32.
+        source_prefix_ipv6: Likewise, 1 to 128.
         poll_idle_ns: A worker without work polls this long before it sleeps.
         join: "pair" only: join the wire that another process made.
         offload: Use the device's checksums and segmentation.
@@ -146,6 +157,7 @@ class StackConfig:
     addresses: tuple[str, ...] = ()
     host_addresses: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
+    vlans: tuple[int, ...] = ()
     mtu: int = 0
     connections_max: int = 16_384
     chunks_max: int = 32_768
@@ -157,6 +169,9 @@ class StackConfig:
     minimum_share_percent: tuple[float, ...] = ()
     reserved_percent: tuple[float, ...] = ()
     dscp: tuple[int, ...] = ()
+    source_rate_bytes: tuple[int, ...] = ()
+    source_prefix_ipv4: int = 32
+    source_prefix_ipv6: int = 64
     poll_idle_ns: int = 50_000
     join: bool = False
     offload: bool = True
@@ -180,6 +195,8 @@ class StackConfig:
         self._check_percents("minimum_share_percent", 100)
         self._check_percents("reserved_percent", 50)
         self._check_dscp()
+        self._check_vlans(driver)
+        self._check_sources()
         if self.first_cpu is not None:
             self._check_range("first_cpu", 0, 4095)
         _split_versions(self.addresses, "address")
@@ -241,6 +258,40 @@ class StackConfig:
             raise ConfigError(
                 f"dscp must be {PRIORITIES} numbers from 0 to {DSCP_MAX}, one for each class, "
                 f"got {self.dscp!r}"
+            )
+
+    def _check_sources(self) -> None:
+        rates = self.source_rate_bytes
+        each_fine = isinstance(rates, tuple) and all(
+            _is_int(one) and (one == 0 or SOURCE_RATE_MIN <= one <= SOURCE_RATE_MAX)
+            for one in rates
+        )
+        if not each_fine or len(rates) not in (0, PRIORITIES):
+            raise ConfigError(
+                f"source_rate_bytes must be {PRIORITIES} numbers, one for each class, each 0 or "
+                f"{SOURCE_RATE_MIN} to {SOURCE_RATE_MAX}, got {rates!r}"
+            )
+        if rates and rates[0]:
+            raise ConfigError(
+                f"source_rate_bytes: class 0 has no limit, since others are served as it beyond "
+                f"theirs, got {rates!r}"
+            )
+        self._check_range("source_prefix_ipv4", 1, 32)
+        self._check_range("source_prefix_ipv6", 1, 128)
+
+    def _check_vlans(self, driver: str) -> None:
+        each_fine = isinstance(self.vlans, tuple) and all(
+            _is_int(one) and 1 <= one <= VLAN_MAX for one in self.vlans
+        )
+        if not each_fine or len(self.vlans) > VLANS_MAX:
+            raise ConfigError(
+                f"vlans must be at most {VLANS_MAX} numbers from 1 to {VLAN_MAX}, got "
+                f"{self.vlans!r}"
+            )
+        if self.vlans and driver == "xsk":
+            raise ConfigError(
+                "xsk: vlans are for tap and pair: the kernel knows the neighbours of its own "
+                "device only, so a port of the switch has to take the tag off"
             )
 
     def address(self, version: int) -> str | None:
@@ -421,6 +472,16 @@ def check_ports(ports: tuple[ListenConfig, ...]) -> None:
         seen.add(listen.port)
 
 
+def check_vlans(stack: StackConfig, listen: ListenConfig) -> None:
+    """Raise ConfigError when a match names a VLAN of which the stack takes no frames."""
+    for match in listen.classify.matches if listen.classify else ():
+        if match.vlan and match.vlan not in stack.vlans:
+            raise ConfigError(
+                f"port {listen.port}: a match names VLAN {match.vlan}, whose frames the stack does "
+                f"not take: name it in vlans, which is {stack.vlans!r}"
+            )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
     """What ``qstack serve`` reads from a TOML file: ``[stack]`` and ``[[listen]]``."""
@@ -436,6 +497,7 @@ _IN_UNITS = {
     "receive_buffer_initial": ("receive_buffer_initial_bytes", units.parse_size_bytes),
     "send_buffer_initial": ("send_buffer_initial_bytes", units.parse_size_bytes),
     "buffer_growth": ("buffer_growth_bytes", units.parse_size_bytes),
+    "source_rate": ("source_rate_bytes", units.parse_size_bytes),
 }
 
 

@@ -65,6 +65,12 @@ def _fill(to: CData, match: Match) -> None:
     if match.remote_port is not None:
         to.what |= lib.QS_MATCH_REMOTE_PORT
         to.port_first, to.port_last = match.remote_port
+    if match.vlan is not None:
+        to.what |= lib.QS_MATCH_VLAN
+        to.vlan = match.vlan
+    if match.pcp is not None:
+        to.what |= lib.QS_MATCH_PCP
+        to.pcp = match.pcp
     if match.dscp is not None:
         to.what |= lib.QS_MATCH_DSCP
         to.dscp = match.dscp

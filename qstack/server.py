@@ -18,7 +18,7 @@ from nicprog.actions import SetTable
 from . import residency
 from .application import Application
 from .classes import Classifier
-from .config import CONGESTION, ListenConfig, StackConfig, check_ports
+from .config import CONGESTION, ListenConfig, StackConfig, check_ports, check_vlans
 from .control import Control
 from .errors import QStackError, WrongStateError
 from .framing import Framing
@@ -131,7 +131,7 @@ class Server:
                 (`qstack.classify`); None (default): all are of the class ``priority``.
 
         Raises:
-            ConfigError: Out of range, an unknown congestion control, or the port has a listener.
+            ConfigError: Out of range, unknown, the port has a listener, or a VLAN is not taken.
             WrongStateError: The server runs.
         """
         if self._stack is not None:
@@ -154,6 +154,7 @@ class Server:
             classify=classify,
         )
         check_ports((*(listener.config for listener in self._listeners), config))
+        check_vlans(self.config, config)
 
         def register(handler: H) -> H:
             self._listeners.append(Listener.of(config, handler))

@@ -139,6 +139,8 @@ def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
     opts.host_addr4 = c_string(config.host_address(4))
     opts.host_addr6 = c_string(config.host_address(6))
     opts.gateway4, opts.gateway6 = c_string(config.gateway(4)), c_string(config.gateway(6))
+    for i, vlan in enumerate(config.vlans):
+        opts.vlans[i] = vlan
     opts.mtu = config.mtu
     opts.conns_max = config.connections_max
     opts.chunks_max = config.chunks_max
@@ -154,6 +156,10 @@ def _c_options(config: StackConfig) -> tuple[CData, list[CData]]:
         opts.reserved_permille[priority] = round(10 * percent)
     for priority, dscp in enumerate(config.dscp):
         opts.dscp[priority] = dscp
+    for priority, rate in enumerate(config.source_rate_bytes):
+        opts.source_bytes_per_second[priority] = rate
+    opts.source_bits4 = config.source_prefix_ipv4
+    opts.source_bits6 = config.source_prefix_ipv6
     opts.poll_idle.ns = config.poll_idle_ns
     opts.pair_side = int(config.join)
     opts.no_offload = not config.offload

@@ -13,6 +13,8 @@ from nicprog.rules import expand
 from .classes import Match
 from .listener import Listener
 
+_VLAN_MASK, _PCP_MASK, _PCP_SHIFT = 0xFFF, 0xE000, 13
+
 
 def decisions(listeners: Iterable[Listener]) -> list[dict[str, Any]]:
     """Return who gets which class, in the order in which it is looked at.
@@ -51,6 +53,18 @@ def _rule(port: int, **fields: object) -> dict[str, Any]:
     return {"protocol": "tcp", "dst_port": port, **fields}
 
 
+def _tells_tag(match: Match) -> bool:
+    """Whether a rule can tell: it looks into a tag, and not whether there is one."""
+    return match.vlan != 0 and match.pcp != 0
+
+
+def _tag_fields(match: Match) -> dict[str, object]:
+    if match.pcp is None:
+        return {} if match.vlan is None else {"vlan": match.vlan}
+    vlan, mask = (0, 0) if match.vlan is None else (match.vlan, _VLAN_MASK)
+    return {"vlan_tci": f"0x{match.pcp << _PCP_SHIFT | vlan:x}/0x{_PCP_MASK | mask:x}"}
+
+
 def _of_match(port: int, match: Match) -> dict[str, Any]:
     fields: dict[str, object] = {}
     words = []
@@ -61,6 +75,11 @@ def _of_match(port: int, match: Match) -> dict[str, Any]:
         first, last = match.remote_port
         fields["src_port"] = first if first == last else f"{first}-{last}"
         words.append(f"from port {fields['src_port']}")
+    if match.vlan is not None:
+        words.append(f"on VLAN {match.vlan}" if match.vlan else "on no VLAN")
+    if match.pcp is not None:
+        words.append(f"with priority {match.pcp} in the tag")
+    fields |= _tag_fields(match)
     if match.dscp is not None:
         fields["dscp"] = match.dscp
         words.append(f"with DSCP {match.dscp}")
@@ -76,7 +95,7 @@ def _of_match(port: int, match: Match) -> dict[str, Any]:
     return {
         "by": "octets" if looks_inside else "header",
         "what": ", ".join(words + looks_inside) or "everything",
-        "rule": None if looks_inside else _rule(port, **fields),
+        "rule": None if looks_inside or not _tells_tag(match) else _rule(port, **fields),
     }
 
 

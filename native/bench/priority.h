@@ -16,6 +16,9 @@
 #define LENGTH_BYTES 4u
 #define MARK_AT LENGTH_BYTES
 #define URGENT_MARK 1u
+/* Of a request that is made to hurt the server, and does if that is told to fall for it. Without
+ * messages its first octet. */
+#define POISON_MARK 2u
 
 /* Writes them for a message of `bytes` octets. */
 static inline void write_head(uint8_t *message, uint32_t bytes, uint8_t mark)

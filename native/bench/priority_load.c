@@ -9,7 +9,8 @@
  * Latency counts from when a request was due (no coordinated omission). At the end all answers are
  * waited for. With --rate 0 each connection has --window requests under way: that measures how many
  * the server answers. With --messages each connection has requests of both classes, to the low
- * port. Prints one JSON document; percentiles are exact, every latency is kept. */
+ * port. With --adversary-conns there is a client beside them that means harm, from the last of the
+ * addresses. Prints one JSON document; percentiles are exact, every latency is kept. */
 #include <argp.h>
 #include <inttypes.h>
 #include <math.h>
@@ -20,6 +21,7 @@
 #include "client.h"
 #include "io/iface.h"
 #include "priority.h"
+#include "priority_adversary.h"
 #include "qstack/qs_stats.h"
 
 #define NONE UINT32_MAX
@@ -84,6 +86,7 @@ static struct settings {
     bool messages;
     double rate, urgent_percent, seconds, warm_up, patience;
     uint64_t seed;
+    struct adversary_opts adversary;
 } settings = {
     .client = {.driver = "pair", .device = "qs0"},
     .server = "10.9.0.2",
@@ -96,6 +99,7 @@ static struct settings {
     .warm_up = 1,
     .patience = 30,
     .seed = 1,
+    .adversary = {.port = 7000},
 };
 
 static _Noreturn void die(const char *what, const char *why)
@@ -226,6 +230,10 @@ static void take_messages(struct connection *c, uint64_t now_ns)
 
 static void on_event(const struct qs_event *ev, qs_time now)
 {
+    if (ev->user >= load.n_conns) {
+        adversary_event(ev);
+        return;
+    }
     struct connection *c = &load.conns[ev->user];
     if (ev->flags & QS_EVENT_CLOSED)
         die("a connection ended", qs_strerror(ev->err ? ev->err : QS_ERR_EOF));
@@ -241,17 +249,22 @@ static void on_event(const struct qs_event *ev, qs_time now)
 
 /* ---- connections ---- */
 
-static void open_one(const qs_addr *server, uint32_t i, enum kind kind)
+static qs_addr own_address(uint32_t i)
 {
     struct qs_diag diag = {""};
+    struct qs_iface_addr a;
+    if (qs_cidr_parse(&a, settings.addresses[i], &diag) != 0)
+        die("address", diag.text);
+    return a.addr;
+}
+
+static void open_one(const qs_addr *server, uint32_t i, enum kind kind)
+{
     struct qs_open_opts o;
     qs_open_opts_init(&o);
-    if (settings.client.n_addresses > 1) { /* there are 65,535 ports */
-        struct qs_iface_addr a;
-        if (qs_cidr_parse(&a, settings.addresses[i % settings.client.n_addresses], &diag) != 0)
-            die("address", diag.text);
-        o.local = a.addr;
-    }
+    uint32_t n_own = settings.client.n_addresses - (settings.adversary.n_conns > 0);
+    if (settings.client.n_addresses > 1) /* there are 65,535 ports */
+        o.local = own_address(i % n_own);
     o.remote = *server;
     o.remote_port = (uint16_t)settings.port[kind];
     o.prio = (uint8_t)settings.prio[kind];
@@ -262,6 +275,18 @@ static void open_one(const qs_addr *server, uint32_t i, enum kind kind)
     load.conns[i].conn = client_connect(&load.client, &o);
 }
 
+static void open_adversary(const qs_addr *server)
+{
+    struct adversary_opts *o = &settings.adversary;
+    if (!o->n_conns)
+        return;
+    o->local = own_address(settings.client.n_addresses - 1);
+    o->remote = *server;
+    o->messages = load.messages;
+    o->first_user = load.n_conns;
+    adversary_open(&load.client, o);
+}
+
 static void connect_all(void)
 {
     struct qs_diag diag = {""};
@@ -270,7 +295,8 @@ static void connect_all(void)
         die(settings.server, diag.text);
     uint64_t give_up = qs_clock_now().ns + CONNECT_LIMIT.ns;
     uint32_t n = 0;
-    while (load.n_open < load.n_conns) {
+    open_adversary(&server.addr);
+    while (load.n_open < load.n_conns || !adversary_is_open()) {
         for (; n < load.n_conns && n - load.n_open < CONNECTING_MAX; n++)
             open_one(&server.addr, n, n < settings.conns[LOW] ? LOW : HIGH);
         (void)client_turn(&load.client);
@@ -298,7 +324,8 @@ static uint64_t next_gap_ns(const struct class *k)
 
 static void offer_due(struct class *k, uint64_t now_ns)
 {
-    for (uint32_t i = 0; i < OFFERS_PER_TURN && k->due_ns <= now_ns; i++) {
+    uint64_t until_ns = now_ns < load.end_ns ? now_ns : load.end_ns - 1;
+    for (uint32_t i = 0; i < OFFERS_PER_TURN && k->due_ns <= until_ns; i++) {
         struct connection *c = &load.conns[k->first_conn + k->next_conn];
         if (k->due_ns >= load.count_from_ns && now_ns - k->due_ns > k->late_ns)
             k->late_ns = now_ns - k->due_ns;
@@ -325,10 +352,18 @@ static void run(void)
     load.end_ns = load.count_from_ns + (uint64_t)(settings.seconds * 1e9);
     load.closed_loop = settings.rate <= 0;
     set_rates(start);
+    adversary_begin(start);
     for (uint32_t i = 0; load.closed_loop && i < load.n_conns; i++)
         for (uint32_t w = 0; w < settings.window; w++)
             offer(&load.conns[i], load.conns[i].kind, start);
     for (uint64_t now = start; now < load.end_ns; now = qs_clock_now().ns) {
+        offer_due(&load.of[HIGH], now);
+        offer_due(&load.of[LOW], now);
+        adversary_ask(now);
+        (void)client_turn(&load.client);
+    }
+    while (load.of[HIGH].due_ns < load.end_ns || load.of[LOW].due_ns < load.end_ns) {
+        uint64_t now = qs_clock_now().ns; /* they were due while this did not run */
         offer_due(&load.of[HIGH], now);
         offer_due(&load.of[LOW], now);
         (void)client_turn(&load.client);
@@ -388,12 +423,26 @@ static void print_figures(void)
     print_class("default", &load.of[LOW]);
     printf(", ");
     print_class("urgent", &load.of[HIGH]);
+    printf(", \"adversary\": ");
+    adversary_print();
     printf("}\n");
 }
 
 /* ---- command line ---- */
 
-enum { OPT_LOW_PORT = 256, OPT_HIGH_PORT, OPT_LOW_CONNS, OPT_HIGH_CONNS, OPT_MESSAGES, OPT_FLAT };
+enum {
+    OPT_LOW_PORT = 256,
+    OPT_HIGH_PORT,
+    OPT_LOW_CONNS,
+    OPT_HIGH_CONNS,
+    OPT_MESSAGES,
+    OPT_FLAT,
+    OPT_ADVERSARY_CONNS,
+    OPT_ADVERSARY_PORT,
+    OPT_ADVERSARY_RATE,
+    OPT_ADVERSARY_MARK,
+    OPT_ADVERSARY_DEAF,
+};
 
 static const struct argp_option options[] = {
     {"driver", 'd', "NAME", 0, "pair (default) or xsk", 0},
@@ -406,6 +455,11 @@ static const struct argp_option options[] = {
     {"high-conns", OPT_HIGH_CONNS, "N", 0, "of the urgent class", 0},
     {"messages", OPT_MESSAGES, NULL, 0, "both classes on each connection of --low-conns", 0},
     {"flat", OPT_FLAT, NULL, 0, "no priority on this side either", 0},
+    {"adversary-conns", OPT_ADVERSARY_CONNS, "N", 0, "of the adversary, from the last address", 0},
+    {"adversary-port", OPT_ADVERSARY_PORT, "PORT", 0, "whom it asks", 0},
+    {"adversary-rate", OPT_ADVERSARY_RATE, "PER_SECOND", 0, "how often", 0},
+    {"adversary-mark", OPT_ADVERSARY_MARK, "N", 0, "of its requests; 1: urgent, 2: poison", 0},
+    {"adversary-deaf", OPT_ADVERSARY_DEAF, NULL, 0, "it does not read the answers", 0},
     {"rate", 'r', "PER_SECOND", 0, "requests of both classes; 0: closed loop", 0},
     {"urgent-percent", 'u', "PERCENT", 0, "of the requests", 0},
     {"window", 'w', "N", 0, "closed loop: requests under way on a connection", 0},
@@ -458,6 +512,21 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_FLAT:
         x->prio[HIGH] = 0;
+        return 0;
+    case OPT_ADVERSARY_CONNS:
+        x->adversary.n_conns = (uint32_t)real(arg, state, 0, 1e5);
+        return 0;
+    case OPT_ADVERSARY_PORT:
+        x->adversary.port = (uint32_t)real(arg, state, 1, 65535);
+        return 0;
+    case OPT_ADVERSARY_RATE:
+        x->adversary.rate = real(arg, state, 0, 1e8);
+        return 0;
+    case OPT_ADVERSARY_MARK:
+        x->adversary.mark = (uint32_t)real(arg, state, 0, 255);
+        return 0;
+    case OPT_ADVERSARY_DEAF:
+        x->adversary.deaf = true;
         return 0;
     case 'r':
         x->rate = real(arg, state, 0, 1e8);
@@ -518,7 +587,9 @@ int main(int argc, char **argv)
     if (load.n_conns == 0)
         die("connections", "there are none");
     settings.client.addresses = settings.addresses;
-    settings.client.conns_max = load.n_conns;
+    if (settings.adversary.n_conns && settings.client.n_addresses < 2)
+        die("the adversary", "needs an address of its own: give two or more");
+    settings.client.conns_max = load.n_conns + settings.adversary.n_conns;
     load.random = settings.seed;
     load.free_request = NONE;
     load.requests = memory(REQUESTS_MAX * sizeof *load.requests);

@@ -4,7 +4,8 @@
  *
  *     qs-priority-server --driver pair --device WIRE --address 10.9.0.2/24 --high-class 7
  *
- * With --messages connections to the low port have messages, each of which names its class.
+ * With --messages connections to the low port have messages, each of which names its class. With
+ * --apps handlers run on threads of their own, one for each port.
  * Prints a line when it is ready. Ends with SIGTERM; prints the counters of both classes then, as
  * JSON. */
 #include <argp.h>
@@ -15,16 +16,21 @@
 #include <string.h>
 
 #include "priority.h"
+#include "priority_apps.h"
+#include "priority_poison.h"
 #include "qstack/qs_class.h"
 #include "qstack/qs_residency.h"
 #include "qstack/qs_stack.h"
+#include "qstack/qs_stats.h"
 
 static struct settings {
     qs_stack_opts stack;
     uint32_t low_port, high_port, high_class;
     uint32_t low_share_permille;
-    uint64_t work_ns;
-    bool messages;
+    uint64_t work_ns, sleep_ns, source_rate;
+    qs_classify_fn classifier;
+    int messages_number; /* of qs_stack_messages(), or 0 */
+    bool messages, apps;
 } settings = {.low_port = 7000, .high_port = 7007, .high_class = 7, .work_ns = 1000};
 
 static void die(const char *what, const char *why)
@@ -97,9 +103,11 @@ static void listen_for_messages(qs_stack *s)
     qs_classifier_opts_init(&k);
     k.matches = &match;
     k.n_matches = 1;
+    k.fn = settings.classifier;
     int number = qs_stack_messages(s, &f, settings.high_class ? &k : NULL, &diag);
     if (number < 0)
         die("messages", diag.text);
+    settings.messages_number = number;
     struct qs_stack_listen l;
     qs_stack_listen_init(&l);
     l.l.port = (uint16_t)settings.low_port;
@@ -116,7 +124,10 @@ static void listen_on(qs_stack *s, uint32_t port, uint32_t prio)
     qs_stack_listen_init(&l);
     l.l.port = (uint16_t)port;
     l.l.prio = (uint8_t)prio;
-    l.inline_fn = answer;
+    if (settings.apps)
+        l.app = apps_add(s, &(struct apps_opts){settings.work_ns, settings.sleep_ns});
+    else
+        l.inline_fn = answer;
     if (qs_stack_listen(s, &l, &diag) < 0)
         die("listening", diag.text);
 }
@@ -131,6 +142,28 @@ static void print_class(const qs_stack *s, uint32_t prio)
     for (size_t i = 0; i < QS_N_CLASS_COUNTERS; i++)
         printf("%s\"%s\": %" PRIu64, i ? ", " : "", qs_class_counter_name(i), sum[i]);
     printf("}");
+}
+
+static void print_counters(const qs_stack *s)
+{
+    uint64_t sum[QS_N_COUNTERS] = {0}, one[QS_N_COUNTERS];
+    for (uint32_t q = 0; qs_stack_counters(s, q, one, QS_N_COUNTERS) > 0; q++)
+        for (size_t i = 0; i < QS_N_COUNTERS; i++)
+            sum[i] += one[i];
+    printf("\"counters\": {");
+    for (size_t i = 0; i < QS_N_COUNTERS; i++)
+        printf("%s\"%s\": %" PRIu64, i ? ", " : "", qs_counter_name(i), sum[i]);
+    printf("}, ");
+}
+
+static void print_classifier(const qs_stack *s)
+{
+    struct qs_function_stats f = {0};
+    if (settings.messages_number)
+        (void)!qs_stack_function_stats(s, settings.messages_number, true, &f); /* it is there */
+    printf("\"classifier\": {\"overruns\": %" PRIu64 ", \"interrupted\": %" PRIu64
+           ", \"set_aside\": %s}, ",
+           f.overruns, f.interrupted, f.set_aside ? "true" : "false");
 }
 
 static uint64_t quantile_ns(const uint64_t *counts, double part)
@@ -164,7 +197,10 @@ static void print_figures(const qs_stack *s)
     uint32_t urgent = settings.high_class ? settings.high_class : QS_N_PRIO - 1;
     if (qs_stack_worker_stats(s, 0, &w) != 0)
         die("worker", "no figures");
-    printf("{\"classes\": {");
+    printf("{");
+    print_counters(s);
+    print_classifier(s);
+    printf("\"classes\": {");
     print_class(s, 0);
     if (settings.high_class) {
         printf(", ");
@@ -194,6 +230,11 @@ static const struct argp_option options[] = {
     {"high-class", 'p', "CLASS", 0, "0 to 7; 0: no priority", 0},
     {"low-share", 's', "PERMILLE", 0, "least share of class 0", 0},
     {"work-ns", 'w', "NS", 0, "that an answer takes", 0},
+    {"source-rate", 'r', "BYTES", 0, "a second that a source has of the urgent class; 0: no limit",
+     0},
+    {"classifier", 'k', "FAULT", 0, "with --messages: one that loops or crashes at poison", 0},
+    {"apps", 't', NULL, 0, "handlers on threads, one for each port", 0},
+    {"sleep-ms", 'z', "MS", 0, "with --apps: that an answer to poison takes", 0},
     {"messages", 'm', NULL, 0, "both classes on each connection, to the low port", 0},
     {0},
 };
@@ -247,6 +288,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'w':
         x->work_ns = number(arg, state, 1000000000);
         return 0;
+    case 'r':
+        x->source_rate = number(arg, state, UINT32_MAX);
+        return 0;
+    case 'k':
+        x->classifier = strcmp(arg, "loops") == 0     ? classify_and_loop
+                        : strcmp(arg, "crashes") == 0 ? classify_and_crash
+                                                      : NULL;
+        if (!x->classifier)
+            argp_error(state, "there is no fault %s", arg);
+        return 0;
+    case 't':
+        x->apps = true;
+        return 0;
+    case 'z':
+        x->sleep_ns = QS_MS(number(arg, state, 3600000)).ns;
+        return 0;
     case 'm':
         x->messages = true;
         return 0;
@@ -267,6 +324,8 @@ int main(int argc, char **argv)
     settings.stack.poll_idle = QS_S(1000); /* never sleeps: a wake-up is not what is measured */
     argp_parse(&argp, argc, argv, 0, NULL, NULL);
     settings.stack.chunks_max = settings.stack.conns_max + 65536;
+    if (settings.high_class)
+        settings.stack.source_bytes_per_second[settings.high_class] = settings.source_rate;
     if (settings.low_share_permille)
         settings.stack.min_share_permille[0] = (uint16_t)settings.low_share_permille;
     sigemptyset(&ends);
@@ -283,11 +342,14 @@ int main(int argc, char **argv)
     }
     if (qs_stack_start(s, &diag) != 0)
         die("stack", diag.text);
+    apps_start();
     printf("ready\n");
     (void)fflush(stdout);
     (void)sigwait(&ends, &signal);
+    apps_stop();
     qs_stack_stop(s);
     print_figures(s);
+    apps_free();
     qs_stack_free(s);
     return 0;
 }

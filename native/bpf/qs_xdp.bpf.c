@@ -2,9 +2,9 @@
 /* XDP: TCP frames to claimed addresses and ports go to an AF_XDP socket, and so do ICMP errors that
  * quote one from there; everything else goes to the kernel. qs_xdp_nic hands them to the socket of
  * the hardware queue they arrived on. qs_xdp_soft lets the software NIC choose among sockets bound
- * to one queue, and drops what its rules drop, claimed or not. Fragments, extension headers and
- * what cannot be parsed are never claimed. A claimed frame whose queue has no socket is dropped:
- * the kernel would answer it with a reset. */
+ * to one queue, and drops what its rules drop, claimed or not. Fragments, extension headers, frames
+ * of VLANs, which are for devices of the kernel, and what cannot be parsed are never claimed. A
+ * claimed frame whose queue has no socket is dropped: the kernel would answer it with a reset. */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
@@ -95,10 +95,15 @@ static __always_inline bool quotes_claimed(const struct qs_softnic_source *from,
            has_claim(quoted.src, quoted.sport);
 }
 
+static __always_inline bool on_vlan(const struct qs_softnic_key *key)
+{
+    return ((key->vlan_tci[0] & 0x0f) | key->vlan_tci[1]) != 0; /* 0: a priority alone */
+}
+
 static __always_inline bool is_claimed(const struct qs_softnic_source *from,
                                        const struct qs_softnic_key *key)
 {
-    if (!(key->present & QS_SOFTNIC_HAS_L4))
+    if (!(key->present & QS_SOFTNIC_HAS_L4) || on_vlan(key))
         return false;
     if (key->proto == 6)
         return has_claim(key->dst, key->dport);

@@ -12,15 +12,15 @@ struct arp_out {
     uint16_t operation;
     const qs_addr *sender, *target;
     const uint8_t *target_mac; /* NULL: not known */
+    uint16_t vlan;
 };
 
 static void arp_send(struct qs_engine *e, const struct arp_out *o)
 {
-    uint8_t *f = qs_reply_new(e, QS_ETH_BYTES + ARP_BYTES, QS_N_PRIO - 1);
-    if (!f)
+    struct qs_hop to = {o->target_mac ? o->target_mac : broadcast, o->vlan, QS_N_PRIO - 1};
+    uint8_t *a = qs_reply_new(e, &to, QS_ETHERTYPE_ARP, ARP_BYTES);
+    if (!a)
         return;
-    qs_eth_write(f, o->target_mac ? o->target_mac : broadcast, e->opts.mac, QS_ETHERTYPE_ARP);
-    uint8_t *a = f + QS_ETH_BYTES;
     qs_store16(a, 1); /* Ethernet */
     qs_store16(a + 2, QS_ETHERTYPE_IPV4);
     a[4] = 6;
@@ -35,13 +35,13 @@ static void arp_send(struct qs_engine *e, const struct arp_out *o)
     memcpy(a + 24, o->target->b + 12, 4);
 }
 
-void qs_arp_request(struct qs_engine *e, const qs_addr *target)
+void qs_arp_request(struct qs_engine *e, const qs_addr *target, uint16_t vlan)
 {
     for (uint32_t i = 0; i < e->n_locals; i++) {
         const struct qs_local *l = &e->locals[i];
         if (!qs_addr_same_prefix(&l->addr, target, l->prefix_len))
             continue;
-        arp_send(e, &(struct arp_out){ARP_REQUEST, &l->addr, target, NULL});
+        arp_send(e, &(struct arp_out){ARP_REQUEST, &l->addr, target, NULL, vlan});
         return;
     }
 }
@@ -71,16 +71,16 @@ void qs_arp_input(struct qs_engine *e, const struct qs_packet *p, qs_time now)
 
     if (operation == ARP_REQUEST && for_us) {
         if (usable)
-            qs_neigh_learn(e, &sender, mac, now);
+            qs_neigh_learn(e, &sender, p->vlan, mac, now);
         /* A sender of 0.0.0.0 probes for duplicates, RFC 5227 section 2.1.1: it is answered too. */
         if (!(mac[0] & 1)) {
-            arp_send(e, &(struct arp_out){ARP_REPLY, &target, &sender, mac});
+            arp_send(e, &(struct arp_out){ARP_REPLY, &target, &sender, mac, p->vlan});
             qs_count(e, QS_COUNT_NEIGH_ANSWERS);
         }
         return;
     }
     if (operation == ARP_REPLY && usable)
-        qs_neigh_answered(e, &sender, mac, now);
+        qs_neigh_answered(e, &sender, p->vlan, mac, now);
     else if (operation != ARP_REQUEST)
         qs_count(e, QS_COUNT_DROP_NEIGH);
 }

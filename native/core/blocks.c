@@ -88,7 +88,8 @@ static void taken(struct qs_engine *e, struct qs_block *c)
 /* Class of the list of events that the block is on. */
 static uint32_t event_class(const struct qs_engine *e, const struct qs_block *c)
 {
-    return c->flags & QS_CF_FRAMED ? e->messages[qs_block_idx(e, c)].listed : c->prio;
+    return c->flags & QS_CF_FRAMED ? e->messages[qs_block_idx(e, c)].listed
+                                   : qs_served_as(c, c->prio);
 }
 
 static void unlink_events(struct qs_engine *e, struct qs_block *c)
@@ -192,7 +193,7 @@ void qs_block_ready(struct qs_engine *e, struct qs_block *c)
 {
     if (c->in_ready != QS_READY_NOT)
         return;
-    uint32_t prio = c->prio;
+    uint32_t prio = qs_served_as(c, c->prio);
     if (c->flags & QS_CF_FRAMED) {
         prio = qs_messages_send_class(e, c);
         e->messages[qs_block_idx(e, c)].ready = (uint8_t)prio;
@@ -254,8 +255,10 @@ void qs_block_event(struct qs_engine *e, struct qs_block *c, uint8_t flags)
         qs_block_event_class(e, c, flags, c->prio);
     else if (c->ev_flags)
         c->ev_flags |= flags;
-    else if (!(c->flags & QS_CF_ORPHAN))
-        enlist(e, c, flags, c->prio);
+    else if (!(c->flags & QS_CF_ORPHAN)) {
+        qs_source_judge(e, c);
+        enlist(e, c, flags, qs_served_as(c, c->prio));
+    }
 }
 
 void qs_block_event_class(struct qs_engine *e, struct qs_block *c, uint8_t flags, uint32_t prio)
@@ -263,6 +266,9 @@ void qs_block_event_class(struct qs_engine *e, struct qs_block *c, uint8_t flags
     uint8_t *listed = &e->messages[qs_block_idx(e, c)].listed;
     if (c->flags & QS_CF_ORPHAN)
         return;
+    if (!c->ev_flags)
+        qs_source_judge(e, c);
+    prio = qs_served_as(c, prio);
     if (c->ev_flags && *listed >= prio) {
         c->ev_flags |= flags;
         return;
@@ -310,6 +316,7 @@ static void next_event(struct qs_engine *e, uint32_t prio, struct qs_event *out)
         .traced = e->traces[prio].at == QS_TRACE_EVENT && qs_trace_taken(e, c, prio),
     };
     qs_class_count(e, prio, QS_CLASS_EVENTS);
+    qs_source_charge(e, &c->remote, prio, 0);
     taken(e, c);
     unlink_events(e, c);
     if (out->flags & QS_EVENT_CLOSED)

@@ -4,6 +4,8 @@
 
 #define SHARE_DEFAULT 10u
 #define DSCP_MAX 63u
+#define SOURCE_RATE_MIN 1000u /* octets a second */
+#define SOURCE_RATE_MAX 1000000000000u
 /* Octets: a full segment; some frames with segmentation offload. */
 #define SHARE_UNIT 1500u
 #define SHARE_QUANTUM (256u << 10)
@@ -49,15 +51,24 @@ static bool fits(const struct qs_engine *e, uint32_t prio, const struct qs_class
            conns <= e->opts.conns_max / 2;
 }
 
+static bool source_rate_fine(uint32_t prio, uint64_t rate)
+{
+    return rate == 0 || (prio > 0 && rate >= SOURCE_RATE_MIN && rate <= SOURCE_RATE_MAX);
+}
+
 qs_err qs_engine_class_set(qs_engine *e, uint32_t prio, const struct qs_class_opts *o)
 {
-    if (o->size != sizeof *o || prio >= QS_N_PRIO || o->dscp > DSCP_MAX || !fits(e, prio, o))
+    if (o->size != sizeof *o || prio >= QS_N_PRIO || o->dscp > DSCP_MAX || !fits(e, prio, o) ||
+        !source_rate_fine(prio, o->source_bytes_per_second))
         return QS_ERR_ARG;
     e->tx_share.min[prio] = (uint16_t)o->min_share_permille; /* at most QS_SHARE_WHOLE */
     e->message_share.min[prio] = (uint16_t)o->min_share_permille;
     e->classes[prio].chunks_reserved = o->chunks_reserved;
     e->classes[prio].conns_reserved = o->conns_reserved;
     e->classes[prio].dscp = o->dscp;
+    e->classes[prio].source_rate = o->source_bytes_per_second;
+    if (o->source_bytes_per_second)
+        e->classes_used |= 1u << QS_CLASS_LEAST; /* what goes beyond is of it */
     set_floors(e);
     return 0;
 }

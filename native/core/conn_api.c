@@ -42,6 +42,7 @@ qs_err qs_conn_consume(qs_engine *e, qs_conn handle, size_t bytes)
         return QS_ERR_STATE;
     if (bytes > c->rx.len)
         return QS_ERR_ARG;
+    qs_source_charge(e, &c->remote, qs_served_as(c, c->prio), (uint32_t)bytes);
     qs_block_read(e, c, (uint32_t)bytes);
     return 0;
 }
@@ -58,6 +59,7 @@ int64_t qs_conn_read(qs_engine *e, qs_conn handle, void *buf, size_t len)
     size_t n = len < c->rx.len ? len : c->rx.len;
     struct qs_bytes_pos pos = qs_bytes_find(&e->pool, &c->rx, 0);
     qs_bytes_copy(&e->pool, &pos, buf, n);
+    qs_source_charge(e, &c->remote, qs_served_as(c, c->prio), (uint32_t)n);
     qs_block_read(e, c, (uint32_t)n);
     return (int64_t)n;
 }

@@ -22,6 +22,8 @@ void qs_engine_opts_init(qs_engine_opts *o)
         .user_timeout = QS_S(300),
         .syn_retries_max = 5,
         .synack_retries_max = 3,
+        .source_bits4 = 32,
+        .source_bits6 = 64,
         .challenges_per_second = 1000,
     };
 }
@@ -51,6 +53,9 @@ static bool opts_fine(const qs_engine_opts *o)
         (!(o->offloads & QS_OFFLOAD_TX_CSUM) || o->gso_max_bytes < o->mtu + QS_ETH_BYTES ||
          o->gso_max_bytes > 65549))
         return false;
+    if (o->source_bits4 == 0 || o->source_bits4 > 32 || o->source_bits6 == 0 ||
+        o->source_bits6 > 128)
+        return false;
     if (o->challenges_per_second == 0 || o->challenges_per_second > 1u << 30)
         return false;
     return o->rto_initial.ns && o->rto_min.ns && o->rto_max.ns >= o->rto_min.ns &&
@@ -67,7 +72,7 @@ struct layout {
 static struct layout layout_of(const qs_engine_opts *o)
 {
     struct layout l = {.table_entries = qs_table_entries(o->conns_max)};
-    l.reply_bytes = (o->mtu + QS_ETH_BYTES + 63) & ~63u;
+    l.reply_bytes = (o->mtu + QS_ETH_BYTES + QS_VLAN_BYTES + 63) & ~63u;
     l.engine = sizeof(struct qs_engine);
     l.blocks = (size_t)o->conns_max * sizeof(struct qs_block);
     l.table = l.table_entries * sizeof(uint64_t);
@@ -124,6 +129,7 @@ static void make_keys(struct qs_engine *e)
     e->cookie_key = key_for(&e->isn_key, 1);
     e->budget_key = key_for(&e->isn_key, 2);
     e->prefix_key = key_for(&e->hash_key, 3);
+    e->source_key = key_for(&e->hash_key, 4);
 }
 
 qs_err qs_engine_new(qs_engine **out, const qs_engine_opts *o, const struct qs_mem *mem)
@@ -227,6 +233,10 @@ static bool take_apart(struct qs_engine *e, struct arrival *a, const struct qs_f
 {
     struct qs_packet *p = &a->packet;
     enum qs_counter drop = qs_packet_parse(p, f);
+    if (p->vlan && !qs_vlan_taken(e, p->vlan)) {
+        qs_count(e, QS_COUNT_DROP_VLAN);
+        return false;
+    }
     if (drop != QS_N_COUNTERS) {
         qs_count(e, drop);
         if (p->problem)
@@ -286,7 +296,14 @@ static struct qs_block *locate(const struct qs_engine *e, const struct arrival *
 static uint32_t class_of(const struct qs_engine *e, const struct arrival *a)
 {
     const struct qs_block *c = locate(e, a);
-    return c ? c->prio : qs_tcp_listener_class(e, a->local_idx, a->segment.dst_port);
+    return c ? qs_served_as(c, c->prio)
+             : qs_tcp_listener_class(e, a->local_idx, a->segment.dst_port);
+}
+
+/* A connection stays on the VLAN on which it began: its peer is there. */
+static bool strays(const struct qs_engine *e, const struct qs_block *c, const struct arrival *a)
+{
+    return e->tagged && e->neighs[c->neigh].vlan != a->packet.vlan;
 }
 
 /* Does somebody else take the segment, one of connection `c` or of none? */
@@ -308,6 +325,10 @@ static bool is_diverted(struct qs_engine *e, const struct arrival *a, const stru
 static void dispatch(struct qs_engine *e, const struct arrival *a)
 {
     struct qs_block *c = locate(e, a);
+    if (c && strays(e, c, a)) {
+        qs_count(e, QS_COUNT_DROP_VLAN);
+        return;
+    }
     if (is_diverted(e, a, c))
         return;
     if (c && qs_tcp_may_reuse(c, &a->segment)) {
@@ -402,6 +423,7 @@ size_t qs_engine_tx(qs_engine *e, struct qs_frame *frames, size_t n, qs_time now
             if (!qs_tcp_output(e, c, f, now))
                 continue;
             qs_share_charge(&e->tx_share, ready, f->prio, f->len);
+            qs_source_charge(e, &c->remote, f->prio, f->len);
             qs_class_count(e, f->prio, QS_CLASS_FRAMES_SENT);
             qs_class_count_add(e, f->prio, QS_CLASS_BYTES_SENT, f->len);
         }

@@ -5,18 +5,21 @@
 
 #include "conn_table.h"
 #include "message.h"
+#include "neigh.h"
 #include "packet.h"
 #include "qstack/qs_class.h"
 #include "qstack/qs_parcel.h"
 #include "qstack/qs_stats.h"
 #include "share.h"
 #include "siphash.h"
+#include "source.h"
 #include "tcp_conn.h"
 #include "tcp_sent.h"
 #include "tcp_wire.h"
 #include "trace.h"
 
 #define QS_ADDRS_MAX 16
+#define QS_VLANS_MAX 4096u
 #define QS_LISTENERS_MAX 256
 #define QS_NEIGHS_MAX 1024u
 #define QS_NO_NEIGH UINT16_MAX
@@ -69,6 +72,7 @@ enum qs_neigh_report { QS_REPORT_NONE, QS_REPORT_LEARNED, QS_REPORT_WANTED };
 
 struct qs_neigh_entry {
     qs_addr addr;
+    uint16_t vlan; /* 0: no tag */
     uint8_t mac[6];
     uint8_t state;          /* enum qs_neigh_state */
     uint8_t to_report;      /* enum qs_neigh_report */
@@ -98,6 +102,7 @@ struct qs_class {
     uint32_t chunks_reserved, conns_reserved;
     uint32_t chunk_floor, conn_floor; /* what it leaves free for more urgent ones */
     uint8_t dscp;
+    uint64_t source_rate; /* octets a second for each source; 0: no limit */
     uint64_t counters[QS_N_CLASS_COUNTERS];
 };
 
@@ -114,12 +119,14 @@ enum qs_icmp_kind {
 struct qs_engine {
     qs_engine_opts opts;
     struct qs_mem mem;
-    struct qs_sipkey isn_key, hash_key;                  /* the secret */
-    struct qs_sipkey cookie_key, prefix_key, budget_key; /* made from it */
+    struct qs_sipkey isn_key, hash_key;                              /* the secret */
+    struct qs_sipkey cookie_key, prefix_key, budget_key, source_key; /* made from it */
 
     struct qs_local locals[QS_ADDRS_MAX];
     uint32_t n_locals;
-    qs_addr gateway4, gateway6; /* any: none */
+    qs_addr gateway4, gateway6;        /* any: none */
+    uint64_t vlans[QS_VLANS_MAX / 64]; /* bit for each that is taken */
+    bool tagged;                       /* there is one */
 
     struct qs_block *blocks;
     uint32_t free_block,
@@ -135,6 +142,8 @@ struct qs_engine {
     uint32_t n_listeners;  /* highest number in use, plus one */
     uint32_t port_counter; /* RFC 6056 algorithm 3 */
     uint32_t half_open_cells[QS_HALF_OPEN_ROWS][QS_HALF_OPEN_CELLS]; /* half_open.c */
+
+    qs_time source_cells[QS_SOURCE_ROWS][QS_SOURCE_CELLS]; /* source.c */
 
     struct qs_budget challenges, echoes, icmp_errors;
     bool cookies_out;    /* a SYN cookie was sent */
@@ -215,7 +224,16 @@ static inline uint32_t qs_block_idx(const struct qs_engine *e, const struct qs_b
 /* Class of the list of ready blocks that it is on, or was last. */
 static inline uint32_t qs_ready_class(const struct qs_engine *e, const struct qs_block *c)
 {
-    return c->flags & QS_CF_FRAMED ? e->messages[qs_block_idx(e, c)].ready : c->prio;
+    return c->flags & QS_CF_FRAMED ? e->messages[qs_block_idx(e, c)].ready
+                                   : qs_served_as(c, c->prio);
+}
+
+/* Where its frames of class `prio` go; the neighbour is known. */
+static inline struct qs_hop qs_block_hop(const struct qs_engine *e, const struct qs_block *c,
+                                         uint32_t prio)
+{
+    const struct qs_neigh_entry *n = &e->neighs[c->neigh];
+    return (struct qs_hop){n->mac, n->vlan, prio & (QS_N_PRIO - 1u)};
 }
 
 static inline const qs_addr *qs_block_local(const struct qs_engine *e, const struct qs_block *c)
@@ -290,7 +308,7 @@ bool qs_class_may_connect(const struct qs_engine *e, uint32_t prio);
 /* Chunks that a connection leaves free for more urgent classes. */
 static inline uint32_t qs_chunk_floor(const struct qs_engine *e, const struct qs_block *c)
 {
-    return e->classes[c->prio].chunk_floor;
+    return e->classes[qs_served_as(c, c->prio)].chunk_floor;
 }
 
 /* ---- message.c: connections with QS_CF_FRAMED ---- */
@@ -299,8 +317,9 @@ static inline uint32_t qs_chunk_floor(const struct qs_engine *e, const struct qs
 bool qs_messages_fit(const struct qs_engine *e, uint32_t number, const struct qs_tcp_conf *conf);
 /* Class of a connection that opens, by number `conf` of qs_message_conf, 0: none. */
 uint8_t qs_messages_open_class(struct qs_engine *e, uint8_t conf, const struct qs_flow *flow);
-/* A new block: by number `conf`, of a packet with `dscp`. */
-void qs_messages_begin(struct qs_engine *e, struct qs_block *c, uint8_t conf, uint8_t dscp);
+/* A new block: by number `conf`; of what opened it tag and DSCP count. */
+void qs_messages_begin(struct qs_engine *e, struct qs_block *c, uint8_t conf,
+                       const struct qs_flow *opened_by);
 /* The first octet will be that at rcv_nxt. */
 void qs_messages_start(struct qs_engine *e, struct qs_block *c);
 /* Octets have arrived, in order or not. @return false when they are no message:
@@ -347,38 +366,6 @@ bool qs_trace_taken(struct qs_engine *e, const struct qs_block *c, uint32_t prio
 /* A frame with new octets of `c` is written. */
 void qs_trace_frame(struct qs_engine *e, const struct qs_block *c);
 
-/* ---- route.c ---- */
-
-/* Index of a local address, or -1. */
-int qs_local_find(const struct qs_engine *e, const qs_addr *addr);
-
-/* The address to send to for `dst`: itself when on-link, else a gateway; false when there is no
- * route. */
-bool qs_route(const struct qs_engine *e, const qs_addr *dst, qs_addr *next_hop);
-
-/* ---- neigh.c, arp.c, nd.c ---- */
-
-void qs_neigh_init(struct qs_engine *e);
-
-/* Entry for a next hop, made if needed; QS_NO_NEIGH when the table is full of entries in use. */
-uint16_t qs_neigh_get(struct qs_engine *e, const qs_addr *addr);
-struct qs_neigh_entry *qs_neigh_find(struct qs_engine *e, const qs_addr *addr);
-
-/* `addr` is proven to be at `mac`. `make`: enter it if it is not there. */
-void qs_neigh_learn(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now);
-
-/* A valid answer: learned if a request is out, else offered to the other queues. */
-void qs_neigh_answered(struct qs_engine *e, const qs_addr *addr, const uint8_t mac[6], qs_time now);
-
-/* The entry is about to be used: asks for it when it is not valid or old. @return true when valid.
- */
-bool qs_neigh_use(struct qs_engine *e, uint16_t idx, qs_time now);
-
-void qs_arp_input(struct qs_engine *e, const struct qs_packet *p, qs_time now);
-void qs_arp_request(struct qs_engine *e, const qs_addr *target);
-void qs_nd_input(struct qs_engine *e, const struct qs_packet *p, qs_time now);
-void qs_nd_solicit(struct qs_engine *e, const qs_addr *target);
-
 /* ---- icmp.c, icmp_error.c, icmp_send.c ---- */
 
 void qs_icmp_input(struct qs_engine *e, const struct qs_packet *p, qs_time now);
@@ -391,12 +378,13 @@ void qs_icmp_send_problem(struct qs_engine *e, const struct qs_packet *p, qs_tim
 
 /* ---- reply.c ---- */
 
-/* Room for one frame of `bytes`, or NULL when the queue is full (counted); the caller fills all of
- * it. */
-uint8_t *qs_reply_new(struct qs_engine *e, uint32_t bytes, uint8_t prio);
+/* Room for `bytes` behind the Ethernet header of one frame, or NULL when the queue is full
+ * (counted); the caller fills all of it. */
+uint8_t *qs_reply_new(struct qs_engine *e, const struct qs_hop *to, uint16_t ethertype,
+                      uint32_t bytes);
 /* Queues a segment without payload. @return false when the queue is full (counted). */
-bool qs_reply_tcp(struct qs_engine *e, const uint8_t mac[6], const qs_addr *src, const qs_addr *dst,
-                  const struct qs_tcp_out *o, uint8_t prio);
+bool qs_reply_tcp(struct qs_engine *e, const struct qs_hop *to, const qs_addr *src,
+                  const qs_addr *dst, const struct qs_tcp_out *o);
 bool qs_reply_pop(struct qs_engine *e, struct qs_frame *f);
 
 /* ---- TCP: each file is named in front of what it holds. Functions that may free the block say so;
@@ -469,9 +457,9 @@ static inline bool qs_tcp_writable(const struct qs_engine *e, const struct qs_bl
 
 /* tcp_open.c: what passive and active open share. */
 
-/* A block for `remote` with route and neighbour, in no state yet; NULL is counted. */
-struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint8_t local_idx,
-                                 uint8_t prio);
+/* A block for `remote` on `vlan` with route and neighbour, in no state yet; NULL is counted. */
+struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint16_t vlan,
+                                 uint8_t local_idx, uint8_t prio);
 /* Keyed hash of a tuple: the low half is for its ISN, the high half for its timestamps. */
 uint64_t qs_tcp_tuple_secret(const struct qs_engine *e, const qs_addr *remote, uint16_t remote_port,
                              const qs_addr *local, uint16_t local_port);
@@ -499,8 +487,7 @@ void qs_tcp_unconnected(struct qs_engine *e, const struct qs_segment *s, uint8_t
 struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
                                 uint8_t local_idx, uint32_t hash, uint8_t prio);
 /* Class of the connection that `s` asks for. */
-uint8_t qs_tcp_open_class(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
-                          uint8_t local_idx);
+uint8_t qs_tcp_open_class(struct qs_engine *e, uint16_t listener, const struct qs_segment *s);
 /* Class of what listens there, 0 when nothing does. */
 uint8_t qs_tcp_listener_class(const struct qs_engine *e, uint8_t local_idx, uint16_t port);
 /* Does the application have to take connections before there can be more? */

@@ -20,13 +20,13 @@ static void answer_echo(struct qs_engine *e, const struct qs_packet *p, qs_time 
     }
     uint32_t ip = p->v4 ? QS_IPV4_BYTES : QS_IPV6_BYTES;
     uint8_t proto = p->v4 ? QS_PROTO_ICMP : QS_PROTO_ICMPV6;
-    uint8_t *f = qs_reply_new(e, QS_ETH_BYTES + ip + p->l4_len, 0);
-    if (!f)
+    struct qs_hop back = qs_packet_back(p, 0);
+    uint8_t *to = qs_reply_new(e, &back, p->ethertype, ip + p->l4_len);
+    if (!to)
         return;
-    qs_eth_write(f, p->eth + 6, e->opts.mac, p->ethertype);
-    qs_ip_write(f + QS_ETH_BYTES,
+    qs_ip_write(to,
                 &(struct qs_ip_out){&p->dst, &p->src, p->l4_len, proto, .hop_limit = QS_HOP_LIMIT});
-    uint8_t *m = f + QS_ETH_BYTES + ip;
+    uint8_t *m = to + ip;
     memcpy(m, p->l4, p->l4_len);
     m[0] = p->v4 ? ECHO_REPLY_V4 : ECHO_REPLY_V6;
     qs_store16(m + 2, 0);

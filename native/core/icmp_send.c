@@ -42,7 +42,7 @@ static const qs_addr *source_for(const struct qs_engine *e, const struct qs_pack
 
 void qs_icmp_send_problem(struct qs_engine *e, const struct qs_packet *p, qs_time now)
 {
-    const uint8_t *ip = p->eth + QS_ETH_BYTES;
+    const uint8_t *ip = p->l3;
     uint32_t bytes = QS_IPV6_BYTES + qs_load16(ip + 4);
     const qs_addr *src = source_for(e, p);
     if (!src || p->eth[6] & 1 || qs_addr_is_bad_source(&p->src) || qs_local_find(e, &p->src) >= 0 ||
@@ -54,13 +54,13 @@ void qs_icmp_send_problem(struct qs_engine *e, const struct qs_packet *p, qs_tim
     }
     uint32_t quote = qs_min_u32(bytes, PACKET_MAX - QS_IPV6_BYTES - ICMP_BYTES);
     uint32_t message = ICMP_BYTES + quote;
-    uint8_t *f = qs_reply_new(e, QS_ETH_BYTES + QS_IPV6_BYTES + message, 0);
-    if (!f)
+    struct qs_hop back = qs_packet_back(p, 0);
+    uint8_t *to = qs_reply_new(e, &back, QS_ETHERTYPE_IPV6, QS_IPV6_BYTES + message);
+    if (!to)
         return;
-    qs_eth_write(f, p->eth + 6, e->opts.mac, QS_ETHERTYPE_IPV6);
-    qs_ip_write(f + QS_ETH_BYTES, &(struct qs_ip_out){src, &p->src, message, QS_PROTO_ICMPV6,
-                                                      .hop_limit = QS_HOP_LIMIT});
-    uint8_t *m = f + QS_ETH_BYTES + QS_IPV6_BYTES;
+    qs_ip_write(
+        to, &(struct qs_ip_out){src, &p->src, message, QS_PROTO_ICMPV6, .hop_limit = QS_HOP_LIMIT});
+    uint8_t *m = to + QS_IPV6_BYTES;
     m[0] = PARAMETER_PROBLEM;
     m[1] = UNKNOWN_OPTION;
     qs_store16(m + 2, 0);

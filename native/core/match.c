@@ -5,8 +5,10 @@
 #include "addr.h"
 #include "framing.h"
 
+#define VLAN_MAX 4094u
 #define OF_OCTETS (QS_MATCH_OCTETS | QS_MATCH_HTTP_PATH | QS_MATCH_HTTP_HEADER)
-#define ALL (QS_MATCH_REMOTE | QS_MATCH_REMOTE_PORT | QS_MATCH_DSCP | OF_OCTETS)
+#define OF_TAG (QS_MATCH_VLAN | QS_MATCH_PCP)
+#define ALL (QS_MATCH_REMOTE | QS_MATCH_REMOTE_PORT | QS_MATCH_DSCP | OF_TAG | OF_OCTETS)
 
 void qs_classifier_opts_init(struct qs_classifier_opts *o)
 {
@@ -34,6 +36,8 @@ static bool match_fine(const struct qs_match *m)
     if (m->what & QS_MATCH_REMOTE_PORT && m->port_first > m->port_last)
         return false;
     if (m->what & QS_MATCH_DSCP && m->dscp > 63)
+        return false;
+    if ((m->what & QS_MATCH_VLAN && m->vlan > VLAN_MAX) || (m->what & QS_MATCH_PCP && m->pcp > 7))
         return false;
     if (m->what & QS_MATCH_OCTETS && (m->n_octets < 1 || m->n_octets > sizeof m->octets ||
                                       m->at > QS_MESSAGE_HEAD_MAX - sizeof m->octets))
@@ -78,6 +82,10 @@ static bool flow_holds(const struct qs_match *m, const struct qs_flow *flow)
         return false;
     if (m->what & QS_MATCH_REMOTE_PORT &&
         (flow->remote_port < m->port_first || flow->remote_port > m->port_last))
+        return false;
+    if (m->what & QS_MATCH_VLAN && flow->vlan != m->vlan)
+        return false;
+    if (m->what & QS_MATCH_PCP && flow->pcp != m->pcp)
         return false;
     return !(m->what & QS_MATCH_DSCP) || flow->dscp == m->dscp;
 }

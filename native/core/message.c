@@ -83,12 +83,18 @@ bool qs_messages_fit(const struct qs_engine *e, uint32_t number, const struct qs
     return number == 0 || !k->framed || k->framing.opts.message_max <= asked / 2;
 }
 
-void qs_messages_begin(struct qs_engine *e, struct qs_block *c, uint8_t conf, uint8_t dscp)
+void qs_messages_begin(struct qs_engine *e, struct qs_block *c, uint8_t conf,
+                       const struct qs_flow *opened_by)
 {
     if (!e->message_confs[conf].framed)
         return;
     struct qs_messages *m = messages_of(e, c);
-    *m = (struct qs_messages){.conf = conf, .dscp = dscp, .listed = c->prio, .ready = c->prio};
+    *m = (struct qs_messages){.conf = conf,
+                              .vlan = opened_by->vlan,
+                              .pcp = opened_by->pcp,
+                              .dscp = opened_by->dscp,
+                              .listed = c->prio,
+                              .ready = c->prio};
     for (uint32_t p = 0; p < QS_N_PRIO; p++)
         qs_bytes_init(&m->staged[p]);
     c->flags |= QS_CF_FRAMED;
@@ -118,8 +124,8 @@ static struct qs_message_record *record_at(struct qs_messages *m, qs_seq seq)
     return NULL;
 }
 
-/* Place of `seq`, the first of `len` octets at the end of order. The queue is walked only for what is
- * neither at its ends nor known: it may be long. */
+/* Place of `seq`, the first of `len` octets at the end of order. The queue is walked only for what
+ * is neither at its ends nor known: it may be long. */
 static struct qs_bytes_pos place_in_order(const struct qs_engine *e, const struct qs_block *c,
                                           struct qs_messages *m, qs_seq seq, uint32_t len)
 {
@@ -208,11 +214,14 @@ static int64_t length_of(struct qs_engine *e, const struct qs_framing_conf *f, c
 
 static struct qs_flow flow_of(const struct qs_engine *e, const struct qs_block *c)
 {
+    const struct qs_messages *m = &e->messages[qs_block_idx(e, c)];
     return (struct qs_flow){.local = *qs_block_local(e, c),
                             .remote = c->remote,
                             .local_port = c->local_port,
                             .remote_port = c->remote_port,
-                            .dscp = e->messages[qs_block_idx(e, c)].dscp,
+                            .vlan = m->vlan,
+                            .pcp = m->pcp,
+                            .dscp = m->dscp,
                             .prio = c->prio};
 }
 
@@ -332,6 +341,28 @@ void qs_messages_event_taken(struct qs_engine *e, struct qs_block *c, uint32_t p
 
 /* ---- what arrives ---- */
 
+/* Does a message of class `prio` keep its place, since its source is beyond its rate? Those behind
+ * it that are no more urgent do, too, until it is taken: a class keeps its order. */
+static bool keeps_place(struct qs_engine *e, const struct qs_block *c, uint32_t prio)
+{
+    struct qs_messages *m = messages_of(e, c);
+    if (m->capped_prio && !qs_seq_lt(front_of(c), m->capped_end))
+        m->capped_prio = 0;
+    return prio <= m->capped_prio || !qs_source_within(e, &c->remote, prio);
+}
+
+/* Notes that the message does. One behind a hole is looked at again. */
+static void keep_place(struct qs_engine *e, struct qs_block *c, qs_seq seq, uint32_t len,
+                       uint8_t prio)
+{
+    struct qs_messages *m = messages_of(e, c);
+    if (!qs_seq_eq(seq, m->scan))
+        return;
+    m->capped_prio = prio > m->capped_prio ? prio : m->capped_prio;
+    m->capped_end = qs_seq_add(seq, len);
+    qs_class_count(e, prio, QS_CLASS_CAPPED);
+}
+
 /* A whole message. @return false when it needs a record and none is left: at the front of the
  * stream it does without. */
 static bool note_whole(struct qs_engine *e, struct qs_block *c, const struct run *r, qs_seq seq,
@@ -349,6 +380,11 @@ static bool note_whole(struct qs_engine *e, struct qs_block *c, const struct run
         return true;
     if (m->n_records == QS_MESSAGE_RECORDS)
         return qs_seq_eq(seq, front_of(c));
+    if (keeps_place(e, c, prio)) {
+        keep_place(e, c, seq, len, prio);
+        return true;
+    }
+    qs_source_charge(e, &c->remote, prio, len);
     add_record(m, (struct qs_message_record){
                       .seq = seq,
                       .len = len,
@@ -450,9 +486,11 @@ bool qs_messages_arrived(struct qs_engine *e, struct qs_block *c)
     if (c->ooo_head != QS_NO_IDX && !look_ahead(e, c))
         return false;
     uint32_t classes = waiting_classes(e, c);
-    if (classes && !(c->ev_flags & QS_EVENT_READABLE && m->listed == qs_class_first(classes)))
-        qs_trace_begin(e, c, qs_class_first(classes));
+    bool was_listed = c->ev_flags & QS_EVENT_READABLE;
+    uint8_t before = m->listed;
     raise(e, c, classes);
+    if (classes && !(was_listed && m->listed == before))
+        qs_trace_begin(e, c, m->listed);
     return true;
 }
 
@@ -488,12 +526,13 @@ void qs_messages_ended(struct qs_engine *e, struct qs_block *c)
  * function now says something else than before. */
 static struct qs_message next_in_order(struct qs_engine *e, struct qs_block *c)
 {
-    struct qs_messages *m = messages_of(e, c);
+    const struct qs_messages *m = messages_of(e, c);
     qs_seq front = front_of(c);
     struct run r = {qs_bytes_find(&e->pool, &c->rx, 0), c->rx.len};
     int64_t n = length_of(e, &e->message_confs[m->conf].framing, &r);
     bool same = n > 0 && n <= (int64_t)qs_seq_span(front, m->scan);
-    return (struct qs_message){front.v, same ? (uint32_t)n : 0, c->prio};
+    bool capped = m->capped_prio && qs_seq_lt(front, m->capped_end);
+    return (struct qs_message){front.v, same ? (uint32_t)n : 0, c->prio, capped};
 }
 
 static const struct qs_message_record *most_urgent(const struct qs_messages *m)
@@ -527,7 +566,7 @@ int qs_conn_message(qs_engine *e, qs_conn handle, uint32_t prio, struct qs_messa
     if (qs_class_first(classes) < prio)
         return 0;
     const struct qs_message_record *r = most_urgent(messages_of(e, c));
-    *out = r ? (struct qs_message){r->seq.v, r->len, r->prio} : next_in_order(e, c);
+    *out = r ? (struct qs_message){r->seq.v, r->len, r->prio, false} : next_in_order(e, c);
     if (out->len)
         return 1;
     qs_messages_refuse(e, c);
@@ -585,10 +624,12 @@ qs_err qs_conn_message_done(qs_engine *e, qs_conn handle, const struct qs_messag
     qs_class_count(e, m->prio, QS_CLASS_MESSAGES);
     if (r && !qs_seq_eq(r->seq, front_of(c)))
         qs_class_count(e, r->prio, QS_CLASS_OVERTOOK);
-    if (r)
+    if (r) {
         take_record(of, r);
-    else
+    } else {
+        qs_source_charge(e, &c->remote, qs_served_as(c, c->prio), m->len);
         qs_block_read(e, c, m->len);
+    }
     skip_taken(e, c);
     if (was_full && !qs_messages_arrived(e, c)) { /* looks at what had no place */
         qs_messages_refuse(e, c);

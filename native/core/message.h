@@ -32,13 +32,16 @@ struct qs_message_record {
 
 struct qs_messages {
     uint8_t conf;           /* number of qs_message_conf */
-    uint8_t dscp;           /* of the packet that opened the connection */
+    uint16_t vlan;          /* of the packet that opened the connection */
+    uint8_t pcp, dscp;      /* likewise */
     uint8_t listed;         /* class of the list of events that the block is on */
     uint8_t ready;          /* class of the list of ready blocks that it is on, or was */
     uint8_t n_records;      /* in order of the stream */
     uint8_t staged_classes; /* bit for each queue of `staged` that is not empty */
     uint8_t sent_classes;   /* bit for each class of which a message was ever sent */
     uint8_t part_prio;      /* class of what was put into the stream last */
+    uint8_t capped_prio;    /* 0, or the most urgent class of those before capped_end that keep */
+    qs_seq capped_end;      /* their place, as their source was beyond its rate */
     qs_seq scan;            /* where the first message begins that is not whole */
     qs_seq ahead;           /* where the first one behind it begins that is not whole */
     uint32_t len;           /* of the message at `scan`; 0: not known */

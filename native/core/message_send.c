@@ -35,7 +35,7 @@ uint32_t qs_messages_send_class(struct qs_engine *e, const struct qs_block *c)
     uint32_t classes = m->staged_classes | 1u << c->prio;
     if (m->part || unsent(c))
         classes |= 1u << m->part_prio;
-    return qs_class_first(classes);
+    return qs_served_as(c, qs_class_first(classes));
 }
 
 /* Is there another class that the connection sends and that is more urgent? */
@@ -124,7 +124,7 @@ static bool stage(struct qs_engine *e, struct qs_block *c, uint32_t prio, const 
                   uint32_t len)
 {
     struct qs_messages *m = messages_of(e, c);
-    uint32_t reserve = qs_reserve_write(&e->pool) + e->classes[prio].chunk_floor;
+    uint32_t reserve = qs_reserve_write(&e->pool) + e->classes[qs_served_as(c, prio)].chunk_floor;
     uint32_t chunks = (len + LENGTH_BYTES) / QS_CHUNK_BYTES + 2;
     if (e->pool.n - e->pool.used <= reserve + chunks)
         return false;
@@ -155,7 +155,7 @@ qs_err qs_conn_send(qs_engine *e, qs_conn handle, uint32_t prio, const void *buf
             qs_tcp_retry_write(e, c);
         return QS_ERR_AGAIN;
     }
-    if (c->in_ready == QS_READY_CLASS && m->ready < prio)
+    if (c->in_ready == QS_READY_CLASS && m->ready < qs_served_as(c, prio))
         qs_ready_unlink(e, c);
     qs_block_ready(e, c);
     return 0;

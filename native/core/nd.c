@@ -30,6 +30,7 @@ static bool find_lla(struct qs_cursor c, uint8_t kind, const uint8_t **mac)
 
 struct nd_out {
     const uint8_t *mac;
+    uint16_t vlan;
     const qs_addr *src, *dst, *target;
     uint32_t flags;
     uint8_t type, option;
@@ -38,13 +39,12 @@ struct nd_out {
 static void nd_send(struct qs_engine *e, const struct nd_out *o)
 {
     const uint32_t bytes = ND_BYTES + OPT_LLA_BYTES;
-    uint8_t *f = qs_reply_new(e, QS_ETH_BYTES + QS_IPV6_BYTES + bytes, QS_N_PRIO - 1);
-    if (!f)
+    struct qs_hop to = {o->mac, o->vlan, QS_N_PRIO - 1};
+    uint8_t *p = qs_reply_new(e, &to, QS_ETHERTYPE_IPV6, QS_IPV6_BYTES + bytes);
+    if (!p)
         return;
-    qs_eth_write(f, o->mac, e->opts.mac, QS_ETHERTYPE_IPV6);
-    qs_ip_write(f + QS_ETH_BYTES,
-                &(struct qs_ip_out){o->src, o->dst, bytes, QS_PROTO_ICMPV6, .hop_limit = 255});
-    uint8_t *m = f + QS_ETH_BYTES + QS_IPV6_BYTES;
+    qs_ip_write(p, &(struct qs_ip_out){o->src, o->dst, bytes, QS_PROTO_ICMPV6, .hop_limit = 255});
+    uint8_t *m = p + QS_IPV6_BYTES;
     m[0] = o->type;
     m[1] = 0;
     qs_store16(m + 2, 0);
@@ -72,7 +72,7 @@ static const qs_addr *source_for(const struct qs_engine *e, const qs_addr *targe
     return any;
 }
 
-void qs_nd_solicit(struct qs_engine *e, const qs_addr *target)
+void qs_nd_solicit(struct qs_engine *e, const qs_addr *target, uint16_t vlan)
 {
     const qs_addr *src = source_for(e, target);
     if (!src)
@@ -81,7 +81,7 @@ void qs_nd_solicit(struct qs_engine *e, const qs_addr *target)
     qs_addr group = {{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff}};
     memcpy(group.b + 13, target->b + 13, 3);
     uint8_t mac[6] = {0x33, 0x33, 0xff, target->b[13], target->b[14], target->b[15]};
-    nd_send(e, &(struct nd_out){mac, src, &group, target, 0, ND_SOLICIT, OPT_SOURCE_LLA});
+    nd_send(e, &(struct nd_out){mac, vlan, src, &group, target, 0, ND_SOLICIT, OPT_SOURCE_LLA});
 }
 
 /* RFC 4861 section 7.1.1 and 7.2.3. */
@@ -100,8 +100,9 @@ static bool take_solicit(struct qs_engine *e, const struct qs_packet *p, qs_time
     if (probe && mac)
         return false;
     if (mac && !(mac[0] & 1) && qs_local_find(e, &p->src) < 0)
-        qs_neigh_learn(e, &p->src, mac, now);
+        qs_neigh_learn(e, &p->src, p->vlan, mac, now);
     nd_send(e, &(struct nd_out){.mac = probe ? all_nodes_mac : p->eth + 6,
+                                .vlan = p->vlan,
                                 .src = &target,
                                 .dst = probe ? &all_nodes : &p->src,
                                 .target = &target,
@@ -121,7 +122,7 @@ static bool take_advert(struct qs_engine *e, const struct qs_packet *p, qs_time 
         return false;
     if (!mac || (mac[0] & 1) || qs_local_find(e, &target) >= 0)
         return false;
-    qs_neigh_answered(e, &target, mac, now);
+    qs_neigh_answered(e, &target, p->vlan, mac, now);
     return true;
 }
 

@@ -6,6 +6,9 @@
 #define IP_DONT_FRAGMENT 0x4000u
 #define IP_FRAGMENT_BITS 0x3fffu /* more fragments, or an offset */
 
+#define VLAN_MASK 0xfffu
+#define PCP_SHIFT 5 /* in the tag's first octet */
+
 /* IPv6 extension headers that are walked, RFC 8200 section 4. */
 #define NEXT_HOP_BY_HOP 0u
 #define NEXT_ROUTING 43u
@@ -59,7 +62,7 @@ static bool options_fine(struct qs_packet *p, struct qs_cursor c)
             continue;
         uint8_t action = *type >> 6;
         if (action >= 2 && !(action == 3 && qs_addr_is_multicast(&p->dst)))
-            p->problem = (uint16_t)(type - p->eth - QS_ETH_BYTES);
+            p->problem = (uint16_t)(type - p->l3);
         if (action || ++n > OPTIONS_MAX)
             return false;
     }
@@ -133,14 +136,31 @@ static enum qs_counter parse_ipv6(struct qs_packet *p, struct qs_cursor c)
     return walk_extensions(p, c, h[6]);
 }
 
+/* IEEE 802.1Q section 9.6. */
+static bool take_tag(struct qs_packet *p, struct qs_cursor *c)
+{
+    const uint8_t *tag = qs_take(c, QS_VLAN_BYTES);
+    if (!tag)
+        return false;
+    p->vlan = qs_load16(tag) & VLAN_MASK;
+    p->pcp = tag[0] >> PCP_SHIFT;
+    p->ethertype = qs_load16(tag + 2);
+    return true;
+}
+
 enum qs_counter qs_packet_parse(struct qs_packet *p, const struct qs_frame *f)
 {
     struct qs_cursor c = {f->data, f->len};
     p->problem = 0;
+    p->vlan = 0;
+    p->pcp = 0;
     p->eth = qs_take(&c, QS_ETH_BYTES);
     if (!p->eth)
         return QS_COUNT_DROP_TRUNCATED;
     p->ethertype = qs_load16(p->eth + 12);
+    if (p->ethertype == QS_ETHERTYPE_VLAN && !take_tag(p, &c))
+        return QS_COUNT_DROP_TRUNCATED;
+    p->l3 = c.at;
     switch (p->ethertype) {
     case QS_ETHERTYPE_IPV4:
         return parse_ipv4(p, c);
@@ -150,17 +170,26 @@ enum qs_counter qs_packet_parse(struct qs_packet *p, const struct qs_frame *f)
         p->l4 = c.at;
         p->l4_len = (uint32_t)c.left;
         return QS_N_COUNTERS;
+    case QS_ETHERTYPE_VLAN: /* a second tag */
+    case QS_ETHERTYPE_SERVICE:
+        return QS_COUNT_DROP_VLAN;
     default:
         return QS_COUNT_DROP_PROTOCOL;
     }
 }
 
-void qs_eth_write(uint8_t *to, const uint8_t dst_mac[6], const uint8_t src_mac[6],
-                  uint16_t ethertype)
+uint32_t qs_eth_write(uint8_t *to, const struct qs_hop *hop, const uint8_t src_mac[6],
+                      uint16_t ethertype)
 {
-    memcpy(to, dst_mac, 6);
+    uint32_t bytes = qs_eth_bytes(hop->vlan);
+    memcpy(to, hop->mac, 6);
     memcpy(to + 6, src_mac, 6);
-    qs_store16(to + 12, ethertype);
+    if (hop->vlan) {
+        qs_store16(to + 12, QS_ETHERTYPE_VLAN);
+        qs_store16(to + 14, (uint16_t)(hop->prio << (8 + PCP_SHIFT) | hop->vlan));
+    }
+    qs_store16(to + bytes - 2, ethertype);
+    return bytes;
 }
 
 uint32_t qs_ip_write(uint8_t *to, const struct qs_ip_out *o)

@@ -16,6 +16,7 @@ struct parcel {
     uint32_t n_sent;
     uint8_t mac[6]; /* of the neighbour, if it is known */
     bool mac_known;
+    uint16_t vlan;
     bool told; /* the application has a handle */
 };
 
@@ -98,6 +99,7 @@ static void pack(const struct qs_engine *e, const struct qs_block *c, uint8_t *t
                        .block = *c,
                        .n_sent = c->loss.n,
                        .mac_known = n->state == QS_NEIGH_VALID,
+                       .vlan = n->vlan,
                        .told = is_told(c)};
     memcpy(p.mac, n->mac, sizeof p.mac);
     put(&to, &p, sizeof p);
@@ -305,10 +307,13 @@ static struct qs_block *admit(struct qs_engine *e, const struct parcel *p, uint8
     *err = QS_ERR_ADDRNOTAVAIL;
     if (!qs_route(e, &p->block.remote, &next_hop))
         return NULL;
-    const struct qs_neigh_entry *n = qs_neigh_find(e, &next_hop);
-    if (p->mac_known && (!n || n->state != QS_NEIGH_VALID))
-        (void)!qs_engine_neigh_set(e, &next_hop, p->mac, e->now); /* not any: it was routed to */
-    struct qs_block *c = qs_tcp_new_conn(e, &p->block.remote, local_idx, p->block.prio);
+    const struct qs_neigh_entry *n = qs_neigh_find(e, &next_hop, p->vlan);
+    if (p->mac_known && (!n || n->state != QS_NEIGH_VALID)) {
+        struct qs_neigh told = {.addr = next_hop, .vlan = p->vlan, .news = QS_NEIGH_LEARNED};
+        memcpy(told.mac, p->mac, sizeof told.mac);
+        qs_engine_neigh_told(e, &told, e->now);
+    }
+    struct qs_block *c = qs_tcp_new_conn(e, &p->block.remote, p->vlan, local_idx, p->block.prio);
     *err = c ? 0 : QS_ERR_NOMEM;
     return c;
 }
@@ -331,7 +336,7 @@ qs_err qs_engine_unpack(qs_engine *e, const void *parcel, size_t octets, qs_time
     if (!whole(e, &p, m, r) || !has_listener(e, &p.block))
         return QS_ERR_ARG;
     int local = qs_local_find(e, &p.local);
-    if (local < 0)
+    if (local < 0 || !qs_vlan_taken(e, p.vlan))
         return QS_ERR_ADDRNOTAVAIL;
     const struct qs_block *b = &p.block;
     uint32_t hash = qs_tuple_hash(e, &b->remote, b->remote_port, (uint8_t)local, b->local_port);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Local addresses and the next hop. */
+/* Local addresses, VLANs and the next hop. */
 #include "engine.h"
 
 int qs_local_find(const struct qs_engine *e, const qs_addr *addr)
@@ -31,6 +31,22 @@ qs_err qs_engine_addr_add(qs_engine *e, const qs_addr *addr, uint32_t prefix_len
     if (e->n_locals == QS_ADDRS_MAX)
         return QS_ERR_NOMEM;
     e->locals[e->n_locals++] = (struct qs_local){*addr, prefix_len};
+    return 0;
+}
+
+bool qs_vlan_taken(const struct qs_engine *e, uint32_t vlan)
+{
+    return vlan == 0 || (vlan < QS_VLANS_MAX && e->vlans[vlan / 64] >> vlan % 64 & 1);
+}
+
+qs_err qs_engine_vlan_add(qs_engine *e, uint32_t vlan)
+{
+    if (vlan == 0 || vlan >= QS_VLANS_MAX - 1) /* 4095 is nobody's: IEEE 802.1Q table 9-2 */
+        return QS_ERR_ARG;
+    if (e->opts.neigh_mode == QS_NEIGH_TOLD)
+        return QS_ERR_STATE;
+    e->vlans[vlan / 64] |= 1ull << vlan % 64;
+    e->tagged = true;
     return 0;
 }
 

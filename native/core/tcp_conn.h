@@ -114,6 +114,7 @@ struct qs_block {
     uint8_t rcvbuf : 5;   /* number of the receive buffer's size, qs_rcvbuf() */
     uint8_t in_ready : 2; /* enum qs_ready */
     uint8_t sndbuf : 5;   /* number of the send buffer's size */
+    bool capped : 1;      /* served as the least urgent class: source.c */
     uint32_t hash;        /* in the table */
     uint32_t gen;         /* odd while the block is in use */
     uint32_t flags;

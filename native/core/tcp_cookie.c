@@ -67,7 +67,8 @@ void qs_tcp_send_cookie(struct qs_engine *e, uint16_t listener, const struct qs_
         o.ts_val = qs_cookie_ts((uint32_t)(s->arrived.ns >> QS_TS_SHIFT) + offset, &syn);
         o.ts_ecr = s->ts_val;
     }
-    if (!qs_reply_tcp(e, s->packet->eth + 6, t.local, t.remote, &o, e->listeners[listener].prio))
+    struct qs_hop back = qs_packet_back(s->packet, e->listeners[listener].prio);
+    if (!qs_reply_tcp(e, &back, t.local, t.remote, &o))
         return;
     e->cookie_sent = s->arrived;
     e->cookies_out = true;
@@ -139,8 +140,8 @@ bool qs_tcp_take_cookie(struct qs_engine *e, uint16_t listener, const struct qs_
         qs_count(e, QS_COUNT_DROP_BACKLOG);
         return true;
     }
-    struct qs_block *c = qs_tcp_passive(e, listener, s, local_idx, hash,
-                                        qs_tcp_open_class(e, listener, s, local_idx));
+    struct qs_block *c =
+        qs_tcp_passive(e, listener, s, local_idx, hash, qs_tcp_open_class(e, listener, s));
     if (!c)
         return true;
     remember(e, c, s, &syn);

@@ -32,8 +32,7 @@ uint8_t qs_ecn_syn_flags(const struct qs_block *c)
 /* An ACK of what came before now, which does not wait for its turn. */
 static void ack_what_was(struct qs_engine *e, struct qs_block *c, qs_time now)
 {
-    const struct qs_neigh_entry *n = &e->neighs[c->neigh];
-    if (n->state != QS_NEIGH_VALID)
+    if (e->neighs[c->neigh].state != QS_NEIGH_VALID)
         return;
     struct qs_tcp_out t = {
         .seq = qs_tcp_bare_seq(c),
@@ -47,7 +46,8 @@ static void ack_what_was(struct qs_engine *e, struct qs_block *c, qs_time now)
         .ts_val = qs_tcp_ts_now(c, now),
         .ts_ecr = c->ts_recent,
     };
-    if (!qs_reply_tcp(e, n->mac, qs_block_local(e, c), &c->remote, &t, c->prio))
+    struct qs_hop to = qs_block_hop(e, c, c->prio);
+    if (!qs_reply_tcp(e, &to, qs_block_local(e, c), &c->remote, &t))
         return;
     c->last_ack_sent = c->rcv_nxt;
     c->flags &= ~(QS_CF_ACK_NOW | QS_CF_ACK_DELAYED);

@@ -36,24 +36,32 @@ void qs_tcp_accepted(struct qs_engine *e, struct qs_block *c)
     e->listeners[c->listener].untaken++;
 }
 
-uint8_t qs_tcp_open_class(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
-                          uint8_t local_idx)
+/* What asks for a connection, as classifiers see it. */
+static struct qs_flow flow_of(const struct qs_segment *s, uint8_t prio)
+{
+    const struct qs_packet *p = s->packet;
+    return (struct qs_flow){.local = p->dst,
+                            .remote = p->src,
+                            .local_port = s->dst_port,
+                            .remote_port = s->src_port,
+                            .vlan = p->vlan,
+                            .pcp = p->pcp,
+                            .dscp = p->dscp,
+                            .prio = prio};
+}
+
+uint8_t qs_tcp_open_class(struct qs_engine *e, uint16_t listener, const struct qs_segment *s)
 {
     const struct qs_listener *l = &e->listeners[listener];
-    return qs_messages_open_class(e, l->messages,
-                                  &(struct qs_flow){.local = e->locals[local_idx].addr,
-                                                    .remote = s->packet->src,
-                                                    .local_port = s->dst_port,
-                                                    .remote_port = s->src_port,
-                                                    .dscp = s->packet->dscp,
-                                                    .prio = l->prio});
+    struct qs_flow flow = flow_of(s, l->prio);
+    return qs_messages_open_class(e, l->messages, &flow);
 }
 
 struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const struct qs_segment *s,
                                 uint8_t local_idx, uint32_t hash, uint8_t prio)
 {
     const struct qs_listener *l = &e->listeners[listener];
-    struct qs_block *c = qs_tcp_new_conn(e, &s->packet->src, local_idx, prio);
+    struct qs_block *c = qs_tcp_new_conn(e, &s->packet->src, s->packet->vlan, local_idx, prio);
     if (!c)
         return NULL;
     c->remote_port = s->src_port;
@@ -61,8 +69,10 @@ struct qs_block *qs_tcp_passive(struct qs_engine *e, uint16_t listener, const st
     c->user = l->user;
     c->listener = (uint8_t)listener; /* below QS_LISTENERS_MAX */
     c->flags = QS_CF_PASSIVE;
-    if (l->messages)
-        qs_messages_begin(e, c, l->messages, s->packet->dscp);
+    if (l->messages) {
+        struct qs_flow flow = flow_of(s, prio);
+        qs_messages_begin(e, c, l->messages, &flow);
+    }
     qs_tcp_configure(e, c, &l->conf);
     c->hash = hash;
     qs_block_enter(e, c);
@@ -83,7 +93,7 @@ static void accept_syn(struct qs_engine *e, uint16_t listener, const struct qs_s
                        uint8_t local_idx, uint32_t hash)
 {
     uint16_t cells;
-    uint8_t prio = qs_tcp_open_class(e, listener, s, local_idx);
+    uint8_t prio = qs_tcp_open_class(e, listener, s);
     if (qs_tcp_backlog_full(e, listener)) {
         qs_count(e, QS_COUNT_DROP_BACKLOG);
         shed(e, listener, s, prio, QS_CLASS_SHED_BACKLOG);

@@ -7,15 +7,15 @@
 #define MSS_DEFAULT_V6 1220u
 #define WSCALE_MASK 15u /* of four bits */
 
-struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint8_t local_idx,
-                                 uint8_t prio)
+struct qs_block *qs_tcp_new_conn(struct qs_engine *e, const qs_addr *remote, uint16_t vlan,
+                                 uint8_t local_idx, uint8_t prio)
 {
     qs_addr next_hop;
     if (!qs_route(e, remote, &next_hop)) {
         qs_count(e, QS_COUNT_DROP_NO_ROUTE);
         return NULL;
     }
-    uint16_t neigh = qs_neigh_get(e, &next_hop);
+    uint16_t neigh = qs_neigh_get(e, &next_hop, vlan);
     struct qs_block *c = neigh == QS_NO_NEIGH ? NULL : qs_block_new(e, prio);
     if (!c) {
         qs_count(e, QS_COUNT_DROP_NO_CONN);

@@ -3,15 +3,14 @@
 #include "engine.h"
 
 struct reset {
-    const uint8_t *mac;
+    struct qs_hop to;
     const qs_addr *src, *dst;
     struct qs_tcp_out tcp;
-    uint8_t prio;
 };
 
 static void send_reset(struct qs_engine *e, const struct reset *r)
 {
-    if (qs_reply_tcp(e, r->mac, r->src, r->dst, &r->tcp, r->prio))
+    if (qs_reply_tcp(e, &r->to, r->src, r->dst, &r->tcp))
         qs_count(e, QS_COUNT_RESETS_SENT);
 }
 
@@ -27,7 +26,8 @@ void qs_tcp_reset_reply(struct qs_engine *e, const struct qs_segment *s)
         t.ack = qs_seq_add(s->seq, qs_segment_span(s));
         t.flags = QS_RST | QS_ACK;
     }
-    send_reset(e, &(struct reset){s->packet->eth + 6, &s->packet->dst, &s->packet->src, t, 0});
+    struct qs_hop back = qs_packet_back(s->packet, 0);
+    send_reset(e, &(struct reset){back, &s->packet->dst, &s->packet->src, t});
 }
 
 void qs_tcp_reset_conn(struct qs_engine *e, struct qs_block *c)
@@ -35,8 +35,7 @@ void qs_tcp_reset_conn(struct qs_engine *e, struct qs_block *c)
     /* Nothing was agreed before, nothing is left after. */
     if (c->state < QS_TCP_SYN_RECEIVED || c->state == QS_TCP_TIME_WAIT)
         return;
-    const struct qs_neigh_entry *n = &e->neighs[c->neigh];
-    if (n->state != QS_NEIGH_VALID)
+    if (e->neighs[c->neigh].state != QS_NEIGH_VALID)
         return;
     struct qs_tcp_out t = {
         .seq = qs_tcp_bare_seq(c),
@@ -46,5 +45,6 @@ void qs_tcp_reset_conn(struct qs_engine *e, struct qs_block *c)
         .flags = QS_RST | QS_ACK,
         .wscale = -1,
     };
-    send_reset(e, &(struct reset){n->mac, qs_block_local(e, c), &c->remote, t, c->prio});
+    struct qs_hop to = qs_block_hop(e, c, c->prio);
+    send_reset(e, &(struct reset){to, qs_block_local(e, c), &c->remote, t});
 }

@@ -21,6 +21,11 @@ static uint32_t ip_bytes(const struct qs_block *c)
     return qs_addr_is_v4(&c->remote) ? QS_IPV4_BYTES : QS_IPV6_BYTES;
 }
 
+static uint32_t eth_bytes(const struct qs_engine *e, const struct qs_block *c)
+{
+    return qs_eth_bytes(e->neighs[c->neigh].vlan);
+}
+
 /* With timestamps three blocks fit, RFC 2018 section 3. */
 static uint32_t sacks_max(const struct qs_block *c)
 {
@@ -45,7 +50,7 @@ static uint32_t frame_max(const struct qs_engine *e, const struct qs_block *c,
         return full;
     uint32_t headers = ip_bytes(c) + QS_TCP_HEADER_MAX;
     uint32_t packet =
-        qs_min_u32(qs_min_u32(e->opts.gso_max_bytes, f->room) - QS_ETH_BYTES, IP_PACKET_MAX);
+        qs_min_u32(qs_min_u32(e->opts.gso_max_bytes, f->room) - eth_bytes(e, c), IP_PACKET_MAX);
     uint32_t most = packet - headers;
     if (c->pace_max)
         most = qs_min_u32(most, qs_pace_frame(c, e->now));
@@ -93,11 +98,11 @@ static struct qs_tcp_out header_of(struct qs_engine *e, struct qs_block *c, cons
     return o;
 }
 
-/* Payload and checksum; `l4` is the finished TCP header of `header` bytes. */
+/* Payload and checksum behind the finished TCP header, of `header` bytes. */
 static void finish(struct qs_engine *e, struct qs_block *c, struct qs_frame *f,
                    const struct plan *p, uint32_t header)
 {
-    uint8_t *l4 = f->data + QS_ETH_BYTES + ip_bytes(c);
+    uint8_t *l4 = f->data + eth_bytes(e, c) + ip_bytes(c);
     uint32_t l4_len = header + p->len;
     uint64_t pseudo = qs_csum_pseudo(qs_block_local(e, c), &c->remote, QS_PROTO_TCP, l4_len);
     if (e->opts.offloads & QS_OFFLOAD_TX_CSUM) {
@@ -121,18 +126,19 @@ static void write_frame(struct qs_engine *e, struct qs_block *c, struct qs_frame
 {
     uint32_t ip = ip_bytes(c);
     struct qs_tcp_out o = header_of(e, c, p, now);
-    uint32_t header = qs_tcp_write(f->data + QS_ETH_BYTES + ip, &o);
-    qs_eth_write(f->data, e->neighs[c->neigh].mac, e->opts.mac,
-                 ip == QS_IPV4_BYTES ? QS_ETHERTYPE_IPV4 : QS_ETHERTYPE_IPV6);
-    f->prio = qs_ready_class(e, c) & (QS_N_PRIO - 1u);
-    qs_ip_write(f->data + QS_ETH_BYTES, &(struct qs_ip_out){.src = qs_block_local(e, c),
-                                                            .dst = &c->remote,
-                                                            .payload_bytes = header + p->len,
-                                                            .protocol = QS_PROTO_TCP,
-                                                            .hop_limit = QS_HOP_LIMIT,
-                                                            .ecn = p->ecn,
-                                                            .dscp = e->classes[f->prio].dscp});
-    f->len = QS_ETH_BYTES + ip + header + p->len;
+    struct qs_hop to = qs_block_hop(e, c, qs_ready_class(e, c));
+    uint32_t eth = qs_eth_write(f->data, &to, e->opts.mac,
+                                ip == QS_IPV4_BYTES ? QS_ETHERTYPE_IPV4 : QS_ETHERTYPE_IPV6);
+    uint32_t header = qs_tcp_write(f->data + eth + ip, &o);
+    f->prio = to.prio;
+    qs_ip_write(f->data + eth, &(struct qs_ip_out){.src = qs_block_local(e, c),
+                                                   .dst = &c->remote,
+                                                   .payload_bytes = header + p->len,
+                                                   .protocol = QS_PROTO_TCP,
+                                                   .hop_limit = QS_HOP_LIMIT,
+                                                   .ecn = p->ecn,
+                                                   .dscp = e->classes[f->prio].dscp});
+    f->len = eth + ip + header + p->len;
     f->flags = 0;
     f->gso_bytes = 0;
     uint32_t full = c->mss - qs_tcp_sack_bytes(o.n_sacks);

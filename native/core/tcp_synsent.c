@@ -63,8 +63,9 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
     out->v = 0;
     struct qs_tcp_conf conf;
     if (o->size != sizeof *o || !qs_tcp_conf_from(e, &conf, &o->conn) || o->remote_port == 0 ||
-        o->prio >= QS_N_PRIO || !qs_messages_fit(e, o->messages, &conf) ||
-        qs_addr_is_bad_source(&o->remote) || qs_local_find(e, &o->remote) >= 0)
+        o->prio >= QS_N_PRIO || !qs_vlan_taken(e, o->vlan) ||
+        !qs_messages_fit(e, o->messages, &conf) || qs_addr_is_bad_source(&o->remote) ||
+        qs_local_find(e, &o->remote) >= 0)
         return QS_ERR_ARG;
     int local = choose_local(e, o);
     if (local < 0)
@@ -76,7 +77,7 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
     uint16_t port = o->local_port ? o->local_port : choose_port(e, o, local_idx);
     if (port == 0 || !port_free(e, o, local_idx, port))
         return QS_ERR_ADDRINUSE;
-    struct qs_block *c = qs_tcp_new_conn(e, &o->remote, local_idx, o->prio);
+    struct qs_block *c = qs_tcp_new_conn(e, &o->remote, o->vlan, local_idx, o->prio);
     if (!c)
         return QS_ERR_NOMEM;
 
@@ -87,7 +88,7 @@ qs_err qs_conn_open(qs_engine *e, const struct qs_open_opts *o, qs_time now, qs_
     c->flags =
         QS_CF_TS | QS_CF_WSCALE | QS_CF_SACK; /* offered; what the peer does not answer is off */
     if (o->messages)
-        qs_messages_begin(e, c, o->messages, 0);
+        qs_messages_begin(e, c, o->messages, &(struct qs_flow){.vlan = o->vlan});
     qs_tcp_configure(e, c, &conf);
     c->mss = qs_tcp_own_mss(e, c);
     if (o->ecn || qs_cc_ops(c->cc_algo)->exact_ce)

@@ -255,9 +255,10 @@ static void take_in_order(struct qs_engine *e, struct qs_block *c, const struct 
     owe_ack(e, c, r->len, now);
     if (c->flags & QS_CF_FRAMED)
         return;
-    if (!(c->ev_flags & QS_EVENT_READABLE))
-        qs_trace_begin(e, c, c->prio);
+    bool begins = !(c->ev_flags & QS_EVENT_READABLE);
     qs_block_event(e, c, QS_EVENT_READABLE);
+    if (begins)
+        qs_trace_begin(e, c, qs_served_as(c, c->prio));
 }
 
 /* Payload inside the window, in states that take it. */

@@ -102,11 +102,12 @@ static int handled_class(const struct qs_engine *e, const struct qs_block *c)
     if (!c)
         return -1;
     bool framed = c->flags & QS_CF_FRAMED; /* then it may be of any class */
-    for (uint32_t p = framed ? QS_N_PRIO - 1 : c->prio;; p--) {
+    uint32_t least = qs_served_as(c, c->prio);
+    for (uint32_t p = framed ? QS_N_PRIO - 1 : least;; p--) {
         const struct qs_trace *t = &e->traces[p];
         if (t->at == QS_TRACE_HANDLER && is_about(e, t, c))
             return (int)p;
-        if (p == c->prio)
+        if (p == least)
             return -1;
     }
 }

@@ -407,11 +407,12 @@ static bool open_link(struct qs_app *a, struct qs_channel *ch, const struct qs_e
     return true;
 }
 
-/* Does the record end a connection of which urgent messages were not read yet? */
+/* Does the record end a connection, or is it of a class, of which urgent messages were not read
+ * yet? */
 static bool comes_too_early(const struct qs_channel *ch, const struct qs_event_record *r)
 {
-    return r->flags & (QS_EVENT_EOF | QS_EVENT_CLOSED | QS_EVENT_GONE) &&
-           ch->links->app[r->link].n_urgent != r->n_urgent;
+    bool ends = r->flags & (QS_EVENT_EOF | QS_EVENT_CLOSED | QS_EVENT_GONE);
+    return (ends || r->capped) && (int32_t)(r->n_urgent - ch->links->app[r->link].n_urgent) > 0;
 }
 
 /* ---- connections that have moved to another queue ---- */

@@ -22,7 +22,8 @@
 
 /* Worker to application. A message that is more urgent than its connection goes through the channel
  * of its own class, and so may come before the record that opens its connection: it says all that
- * one would. The end of a connection says how many such messages there were, and waits for them. */
+ * one would. What has to be read behind such messages says how many there were, and waits for them.
+ */
 struct qs_event_record {
     uint32_t bytes; /* of the whole record */
     uint32_t len;   /* octets that follow, without the qs_open_record */
@@ -33,6 +34,7 @@ struct qs_event_record {
     qs_time traced;    /* since when it is in the ring, if it is followed; else 0 */
     uint32_t n_urgent; /* of the connection, sent before this record */
     bool urgent;       /* such a message: a qs_open_record precedes its octets */
+    bool capped;       /* a message of a more urgent class, or before one: those wait, too */
     uint8_t base;      /* class of the connection */
 };
 
@@ -83,6 +85,9 @@ static inline size_t qs_record_bytes(size_t header, size_t len)
 /* Touched by the worker only. */
 struct qs_worker_link {
     qs_conn conn;
+    uint64_t sent_to;     /* end of its last record in the ring of class `at`; 0: none */
+    uint64_t first_to;    /* `at` is not `prio`: what has to be read first in the ring of `prio` */
+    uint64_t capped_to;   /* end of its last capped message in the ring of class `at`; 0: none */
     uint64_t taken;       /* octets that the engine took from QS_DO_WRITE and QS_DO_SEND */
     uint32_t n_sends;     /* QS_DO_SEND carried out */
     uint32_t n_urgent;    /* records of urgent messages so far */
@@ -91,7 +96,9 @@ struct qs_worker_link {
     int16_t listener;     /* number of qs_stack_listen() */
     uint8_t waiting;      /* QS_EVENT_* not in the ring yet */
     int8_t err;
-    uint8_t prio; /* class of the connection */
+    uint8_t prio;   /* class of the connection */
+    uint8_t served; /* as which class: `prio` or less */
+    uint8_t at; /* class of the channel that its events go through: as `served` once that can be */
     bool listed;
     bool urgent_listed;
     bool told;        /* the application knows the connection */

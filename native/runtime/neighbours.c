@@ -61,8 +61,8 @@ static void deliver(struct qs_queue *q, const struct qs_note *note, qs_time now)
         qs_engine_icmp_told(q->engine, &note->icmp, now);
     else if (note->kind == QS_NOTE_NEIGH_GONE)
         qs_engine_neigh_del(q->engine, &n->addr);
-    else if (n->news == QS_NEIGH_OFFERED)
-        qs_engine_neigh_answer(q->engine, &n->addr, n->mac, now);
+    else if (note->kind == QS_NOTE_NEIGH_TOLD)
+        qs_engine_neigh_told(q->engine, n, now);
     else if (qs_engine_neigh_set(q->engine, &n->addr, n->mac, now) != 0)
         return; /* an address that no neighbour has */
 }
@@ -114,7 +114,7 @@ bool qs_neighbours_listen(struct qs_stack *s, struct qs_queue *q)
     while (qs_engine_neigh_next(q->engine, &n)) {
         any = true;
         if (n.news != QS_NEIGH_WANTED && s->opts.n_queues > 1)
-            qs_note_post(s, &(struct qs_note){.neigh = n, .from = q->idx});
+            qs_note_post(s, &(struct qs_note){QS_NOTE_NEIGH_TOLD, q->idx, .neigh = n});
         else if (n.news == QS_NEIGH_WANTED && s->neighbours)
             want(s->neighbours, &n.addr);
     }

@@ -71,6 +71,11 @@ void qs_ring_release(struct qs_ring *r, size_t bytes)
     __atomic_store_n(&r->head, r->head + bytes, __ATOMIC_RELEASE);
 }
 
+bool qs_ring_has_passed(const struct qs_ring *r, uint64_t end)
+{
+    return __atomic_load_n(&r->head, __ATOMIC_ACQUIRE) >= end;
+}
+
 bool qs_ring_is_empty(const struct qs_ring *r)
 {
     return __atomic_load_n(&r->tail, __ATOMIC_ACQUIRE) ==

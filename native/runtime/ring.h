@@ -29,6 +29,9 @@ void *qs_ring_reserve(struct qs_ring *r, size_t bytes, size_t spare);
 /* Producer: publishes the first `bytes` of what was reserved. */
 void qs_ring_commit(struct qs_ring *r, size_t bytes);
 
+/* Producer: has the consumer given back all up to byte `end` of what was published? */
+bool qs_ring_has_passed(const struct qs_ring *r, uint64_t end);
+
 /* Producer: bytes that could be reserved. */
 size_t qs_ring_room(struct qs_ring *r);
 

@@ -2,9 +2,10 @@
 /* The worker's end of the channels: events and received octets out, commands in.
  *
  * An event that finds no room waits in its link, merged with later ones, and the octets wait in the
- * engine, where they close the peer's window. A command is always carried out: writes are within
- * the credit of their connection. Only when the engine has no chunk left does a write stay at the
- * head of its ring.
+ * engine, where they close the peer's window. A connection whose source had its rate goes through
+ * the channel of the least urgent class, and back once nothing of it is left there: the application
+ * reads its events in order. A command is always carried out: writes are within the credit of their
+ * connection. Only when the engine has no chunk left does a write stay at the head of its ring.
  *
  * Who was given something is woken once, at the end (qs_split_wake). */
 #include <string.h>
@@ -23,6 +24,13 @@
 static struct qs_worker_link *link_of(const struct qs_channel *ch, uint32_t link)
 {
     return &ch->links->worker[link];
+}
+
+/* Channel that the events of a connection go through now. */
+static struct qs_channel *channel_of(const struct qs_stack *s, const struct qs_queue *q,
+                                     const struct qs_worker_link *l)
+{
+    return s->listeners[l->listener].app->channels[q->idx][l->at];
 }
 
 static void touch(struct qs_queue *q, const struct qs_app *a)
@@ -77,6 +85,13 @@ static struct qs_open_record open_record(const struct qs_stack *s, const struct 
                                    .remote_port = info.remote_port};
 }
 
+/* Publishes a record in the channel of the connection. */
+static void commit(struct qs_channel *ch, uint32_t link, const struct qs_event_record *r)
+{
+    qs_ring_commit(&ch->events, r->bytes);
+    link_of(ch, link)->sent_to = ch->events.tail;
+}
+
 /* @return false when there is no room; so do the following. */
 static bool push_open(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch, uint32_t link)
 {
@@ -87,7 +102,7 @@ static bool push_open(struct qs_stack *s, struct qs_queue *q, struct qs_channel 
         return false;
     r->len = 0;
     memcpy(r + 1, &open, sizeof open);
-    qs_ring_commit(&ch->events, r->bytes);
+    commit(ch, link, r);
     l->told = true;
     return true;
 }
@@ -116,7 +131,7 @@ static bool push_plain(struct qs_channel *ch, uint32_t link, uint8_t flags)
     if (!r)
         return false;
     r->err = link_of(ch, link)->err;
-    qs_ring_commit(&ch->events, r->bytes);
+    commit(ch, link, r);
     return true;
 }
 
@@ -169,7 +184,7 @@ static bool push_octets(struct qs_queue *q, struct qs_channel *ch, uint32_t link
             return false;
         copy_spans((uint8_t *)(r + 1), spans, len);
         r->traced = trace_of(ch, link);
-        qs_ring_commit(&ch->events, r->bytes);
+        commit(ch, link, r);
         if (qs_conn_consume(q->engine, conn, len) != 0)
             break;
     }
@@ -190,13 +205,24 @@ static void copy_message(struct qs_queue *q, qs_conn conn, const struct qs_messa
     }
 }
 
-/* One record for a message, through the channel of its class. */
+/* The channel of its class, if that is not its connection's; but a class keeps its order: not while
+ * one that went with its connection is to be read. */
+static struct qs_channel *message_channel(const struct qs_stack *s, const struct qs_queue *q,
+                                          const struct qs_worker_link *l,
+                                          const struct qs_message *m)
+{
+    struct qs_channel *base = channel_of(s, q, l);
+    bool alone = m->prio > l->prio && qs_ring_has_passed(&base->events, l->capped_to);
+    return alone ? s->listeners[l->listener].app->channels[q->idx][m->prio] : base;
+}
+
+/* One record for a message. */
 static bool push_message(struct qs_stack *s, struct qs_queue *q, struct qs_channel *to,
                          uint32_t link, const struct qs_message *m)
 {
     struct qs_worker_link *l = link_of(to, link);
     const struct qs_open_record open = open_record(s, q, l);
-    bool urgent = m->prio > l->prio;
+    bool urgent = to != channel_of(s, q, l);
     size_t before = urgent ? sizeof open : 0;
     struct qs_event_record *r = begin_record(to, link, QS_EVENT_READABLE, before + m->len);
     if (!r)
@@ -207,11 +233,16 @@ static bool push_message(struct qs_stack *s, struct qs_queue *q, struct qs_chann
     r->traced = trace_of(to, link);
     memcpy(at, &open, before);
     copy_message(q, l->conn, m, at + before);
-    qs_ring_commit(&to->events, r->bytes);
-    if (urgent) {
-        l->n_urgent++;
-        l->told = true;
+    if (!urgent) {
+        r->capped = m->capped;
+        commit(to, link, r);
+        if (m->capped)
+            l->capped_to = l->sent_to;
+        return true;
     }
+    qs_ring_commit(&to->events, r->bytes);
+    l->n_urgent++;
+    l->told = true;
     return true;
 }
 
@@ -236,11 +267,10 @@ static void list_urgent(struct qs_channel *to, uint32_t link)
 static bool push_messages(struct qs_stack *s, struct qs_queue *q, struct qs_channel *base,
                           uint32_t link, uint32_t prio)
 {
-    struct qs_worker_link *l = link_of(base, link);
-    struct qs_app *a = s->listeners[l->listener].app;
+    const struct qs_worker_link *l = link_of(base, link);
     struct qs_message m;
     while (qs_conn_message(q->engine, l->conn, prio, &m) == 1) {
-        struct qs_channel *to = a->channels[q->idx][m.prio];
+        struct qs_channel *to = message_channel(s, q, l, &m);
         if (!push_message(s, q, to, link, &m)) {
             if (to != base)
                 list_urgent(to, link);
@@ -266,12 +296,43 @@ static void push_all_urgent(struct qs_stack *s, struct qs_queue *q, struct qs_ch
         if (to->urgent.first == QS_NO_LINK)
             to->urgent.last = QS_NO_LINK;
         l->urgent_listed = false;
-        struct qs_channel *base = s->listeners[l->listener].app->channels[q->idx][l->prio];
-        (void)push_messages(s, q, base, link, to->prio);
+        struct qs_channel *base = channel_of(s, q, l);
+        if (push_messages(s, q, base, link, to->prio))
+            continue;
+        l->waiting |= QS_EVENT_READABLE;
+        qs_split_announce(s, q, base, link);
     }
 }
 
 /* ---- what waits ---- */
+
+/* Changes the channel of a connection if it is served as another class than before, once that can
+ * be. */
+static void choose_channel(const struct qs_stack *s, const struct qs_queue *q,
+                           struct qs_worker_link *l)
+{
+    bool lower = l->served < l->prio, lowered = l->at != l->prio;
+    if (lower == lowered || l->listed || l->arriving)
+        return;
+    if (lower)
+        l->first_to = l->sent_to;
+    else if (!qs_ring_has_passed(&channel_of(s, q, l)->events, l->sent_to))
+        return;
+    l->at = l->served;
+    l->sent_to = l->capped_to = 0;
+}
+
+/* Is something of the connection to be read first, in the channel of its class? Then that tells
+ * when it was. */
+static bool comes_later(const struct qs_stack *s, const struct qs_queue *q,
+                        const struct qs_worker_link *l)
+{
+    struct qs_channel *own = s->listeners[l->listener].app->channels[q->idx][l->prio];
+    if (l->at == l->prio || qs_ring_has_passed(&own->events, l->first_to))
+        return false;
+    (void)__atomic_exchange_n(&own->worker_starved, 1, __ATOMIC_ACQ_REL);
+    return !qs_ring_has_passed(&own->events, l->first_to);
+}
 
 static bool push_waiting(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch,
                          uint32_t link)
@@ -279,6 +340,8 @@ static bool push_waiting(struct qs_stack *s, struct qs_queue *q, struct qs_chann
     struct qs_worker_link *l = link_of(ch, link);
     if (l->arriving)
         return l->met || push_moved(ch, link);
+    if (comes_later(s, q, l))
+        return false;
     if (l->waiting & QS_EVENT_OPEN) {
         if (!push_open(s, q, ch, link))
             return false;
@@ -333,6 +396,7 @@ static uint32_t begin_link(struct qs_queue *q, struct qs_app *a, const struct qs
     l->conn = ev->conn;
     l->listener = (int16_t)ev->listener;
     l->prio = known ? info.prio : ev->prio;
+    l->at = l->served = l->prio;
     __atomic_store_n(&links->app[link].allowed, 0, __ATOMIC_RELEASE);
     qs_split_allow(q, a->channels[q->idx][l->prio], link);
     return link;
@@ -346,17 +410,20 @@ void qs_split_event(struct qs_stack *s, struct qs_queue *q, const struct qs_even
     if (link == QS_NO_LINK)
         return;
     struct qs_worker_link *l = &h->app->links[q->idx].worker[link];
-    struct qs_channel *ch = h->app->channels[q->idx][l->prio];
+    l->served = ev->prio < l->prio ? ev->prio : l->prio;
+    choose_channel(s, q, l);
+    struct qs_channel *ch = channel_of(s, q, l);
     uint8_t flags = (uint8_t)(ev->flags & ~QS_EVENT_MOVED); /* the application hears otherwise */
     if (!l->wants_write) /* the engine also tells when it took a write in parts */
         flags &= (uint8_t)~QS_EVENT_WRITABLE;
     if (flags & QS_EVENT_WRITABLE)
         l->wants_write = false;
+    bool ahead = ev->prio > l->prio; /* a message, of its connection */
     if (ev->traced)
-        h->app->channels[q->idx][ev->prio]->traced = (struct qs_traced){link, qs_clock_now()};
-    if (flags & QS_EVENT_READABLE && ev->prio > l->prio &&
-        !l->arriving) { /* a message ahead of its connection */
-        (void)push_messages(s, q, ch, link, ev->prio);
+        (ahead ? h->app->channels[q->idx][ev->prio] : ch)->traced =
+            (struct qs_traced){link, qs_clock_now()};
+    if (flags & QS_EVENT_READABLE && ahead && !l->arriving &&
+        push_messages(s, q, ch, link, ev->prio)) {
         flags &= (uint8_t)~QS_EVENT_READABLE;
         touch(q, h->app);
         if (!flags)
@@ -377,18 +444,28 @@ void qs_split_event(struct qs_stack *s, struct qs_queue *q, const struct qs_even
     touch(q, h->app);
 }
 
+/* It does not wait in the channel of its class any more. */
+static void announce_anew(struct qs_stack *s, struct qs_queue *q, struct qs_worker_link *l,
+                          uint32_t link)
+{
+    choose_channel(s, q, l);
+    qs_split_announce(s, q, channel_of(s, q, l), link);
+}
+
 static bool push_all_waiting(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch)
 {
     uint64_t before = ch->events.tail;
     while (ch->waiting.first != QS_NO_LINK) {
         uint32_t link = ch->waiting.first;
         const struct qs_worker_link *l = link_of(ch, link);
-        bool unheard = l->over && !l->told;
-        if (!unheard && !push_waiting(s, q, ch, link))
+        bool unheard = l->over && !l->told, sinks = l->served < l->at && !l->arriving;
+        if (!unheard && !sinks && !push_waiting(s, q, ch, link))
             break;
         QS_LIST_POP(&ch->waiting, ch->links->worker);
         if (unheard)
             qs_link_drop(ch->links, link);
+        else if (sinks)
+            announce_anew(s, q, link_of(ch, link), link);
     }
     if (ch->waiting.first != QS_NO_LINK)
         (void)__atomic_exchange_n(&ch->worker_starved, 1, __ATOMIC_ACQ_REL);
@@ -406,8 +483,9 @@ static void be_known(struct qs_stack *s, struct qs_queue *q, struct qs_channel *
     l->arriving = false;
     q->flows.n_arriving--;
     qs_split_known(s, l);
+    choose_channel(s, q, l);
     if (l->waiting)
-        qs_split_announce(s, q, ch, link);
+        qs_split_announce(s, q, channel_of(s, q, l), link);
     touch(q, s->listeners[l->listener].app);
 }
 
@@ -459,13 +537,13 @@ static void shut(struct qs_queue *q, struct qs_worker_link *l)
 
 /* The application gave the connection up: nothing is to follow but the sign that nothing follows.
  */
-static void end_link(struct qs_stack *s, struct qs_queue *q, struct qs_channel *ch, uint32_t link)
+static void end_link(struct qs_stack *s, struct qs_queue *q, uint32_t link,
+                     struct qs_worker_link *l)
 {
-    struct qs_worker_link *l = link_of(ch, link);
     l->over = true;
     l->shuts_later = false;
     l->waiting = QS_EVENT_GONE;
-    qs_split_announce(s, q, ch, link);
+    qs_split_announce(s, q, channel_of(s, q, l), link);
 }
 
 /* @return false when it has to be tried again. */
@@ -493,11 +571,11 @@ bool qs_split_carry_out(struct qs_stack *s, struct qs_queue *q, struct qs_channe
         break;
     case QS_DO_CLOSE:
         (void)qs_conn_close(q->engine, l->conn);
-        end_link(s, q, ch, r->link);
+        end_link(s, q, r->link, l);
         break;
     case QS_DO_ABORT:
         (void)qs_conn_abort(q->engine, l->conn);
-        end_link(s, q, ch, r->link);
+        end_link(s, q, r->link, l);
         break;
     case QS_DO_MOVED: /* taken_here() */
         break;
@@ -586,7 +664,9 @@ bool qs_split_has_work(const struct qs_stack *s, const struct qs_queue *q)
             /* Without chunks it is a frame or a timer that helps, and wakes. */
             if (!ch->no_chunk && !qs_ring_is_empty(&ch->commands))
                 return true;
-            bool waits = ch->waiting.first != QS_NO_LINK || ch->urgent.first != QS_NO_LINK;
+            uint32_t first = ch->waiting.first;
+            bool waits = ch->urgent.first != QS_NO_LINK ||
+                         (first != QS_NO_LINK && !comes_later(s, q, link_of(ch, first)));
             if (waits && qs_channel_has_room(&ch->events))
                 return true;
         }

@@ -48,7 +48,7 @@ void qs_split_leave(struct qs_queue *q, uint32_t to, struct qs_letter *letter)
     uint32_t link = letter->slot.link;
     struct qs_worker_link *l = &links->worker[link];
     if (l->listed)
-        unlist(a->channels[q->idx][l->prio], link);
+        unlist(a->channels[q->idx][l->at], link);
     for (uint32_t p = 0; p < QS_N_PRIO; p++) {
         struct qs_channel *ch = a->channels[q->idx][p];
         if (ch && l->urgent_listed)
@@ -104,7 +104,7 @@ void qs_split_told(struct qs_stack *s, struct qs_queue *q, const struct qs_lette
     l->over = true;
     l->err = QS_ERR_NOMEM;
     l->waiting = QS_EVENT_CLOSED;
-    qs_split_announce(s, q, a->channels[q->idx][l->prio], link);
+    qs_split_announce(s, q, a->channels[q->idx][l->at], link);
     q->touched_apps |= 1u << a->idx;
 }
 
@@ -144,6 +144,8 @@ void qs_split_arrive(struct qs_stack *s, struct qs_queue *q, const struct qs_let
     struct qs_worker_link *l = &links->worker[link];
     *l = part->worker;
     l->conn = conn;
+    l->at = l->served;
+    l->sent_to = l->first_to = l->capped_to = 0; /* nothing of it is in rings here */
     l->n_elsewhere += l->n_here;
     l->n_here = 0;
     l->from_queue = part->queue;
@@ -154,7 +156,7 @@ void qs_split_arrive(struct qs_stack *s, struct qs_queue *q, const struct qs_let
     from[part->link] = link;
     qs_split_allow(q, a->channels[q->idx][l->prio], link);
     /* It is told through the most urgent channel: no backlog of its own class is in the way. */
-    uint32_t prio = l->arriving ? qs_class_first(a->classes) : l->prio;
+    uint32_t prio = l->arriving ? qs_class_first(a->classes) : l->at;
     if (l->arriving || l->waiting)
         qs_split_announce(s, q, a->channels[q->idx][prio], link);
     q->touched_apps |= 1u << a->idx;

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,9 @@
  * what a path of 100 ms needs for 300 Mbit/s. */
 #define BUFFER_INITIAL (64u << 10)
 #define BUFFER_MOST (4u << 20)
+#define VLAN_MAX 4094u
+#define SOURCE_RATE_MIN UINT64_C(1000)
+#define SOURCE_RATE_MAX UINT64_C(1000000000000)
 #define SHARE_DEFAULT 10u
 #define RESERVED_DEFAULT 62u /* a sixteenth */
 
@@ -45,6 +49,8 @@ void qs_stack_opts_init(qs_stack_opts *o)
         .chunks_max = e.chunks_max,
         .rcvbuf_bytes = BUFFER_MOST,
         .sndbuf_bytes = BUFFER_MOST,
+        .source_bits4 = e.source_bits4,
+        .source_bits6 = e.source_bits6,
         .poll_idle = QS_US(50),
     };
     for (uint32_t p = 0; p < QS_N_PRIO; p++) {
@@ -83,6 +89,40 @@ static qs_err check_classes(const qs_stack_opts *o, struct qs_diag *diag)
     return 0;
 }
 
+static qs_err check_sources(const qs_stack_opts *o, struct qs_diag *diag)
+{
+    for (uint32_t p = 0; p < QS_N_PRIO; p++) {
+        uint64_t rate = o->source_bytes_per_second[p];
+        if (rate && (p == 0 || rate < SOURCE_RATE_MIN || rate > SOURCE_RATE_MAX))
+            return qs_fail(diag, QS_ERR_ARG,
+                           "%s: %" PRIu64 " bytes a second for a source in class %u: classes 1 to "
+                           "7 may have %" PRIu64 " to %" PRIu64,
+                           o->ifname, rate, p, SOURCE_RATE_MIN, SOURCE_RATE_MAX);
+    }
+    if (o->source_bits4 < 1 || o->source_bits4 > 32 || o->source_bits6 < 1 || o->source_bits6 > 128)
+        return qs_fail(diag, QS_ERR_ARG,
+                       "%s: prefixes of %u and %u bits for sources: 1 to 32 and 1 to 128 are "
+                       "possible",
+                       o->ifname, o->source_bits4, o->source_bits6);
+    return 0;
+}
+
+static qs_err check_vlans(const qs_stack_opts *o, struct qs_diag *diag)
+{
+    for (uint32_t i = 0; i < QS_N_VLANS_MAX && o->vlans[i]; i++) {
+        if (strcmp(o->driver, "xsk") == 0)
+            return qs_fail(diag, QS_ERR_NOTSUP,
+                           "%s: VLAN %u: with xsk frames have no tag, since the kernel knows the "
+                           "neighbours of its own device only; use a port of the switch that "
+                           "takes the tag off, or tap or pair",
+                           o->ifname, o->vlans[i]);
+        if (o->vlans[i] > VLAN_MAX)
+            return qs_fail(diag, QS_ERR_ARG, "%s: VLAN %u is outside of 1 to %u", o->ifname,
+                           o->vlans[i], VLAN_MAX);
+    }
+    return 0;
+}
+
 static qs_err check_opts(const qs_stack_opts *o, struct qs_diag *diag)
 {
     if (o->size != sizeof *o)
@@ -112,6 +152,10 @@ static qs_err check_opts(const qs_stack_opts *o, struct qs_diag *diag)
                        "%s: the %s driver needs an address, for example 10.0.0.2/24", o->ifname,
                        o->driver);
     qs_err err = check_classes(o, diag);
+    if (!err)
+        err = check_sources(o, diag);
+    if (!err)
+        err = check_vlans(o, diag);
     if (!err)
         err = check_buffer(o, "receive", o->rcvbuf_initial_bytes, o->rcvbuf_bytes, diag);
     return err ? err : check_buffer(o, "send", o->sndbuf_initial_bytes, o->sndbuf_bytes, diag);
@@ -192,6 +236,17 @@ static qs_err take_from_kernel(struct qs_stack *s, struct qs_diag *diag)
     return err ? err : qs_neighbours_start(s, iface.index, diag);
 }
 
+static qs_err add_vlans(struct qs_stack *s, struct qs_diag *diag)
+{
+    for (uint32_t q = 0; q < s->opts.n_queues; q++)
+        for (uint32_t i = 0; i < QS_N_VLANS_MAX && s->opts.vlans[i]; i++) {
+            qs_err err = qs_engine_vlan_add(s->queues[q].engine, s->opts.vlans[i]);
+            if (err)
+                return qs_fail(diag, err, "%s: VLAN %u is not usable", s->ifname, s->opts.vlans[i]);
+        }
+    return 0;
+}
+
 static qs_err configure(struct qs_stack *s, struct qs_diag *diag)
 {
     const qs_stack_opts *o = &s->opts;
@@ -202,6 +257,8 @@ static qs_err configure(struct qs_stack *s, struct qs_diag *diag)
         err = take_from_kernel(s, diag);
     else if (!err && o->addr6)
         err = add_link_local(s, diag);
+    if (!err)
+        err = add_vlans(s, diag);
     if (!err)
         err = set_gateway_text(s, o->gateway4, diag);
     return err ? err : set_gateway_text(s, o->gateway6, diag);
@@ -236,6 +293,8 @@ static qs_err make_queue(struct qs_stack *s, uint32_t idx, struct qs_diag *diag)
     qs_engine_opts_init(&e);
     e.id = idx;
     e.conns_max = s->opts.conns_max;
+    e.source_bits4 = s->opts.source_bits4;
+    e.source_bits6 = s->opts.source_bits6;
     e.chunks_max = s->opts.chunks_max;
     choose_buffers(&e, &s->opts);
     e.mtu = caps->mtu;
@@ -406,10 +465,20 @@ static void share_out(struct qs_stack *s)
             qs_class_opts_init(&o);
             o.min_share_permille = s->opts.min_share_permille[p];
             o.dscp = s->opts.dscp[p];
+            o.source_bytes_per_second = s->opts.source_bytes_per_second[p];
             o.chunks_reserved = (uint32_t)((uint64_t)s->opts.chunks_max * reserved / 1000);
             o.conns_reserved = (uint32_t)((uint64_t)s->opts.conns_max * reserved / 1000);
             (void)!qs_engine_class_set(s->queues[q].engine, p, &o); /* checked with the options */
         }
+}
+
+/* Classes, and that as which sources are served which had their rate in one of them. */
+static uint32_t with_least(const struct qs_stack *s, uint32_t classes)
+{
+    for (uint32_t p = 0; p < QS_N_PRIO; p++)
+        if (classes >> p & 1 && s->opts.source_bytes_per_second[p])
+            return classes | 1;
+    return classes;
 }
 
 int qs_stack_listen(qs_stack *s, const struct qs_stack_listen *l, struct qs_diag *diag)
@@ -442,7 +511,8 @@ int qs_stack_listen(qs_stack *s, const struct qs_stack_listen *l, struct qs_diag
         .fn = l->inline_fn,
         .ctx = l->inline_ctx,
         .app = l->inline_fn ? NULL : s->apps[l->app],
-        .classes = 1u << l->l.prio | qs_engine_message_classes(s->queues[0].engine, l->l.messages),
+        .classes = with_least(s, 1u << l->l.prio |
+                                     qs_engine_message_classes(s->queues[0].engine, l->l.messages)),
         .framed = qs_engine_message_max(s->queues[0].engine, l->l.messages) > 0,
         .user = l->l.user,
     };

@@ -37,8 +37,9 @@ struct qs_worker_slot {
 };
 
 enum qs_note_kind {
-    QS_NOTE_NEIGH,      /* news of a neighbour */
+    QS_NOTE_NEIGH,      /* the kernel's table has a neighbour */
     QS_NOTE_NEIGH_GONE, /* the kernel's table has it no longer */
+    QS_NOTE_NEIGH_TOLD, /* an engine told of one */
     QS_NOTE_ICMP,       /* an ICMP error about somebody else's connection */
 };
 

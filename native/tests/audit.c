@@ -118,7 +118,7 @@ static uint32_t check_list(struct walk *w, const struct qs_list *l, size_t offse
 static uint32_t listed_class(const struct qs_engine *e, uint32_t block)
 {
     const struct qs_block *c = &e->blocks[block];
-    return c->flags & QS_CF_FRAMED ? e->messages[block].listed : c->prio;
+    return c->flags & QS_CF_FRAMED ? e->messages[block].listed : qs_served_as(c, c->prio);
 }
 
 static void check_classes(struct walk *w)

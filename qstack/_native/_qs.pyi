@@ -62,6 +62,8 @@ class _Lib:
     QS_MATCH_OCTETS: int
     QS_MATCH_HTTP_PATH: int
     QS_MATCH_HTTP_HEADER: int
+    QS_MATCH_VLAN: int
+    QS_MATCH_PCP: int
     QS_EVENT_OPEN: int
     QS_EVENT_READABLE: int
     QS_EVENT_WRITABLE: int

@@ -56,6 +56,7 @@ typedef struct qs_stack_opts {
     const char *host_addr6;
     const char *gateway4;
     const char *gateway6;
+    uint16_t vlans[16];
     uint32_t mtu;
     uint32_t conns_max;
     uint32_t chunks_max;
@@ -67,6 +68,8 @@ typedef struct qs_stack_opts {
     uint16_t min_share_permille[8];
     uint16_t reserved_permille[8];
     uint8_t dscp[8];
+    uint64_t source_bytes_per_second[8];
+    uint8_t source_bits4, source_bits6;
     qs_dur poll_idle;
     uint32_t pair_side;
     bool no_offload;
@@ -177,6 +180,8 @@ void qs_framing_opts_init(struct qs_framing_opts *o, enum qs_framing kind);
 struct qs_flow {
     qs_addr local, remote;
     uint16_t local_port, remote_port;
+    uint16_t vlan;
+    uint8_t pcp;
     uint8_t dscp;
     uint8_t prio;
     ...;
@@ -187,12 +192,16 @@ struct qs_flow {
 #define QS_MATCH_OCTETS ...
 #define QS_MATCH_HTTP_PATH ...
 #define QS_MATCH_HTTP_HEADER ...
+#define QS_MATCH_VLAN ...
+#define QS_MATCH_PCP ...
 struct qs_match {
     uint32_t what;
     uint8_t prio;
     qs_addr remote;
     uint8_t remote_bits;
     uint16_t port_first, port_last;
+    uint16_t vlan;
+    uint8_t pcp;
     uint8_t dscp;
     uint16_t at;
     uint8_t n_octets;

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -12,8 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .. import units
 from ..errors import ConfigError
-from ..priority import MODES, Options, run
-from ..priority.show import plot, table
+from ..priority import ADVERSARIES, MODES, Options, run, run_adversaries
+from ..priority.show import adversary_table, plot, table
 
 _WORK_NS_MOST = 10**9
 _QUICK = {"seconds": 0.3, "rounds": 1, "connections": 20}
@@ -87,6 +89,13 @@ def _work_ns(text: str) -> int:
     default=False,
     help="Also a C server on kernel TCP with epoll, over veth, as root.",
 )
+@click.option(
+    "--adversary",
+    "adversaries",
+    type=click.Choice([*ADVERSARIES, "all"]),
+    multiple=True,
+    help="Instead, honest urgent requests alone and beside this one; several times, or all.",
+)
 @click.option("--quick", is_flag=True, help="A smoke run of seconds; its figures mean nothing.")
 @click.option(
     "--plot",
@@ -107,6 +116,7 @@ def priority(
     share: int,
     seed: int,
     kernel: bool,
+    adversaries: tuple[str, ...],
     quick: bool,
     png: Path | None,
     as_json: bool,
@@ -118,6 +128,9 @@ def priority(
     classes at 0.7, 1.0 and 1.5 times the capacity; with classes and without. Urgent connections
     have a NIC queue for themselves; urgent messages overtake inside connections. Exit status 1
     when an urgent request was not answered.
+
+    With --adversary: urgent requests alone and beside one who floods the urgent port, sends what
+    classifiers stumble over, does not read, or makes a handler sleep; in memory.
     """
     settings = {"seconds": seconds, "rounds": rounds, "connections": connections}
     options = Options(
@@ -130,12 +143,10 @@ def priority(
         kernel=kernel,
         **(_QUICK if quick else settings),  # type: ignore[arg-type]
     )
-    with _progress() as bar:
-        task = bar.add_task("", total=1.0)
-        document = run(
-            options,
-            lambda what, part: bar.update(task, description=what, completed=part),
-        )
+    if adversaries:
+        return _beside(options, adversaries, quick=quick, as_json=as_json)
+    with _progress() as tell:
+        document = run(options, tell)
     document["quick"] = quick
     if png is not None:
         plot(document, png)
@@ -154,11 +165,27 @@ def priority(
     return 1 if any(figures["urgent_lost"] for figures in document["modes"].values()) else 0
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
+def _beside(options: Options, names: tuple[str, ...], *, quick: bool, as_json: bool) -> int:
+    """Measure beside adversaries; return the exit status."""
+    if options.driver != "pair" or options.kernel:
+        raise ConfigError("--adversary needs addresses of its own: only with --driver pair")
+    with _progress() as tell:
+        chosen = tuple(ADVERSARIES) if "all" in names else tuple(dict.fromkeys(names))
+        document = run_adversaries(options, chosen, tell)
+    document["quick"] = quick
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+    else:
+        Console().print(adversary_table(document))
+        for name, figures in document["adversaries"].items():
+            click.echo(f"{name}: {figures['does']}")
+    return 1 if any(figures["urgent_lost"] for figures in document["adversaries"].values()) else 0
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """Yield what shows on the terminal what is going on, and the part that is done."""
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda what, part: bar.update(task, description=what, completed=part)

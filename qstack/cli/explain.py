@@ -17,6 +17,7 @@ from ..errors import QStackError
 from ..steering import nic_queues, rule_text
 
 _SHEDS = ("shed_backlog", "shed_conns", "shed_chunks")
+_TRAFFIC = ("segments", "events", "frames_sent", "capped")
 _QUANTILES = ("p50_us", "p99_us", "p999_us", "max_us")
 
 
@@ -115,13 +116,16 @@ def _print(document: dict[str, Any]) -> None:
     console.print(table)
     for stage, text in document["stages"].items():
         console.print(f"{stage:9} {text}", highlight=False, soft_wrap=True)
-    table = Table("class", "ports", "segments", "events", "frames sent", "refused", title="Traffic")
+    table = Table(
+        *("class", "ports", "segments", "events", "frames sent", "capped", "refused"),
+        title="Traffic",
+    )
     for priority, counters in sorted(document["classes"].items(), reverse=True):
         refused = {name: counters[name] for name in _SHEDS if counters[name]}
         table.add_row(
             priority,
             ", ".join(map(str, document["ports"][priority])),
-            *(f"{counters[name]:,}" for name in ("segments", "events", "frames_sent")),
+            *(f"{counters[name]:,}" for name in _TRAFFIC),
             ", ".join(f"{n:,} {name.removeprefix('shed_')}" for name, n in refused.items()) or "0",
         )
     console.print(table)

@@ -116,11 +116,13 @@ def qstack_server(
     priority: bool,
     messages: bool = False,
     share_percent: int | None = None,
+    more: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Run the server on QStack, with classes or flat.
 
     Urgent connections have a queue of the NIC for themselves; with ``messages`` there are none.
-    ``share_percent`` is the least share of the default class, None: the stack's default.
+    ``share_percent`` is the least share of the default class, None: the stack's default; ``more``
+    are further options of qs-priority-server.
     """
     command = [
         *(programs.find("qs-priority-server"), "--driver", at.driver),
@@ -131,6 +133,7 @@ def qstack_server(
         *("--work-ns", str(options.work_ns)),
         *(["--messages"] if messages else []),
         *([] if share_percent is None else ["--low-share", str(10 * share_percent)]),
+        *more,
     ]
     server = Server()
     process = _start(at.server_popen, command)

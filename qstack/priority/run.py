@@ -22,7 +22,7 @@ StartServer = Callable[[Wire], AbstractContextManager[Server]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Subject:
+class Subject:
     """A server that is measured.
 
     Attributes:
@@ -38,12 +38,12 @@ class _Subject:
     messages: bool = False
 
 
-def _how(subject: _Subject) -> dict[str, object]:
+def _how(subject: Subject) -> dict[str, object]:
     how = {"flat": subject.flat, "messages": subject.messages}
     return {name: True for name, given in how.items() if given}
 
 
-def _capacity(at: Wire, subject: _Subject, options: Options) -> float:
+def capacity_of(at: Wire, subject: Subject, options: Options) -> float:
     """Return requests a second that it answers when each connection has some under way."""
     short = replace(options, seconds=_CAPACITY_S)
     window = max(1, 256 // options.default_connections)
@@ -54,7 +54,7 @@ def _capacity(at: Wire, subject: _Subject, options: Options) -> float:
 
 
 def _points(
-    at: Wire, subject: _Subject, options: Options, capacity: float
+    at: Wire, subject: Subject, options: Options, capacity: float
 ) -> Iterator[tuple[str, dict[str, Any], Server]]:
     """Yield the name of each load, what the load measured and the server's counters."""
     urgent_rate = capacity * options.urgent_percent / 100
@@ -88,8 +88,8 @@ def _point(document: dict[str, Any], server: Server) -> dict[str, Any]:
     }
 
 
-def _round(at: Wire, subject: _Subject, options: Options) -> dict[str, Any]:
-    capacity = _capacity(at, subject, options)
+def _round(at: Wire, subject: Subject, options: Options) -> dict[str, Any]:
+    capacity = capacity_of(at, subject, options)
     points = {
         name: _point(document, server)
         for name, document, server in _points(at, subject, options, capacity)
@@ -135,7 +135,7 @@ def summarize(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _measure(
-    at: Wire, subject: _Subject, options: Options, tell: Callable[[str], None]
+    at: Wire, subject: Subject, options: Options, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     rounds = []
     for n in range(options.rounds):
@@ -144,9 +144,10 @@ def _measure(
     return summarize(rounds)
 
 
-def _qstack_subject(options: Options, mode: str, *, flat: bool) -> _Subject:
+def qstack_subject(options: Options, mode: str, *, flat: bool) -> Subject:
+    """Return the server on QStack, with classes or flat."""
     messages = mode == "messages"
-    return _Subject(
+    return Subject(
         name=f"QStack, {mode}" + (", one class" if flat else ""),
         start=lambda at: qstack_server(at, options, priority=not flat, messages=messages),
         flat=flat,
@@ -175,9 +176,9 @@ def _starvation(at: Wire, options: Options, capacity: float) -> dict[str, float]
     }
 
 
-def _kernel_subjects(options: Options) -> dict[str, _Subject]:
-    def subject(name: str, busy_poll_us: int) -> _Subject:
-        return _Subject(
+def _kernel_subjects(options: Options) -> dict[str, Subject]:
+    def subject(name: str, busy_poll_us: int) -> Subject:
+        return Subject(
             name=name, start=lambda at: kernel_server(at, options, busy_poll_us=busy_poll_us)
         )
 
@@ -207,8 +208,8 @@ def run(options: Options, progress: Progress) -> dict[str, Any]:
     modes, one_class = {}, {}
     with wire(options.driver) as at:
         for mode in options.modes:
-            modes[mode] = _measure(at, _qstack_subject(options, mode, flat=False), options, tell)
-            one_class[mode] = _measure(at, _qstack_subject(options, mode, flat=True), options, tell)
+            modes[mode] = _measure(at, qstack_subject(options, mode, flat=False), options, tell)
+            one_class[mode] = _measure(at, qstack_subject(options, mode, flat=True), options, tell)
         capacity = modes[options.modes[0]]["capacity_per_second"]
         starvation = []
         for n in range(options.rounds):

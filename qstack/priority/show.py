@@ -51,6 +51,28 @@ def table(document: Mapping[str, Any]) -> Table:
     return result
 
 
+def adversary_table(document: Mapping[str, Any]) -> Table:
+    """Return a row for each adversary and what there was besides honest urgent requests."""
+    result = Table(
+        *("adversary", "", "urgent p50 us", "p99", "p99.9", "p99.9 to alone", "lost", "counters"),
+        title="Honest urgent requests beside somebody who means harm",
+    )
+    for name, figures in document["adversaries"].items():
+        for point, p999 in figures["urgent_p999_us"].items():
+            first, beside = point == "alone", point == "beside"
+            counters = figures["counters"].items() if beside else ()
+            result.add_row(
+                name if first else "",
+                point.replace("_", " "),
+                *(f"{figures[f'urgent_{q}_us'][point]:,.0f}" for q in ("p50", "p99")),
+                f"{p999:,.0f}",
+                "" if first else f"{figures['ratio_p999'][point]:.2f}",
+                str(figures["urgent_lost"]) if first else "",
+                ", ".join(f"{n:,} {what}" for what, n in counters),
+            )
+    return result
+
+
 def plot(document: Mapping[str, Any], path: Path) -> None:
     """Save the urgent p99.9 of each server over the load, as a PNG."""
     import matplotlib as mpl  # takes a second: only who plots pays

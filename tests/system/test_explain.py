@@ -20,7 +20,7 @@ from qstack.errors import QStackError
 from qstack.http import Request, Response
 from qstack.rundir import run_dir
 
-LOW, HIGH = 8080, 8443
+LOW, HIGH, TAGGED = 8080, 8443, 8444
 WIRE = f"qe-{os.getpid()}"
 
 
@@ -71,6 +71,23 @@ def test_each_stage_of_each_class(server: Server) -> None:
     assert text.returncode == 0, text.stderr
     for word in ("transmit", "handler", str(HIGH), *document["stages"].values()):
         assert word in text.stdout
+
+
+def test_what_is_beyond_the_rate_of_its_source_is_served_and_told() -> None:
+    rates = (*(0,) * 7, 1000)
+    app = Server(nic=f"pair:{WIRE}", addresses=("10.79.0.2/24",), source_rate_bytes=rates)
+
+    def web(_: Request) -> Response:
+        return Response(body=b"hello")
+
+    for port in (LOW, HIGH):
+        app.listen(port=port, priority=7)(http.handler(web))
+    with app:
+        load()  # which ends in order only when all is answered
+        done = explain("--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["classes"]["7"]["capped"] > 0
+        assert "capped" in explain().stdout
 
 
 def test_without_traffic_there_is_nothing_to_show(server: Server) -> None:
@@ -135,13 +152,17 @@ def test_who_asks_and_says_nothing_holds_nobody_up(server: Server) -> None:
 @pytest.fixture
 def classifying() -> Iterator[Server]:
     """A server whose classes depend on headers and octets."""
-    app = Server(nic=f"pair:{WIRE}", addresses=("10.79.0.2/24",), queues=2)
+    app = Server(nic=f"pair:{WIRE}", addresses=("10.79.0.2/24",), queues=2, vlans=(5,))
     classify = qstack.classify(
         qstack.match(7, octets=(0, b"!")),
         qstack.match(5, remote="10.79.0.0/24", remote_port=(1024, 2047)),
     )
     app.listen(port=LOW, framing=qstack.framing.delimiter(), classify=classify)(lambda conn: None)
     app.listen(port=HIGH, priority=6)(lambda conn: None)
+    tagged = qstack.classify(
+        qstack.match(4, vlan=5), qstack.match(3, vlan=5, pcp=6), qstack.match(2, vlan=0)
+    )
+    app.listen(port=TAGGED, classify=tagged)(lambda conn: None)
     with app:
         yield app
 
@@ -158,6 +179,16 @@ def test_where_a_class_is_told(classifying: Server) -> None:
         (LOW, 5, "header", None),
         (LOW, 0, "port", None),
         (HIGH, 6, "port", [1]),
+        (TAGGED, 4, "header", None),
+        (TAGGED, 3, "header", None),
+        (TAGGED, 2, "header", None),
+        (TAGGED, 0, "port", None),
+    ]
+    to_tagged = {"protocol": "tcp", "dst_port": TAGGED}
+    assert [one["rule"] for one in decisions[4:7]] == [
+        {**to_tagged, "vlan": 5},
+        {**to_tagged, "vlan_tci": "0xc005/0xefff"},
+        None,  # rules look into a tag, not whether there is one
     ]
     assert decisions[1]["rule"] == {
         "protocol": "tcp",
@@ -168,7 +199,7 @@ def test_where_a_class_is_told(classifying: Server) -> None:
     text = explain("--where").stdout
     assert "NIC, queue 1" in text
     # The rule that it shows is one that nicprog takes.
-    shown = text[text.index("[[rule]]") :].replace("queue = N", "queue = 0")
+    shown = text[text.index("[[rule]]") :].split("\n\n")[0].replace("queue = N", "queue = 0")
     with nicprog.open(WIRE) as nic:
         nicprog.apply(nic, nicprog.plan(nic, nicprog.parse(f'device = "{WIRE}"\n{shown}', "t")))
     decisions = json.loads(explain("--where", "--json").stdout)["decisions"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from qstack import Server, classify, match
 from qstack.config import ListenConfig, StackConfig, read_serve_config, split_nic
 from qstack.errors import ConfigError
 
@@ -107,6 +108,43 @@ def test_bad_dscp(dscp: Any) -> None:
         StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), dscp=dscp)
 
 
+@pytest.mark.parametrize("rates", [(1000,), (0, 999, *(0,) * 6), (0, -1) * 4, ("1MiB",) * 8, 5])
+def test_bad_rates_of_sources(rates: Any) -> None:
+    with pytest.raises(ConfigError, match="source_rate_bytes must be 8 numbers"):
+        StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), source_rate_bytes=rates)
+
+
+def test_class_0_takes_what_goes_beyond_the_rates_of_sources() -> None:
+    def config(**settings: Any) -> StackConfig:
+        return StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), **settings)
+
+    config(source_rate_bytes=(0, *(1000,) * 7), source_prefix_ipv4=1, source_prefix_ipv6=128)
+    with pytest.raises(ConfigError, match="class 0 has no limit"):
+        config(source_rate_bytes=(1000,) * 8)
+    with pytest.raises(ConfigError, match=r"source_prefix_ipv4 must be 1\.\.32"):
+        config(source_prefix_ipv4=0)
+    with pytest.raises(ConfigError, match=r"source_prefix_ipv6 must be 1\.\.128"):
+        config(source_prefix_ipv6=129)
+
+
+@pytest.mark.parametrize("vlans", [(0,), (4095,), (1,) * 17, (True,), ("5",), [5], 5])
+def test_bad_vlans(vlans: Any) -> None:
+    with pytest.raises(ConfigError, match="vlans must be at most 16 numbers from 1 to 4094"):
+        StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), vlans=vlans)
+
+
+def test_vlans_need_a_stack_that_knows_its_neighbours() -> None:
+    with pytest.raises(ConfigError, match="xsk: vlans are for tap and pair"):
+        StackConfig(nic="xsk:eth7", vlans=(5,))
+
+
+def test_a_match_names_a_vlan_that_the_stack_takes() -> None:
+    app = Server(nic="tap:t", addresses=("10.0.0.2/24",), vlans=(5,))
+    app.listen(port=80, classify=classify(match(7, vlan=5), match(1, vlan=0)))(lambda _: None)
+    with pytest.raises(ConfigError, match=r"port 81: a match names VLAN 6, .* which is \(5,\)"):
+        app.listen(port=81, classify=classify(match(7, vlan=6)))
+
+
 def test_classes_have_no_more_than_there_is() -> None:
     def config(**settings: Any) -> StackConfig:
         return StackConfig(nic="tap:t", addresses=("10.0.0.2/24",), **settings)
@@ -131,6 +169,8 @@ def test_serve_config(tmp_path: Path) -> None:
         'receive_buffer = "64KiB"\nreceive_buffer_initial = "16KiB"\n'
         "minimum_share_percent = [5, 1, 1, 1, 1, 1, 1, 2.5]\n"
         "dscp = [0, 0, 0, 0, 0, 0, 0, 46]\n"
+        'source_rate = ["0B", "0B", "0B", "0B", "0B", "0B", "0B", "1MiB"]\n'
+        "vlans = [5, 6]\n"
         "reserved_percent = [0, 0, 0, 0, 0, 0, 0, 10]\nbuffer_growth = ["
         + '"0B", '
         * 7
@@ -167,6 +207,8 @@ def test_serve_config(tmp_path: Path) -> None:
     assert stack.minimum_share_percent == (5, 1, 1, 1, 1, 1, 1, 2.5)
     assert stack.reserved_percent == (0,) * 7 + (10,)
     assert stack.dscp == (0,) * 7 + (46,)
+    assert stack.source_rate_bytes == (0,) * 7 + (1 << 20,)
+    assert stack.vlans == (5, 6)
 
 
 @pytest.mark.parametrize(

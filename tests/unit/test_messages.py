@@ -39,6 +39,8 @@ def test_a_length_counts_what_follows_it_unless_told_otherwise() -> None:
         (lambda: qstack.match(1, remote="10.0.0.1/8"), "remote: 10.0.0.1/8 has host bits set"),
         (lambda: qstack.match(1, remote_port=(2, 1)), "remote_port"),
         (lambda: qstack.match(1, dscp=64), "dscp must be 0..63"),
+        (lambda: qstack.match(1, vlan=4095), "vlan must be 0..4094"),
+        (lambda: qstack.match(1, pcp=8), "pcp must be 0..7"),
         (lambda: qstack.match(1, octets=(16_384, b"a")), "offset of octets must be 0..16368"),
         (lambda: qstack.match(1, octets=(0, b"")), "1..16 bytes"),
         (lambda: qstack.match(1, octets=(0, b"ab", b"a")), "a mask of 1 bytes"),
@@ -112,6 +114,8 @@ class Flow(ctypes.Structure):
         ("remote", ctypes.c_uint8 * 16),
         ("local_port", ctypes.c_uint16),
         ("remote_port", ctypes.c_uint16),
+        ("vlan", ctypes.c_uint16),
+        ("pcp", ctypes.c_uint8),
         ("dscp", ctypes.c_uint8),
         ("prio", ctypes.c_uint8),
     )
@@ -125,7 +129,7 @@ LENGTH = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_char_p, ctypes.c_size_t, ctyp
 
 def by_flow_and_data(flow: Any, data: Any) -> int:
     if len(data) == 0:
-        return int(flow.dscp)
+        return int(flow.dscp + flow.vlan + flow.pcp)
     if data[0] == 255:
         raise ValueError
     return int(flow.remote[15] + flow.remote_port + data[0])
@@ -138,9 +142,10 @@ def classify() -> Callable[..., int]:
 
 
 def test_a_compiled_classifier_sees_flow_and_data(classify: Callable[..., int]) -> None:
-    flow = Flow(remote=(ctypes.c_uint8 * 16)(*[0] * 15, 3), remote_port=1000, dscp=46, prio=2)
+    flow = Flow(remote=(ctypes.c_uint8 * 16)(*[0] * 15, 3), remote_port=1000, prio=2)
+    flow.vlan, flow.pcp, flow.dscp = 4000, 7, 46
     assert classify(flow, b"\x02rest", 5, None) == 1005
-    assert classify(flow, None, 0, None) == 46
+    assert classify(flow, None, 0, None) == 4053
 
 
 def test_what_it_raises_is_no_answer(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from qstack.priority import Options
+from qstack.priority.adversaries import summarize as summarize_adversary
 from qstack.priority.run import summarize
 
 LOADS = ("unloaded", "0.7", "1.0", "1.5")
@@ -58,3 +59,29 @@ def test_there_is_always_a_connection_of_each_class() -> None:
         (options.default_connections, options.urgent_connections)
         for options in (Options(connections=n) for n in (2, 20, 1000))
     ] == [(1, 1), (19, 1), (950, 50)]
+
+
+def beside(p999_us: dict[str, float], **figures: Any) -> dict[str, Any]:
+    """Return a round of an adversary with these p99.9, and other figures the same for all."""
+    rest = {
+        **{f"urgent_{q}_us": 1.0 for q in ("p50", "p99")},
+        "urgent_lost": 0,
+        "adversary": {"sent": 10},
+        **figures,
+    }
+    points = {name: {**rest, "urgent_p999_us": value} for name, value in p999_us.items()}
+    return {"capacity_per_second": 100, "points": points, "counters": {"capped": 4}}
+
+
+def test_beside_an_adversary_medians_are_of_ratios_and_counters_are_summed() -> None:
+    rounds = [
+        beside({"alone": 10, "beside": 20, "without_limit": 100}),
+        beside({"alone": 20, "beside": 20, "without_limit": 400}, urgent_lost=1),
+        beside({"alone": 10, "beside": 50, "without_limit": 300}),
+    ]
+    figures = summarize_adversary(rounds)
+    assert figures["urgent_p999_us"] == {"alone": 10, "beside": 20, "without_limit": 300}
+    assert figures["ratio_p999"] == {"beside": 2, "without_limit": 20}
+    assert figures["urgent_lost"] == 3
+    assert figures["adversary_sent"] == 30
+    assert figures["counters"] == {"capped": 12}

@@ -21,13 +21,18 @@ struct qs_class_opts {
     uint32_t chunks_reserved; /**< buffer chunks that less urgent classes leave free; 0 */
     uint32_t conns_reserved;  /**< connections that they leave free; 0 */
     uint8_t dscp; /**< of the packets that TCP sends for the class, RFC 2474, [0, 63]; 0 */
+    /** Octets a second, [1000, 10^12], for which one source (qs_engine_opts.source_bits4) is served
+     *  in the class, both ways, with at least 64 for each event and message. What goes beyond is
+     *  served as class 0, in the order of its connection, and counted (QS_CLASS_CAPPED). 0: no
+     *  limit, as it has to be for class 0. */
+    uint64_t source_bytes_per_second;
 };
 
 QS_API void qs_class_opts_init(struct qs_class_opts *o);
 
 /** Says what class `prio` has, now or later. Nothing is taken away from connections that live.
- *  @return 0; QS_ERR_ARG: out of range, shares of more than the whole, or so much reserved that a
- *  less urgent class would have less than half of the chunks or connections. */
+ *  @return 0; QS_ERR_ARG: out of range, a limit of class 0, shares of more than the whole, or so
+ * much reserved that a less urgent class would have less than half of the chunks or connections. */
 QS_API QS_MUST_CHECK qs_err qs_engine_class_set(qs_engine *e, uint32_t prio,
                                                 const struct qs_class_opts *o);
 
@@ -53,7 +58,8 @@ QS_API size_t qs_engine_events_of(qs_engine *e, uint32_t prio, struct qs_event *
     X(OVERTOOK, overtook, "of those, taken ahead of earlier octets of their connection")           \
     X(UNCLASSIFIED, unclassified, "answers of classifiers that are no class")                      \
     X(FRAMING_ERRORS, framing_errors, "connections ended by octets that are no message")           \
-    X(CUT, cut, "streams that ended inside a message")
+    X(CUT, cut, "streams that ended inside a message")                                             \
+    X(CAPPED, capped, "events and messages served as less urgent: their source had its rate")
 
 #define QS_CLASS_COUNTER_ENUM(name, id, text) QS_CLASS_##name,
 enum qs_class_counter { QS_CLASS_COUNTER_LIST(QS_CLASS_COUNTER_ENUM) QS_N_CLASS_COUNTERS };

@@ -123,6 +123,7 @@ struct qs_open_opts {
     qs_addr remote;
     uint16_t local_port;  /**< host byte order; 0: the engine chooses, RFC 6056 algorithm 3 */
     uint16_t remote_port; /**< host byte order, [1, 65535] */
+    uint16_t vlan;        /**< 0: frames have no tag; else one that the engine takes */
     uint8_t prio;         /**< class, [0, 7] */
     uint64_t user;        /**< given back in every event */
     struct qs_conn_opts conn;

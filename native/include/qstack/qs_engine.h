@@ -69,6 +69,9 @@ typedef struct qs_engine_opts {
     qs_dur user_timeout; /**< unacknowledged data ends a connection, RFC 9293 section 3.8.3 */
     uint32_t syn_retries_max;    /**< SYN retransmissions before an active open gives up */
     uint32_t synack_retries_max; /**< SYN-ACK retransmissions before a half-open one is forgotten */
+    /** Bits of an address, [1, 32] and [1, 128], that say which source it is of:
+     *  qs_class_opts.source_bytes_per_second; 32 and 64. */
+    uint8_t source_bits4, source_bits6;
     uint32_t challenges_per_second; /**< challenge ACKs (RFC 5961 section 7) of all connections, a
                                          random number from half to one and a half of this; not 0 */
 } qs_engine_opts;
@@ -95,6 +98,12 @@ QS_API QS_MUST_CHECK qs_err qs_engine_addr_add(qs_engine *e, const qs_addr *addr
  *  @return 0, or QS_ERR_ARG for the any address. */
 QS_API QS_MUST_CHECK qs_err qs_engine_gateway_set(qs_engine *e, const qs_addr *gateway);
 
+/** Takes frames of VLAN `vlan` (IEEE 802.1Q), [1, 4094], for the same addresses as those without a
+ *  tag, and sends answers there, with the class as the tag's priority. Frames of other VLANs and
+ *  with two tags are dropped (QS_COUNT_DROP_VLAN); a tag of VLAN 0 is none.
+ *  @return 0; QS_ERR_ARG; QS_ERR_STATE with QS_NEIGH_TOLD: nobody tells who is there. */
+QS_API QS_MUST_CHECK qs_err qs_engine_vlan_add(qs_engine *e, uint32_t vlan);
+
 /** Feeds `n` frames that arrived at `now`, in order. All are borrowed for the call. A frame that is
  *  refused is counted (qs_stats.h), never an error. Watched by `qstack bench engine`. */
 QS_API void qs_engine_rx(qs_engine *e, const struct qs_frame *frames, size_t n, qs_time now);
@@ -113,27 +122,28 @@ enum qs_neigh_news {
     QS_NEIGH_LEARNED, /**< `addr` is at `mac` */
     QS_NEIGH_WANTED,  /**< `addr` is needed: with QS_NEIGH_TOLD the surroundings are to find it */
     QS_NEIGH_OFFERED, /**< somebody answered that `addr` is at `mac`, and this engine had not asked:
-                           for qs_engine_neigh_answer() of those that may have */
+                           for qs_engine_neigh_told() of those that may have */
 };
 
 /** A neighbour as engine and surroundings tell each other. */
 struct qs_neigh {
     qs_addr addr;
     uint8_t mac[6]; /**< unless WANTED */
+    uint16_t vlan;  /**< where it is, 0: where frames have no tag */
     uint8_t news;   /**< enum qs_neigh_news */
 };
 
-/** Enters or renews a neighbour learned elsewhere (kernel's table, another queue's engine).
+/** Enters or renews a neighbour learned elsewhere (kernel's table), on no VLAN.
  *  @return 0, or QS_ERR_ARG for the any address. */
 QS_API QS_MUST_CHECK qs_err qs_engine_neigh_set(qs_engine *e, const qs_addr *addr,
                                                 const uint8_t mac[6], qs_time now);
 
-/** An answer that came to another queue's engine. It is believed if this one asked, as if it had
- *  come here, and then reported as learned. */
-QS_API void qs_engine_neigh_answer(qs_engine *e, const qs_addr *addr, const uint8_t mac[6],
-                                   qs_time now);
+/** What another queue's engine told by qs_engine_neigh_next(). One that it learned is entered. An
+ *  answer that it had not asked for is believed if this one asked, as if it had come here, and then
+ *  reported as learned. */
+QS_API void qs_engine_neigh_told(qs_engine *e, const struct qs_neigh *n, qs_time now);
 
-/** Forgets a neighbour; unknown ones are ignored. */
+/** Forgets a neighbour on no VLAN; unknown ones are ignored. */
 QS_API void qs_engine_neigh_del(qs_engine *e, const qs_addr *addr);
 
 /** Takes the next thing that other engines or the kernel should know about neighbours. Of answers

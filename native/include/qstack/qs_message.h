@@ -72,6 +72,8 @@ QS_API void qs_framing_opts_init(struct qs_framing_opts *o, enum qs_framing kind
 struct qs_flow {
     qs_addr local, remote;
     uint16_t local_port, remote_port; /**< host byte order */
+    uint16_t vlan;                    /**< of the packet that opened it; 0: no tag */
+    uint8_t pcp;                      /**< priority of its tag, IEEE 802.1Q; 0: no tag */
     uint8_t dscp;                     /**< of the packet that opened it, RFC 2474 */
     uint8_t prio;                     /**< class of the listener, or of the active open */
 };
@@ -89,6 +91,8 @@ typedef int (*qs_classify_fn)(const struct qs_flow *flow, const uint8_t *data, s
 #define QS_MATCH_OCTETS (1u << 3)      /**< `octets` under `mask` at octet `at` of the message */
 #define QS_MATCH_HTTP_PATH (1u << 4)   /**< the request's target begins with `text` */
 #define QS_MATCH_HTTP_HEADER (1u << 5) /**< header field `name` has the value `text`; not both */
+#define QS_MATCH_VLAN (1u << 6)        /**< `vlan` */
+#define QS_MATCH_PCP (1u << 7)         /**< `pcp` */
 
 /** Those that hold, all of `what`, name a class. One without `what` always holds. One that looks
  *  at octets does not hold for a connection that opens. */
@@ -98,6 +102,8 @@ struct qs_match {
     qs_addr remote;
     uint8_t remote_bits; /**< of the 128; an IPv4 prefix has 96 more */
     uint16_t port_first, port_last;
+    uint16_t vlan;    /**< [0, 4094] as qs_flow.vlan; one that the engine takes */
+    uint8_t pcp;      /**< [0, 7] */
     uint8_t dscp;     /**< [0, 63] */
     uint16_t at;      /**< [0, QS_MESSAGE_HEAD_MAX - 16] */
     uint8_t n_octets; /**< [1, 16] */
@@ -143,6 +149,8 @@ struct qs_message {
     uint32_t place; /**< which one: not for applications */
     uint32_t len;   /**< octets, [1, message_max] */
     uint8_t prio;   /**< its class, no less than the connection's */
+    bool capped;    /**< it kept its place behind others whose source had its rate in a more urgent
+                         class, qs_class.h, or is one: later ones of that class are behind it */
 };
 
 /** The next message for a handler of events of class `prio` (qs_event.prio): the most urgent one

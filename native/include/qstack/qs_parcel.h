@@ -42,7 +42,7 @@ QS_API struct qs_packed qs_engine_pack(qs_engine *e, uint32_t at, void *parcel);
  *  call. If the application knows the connection, an event with QS_EVENT_MOVED tells it of the
  *  handle, `*c`.
  *  @return 0, or with nothing changed QS_ERR_NOMEM (connections, chunks or records), QS_ERR_ARG (no
- *  parcel of an engine like this one), QS_ERR_ADDRNOTAVAIL (no such address or no route),
+ *  parcel of an engine like this one), QS_ERR_ADDRNOTAVAIL (no such address, VLAN or route),
  *  QS_ERR_ADDRINUSE (there is one between these ends). */
 QS_API QS_MUST_CHECK qs_err qs_engine_unpack(qs_engine *e, const void *parcel, size_t octets,
                                              qs_time now, qs_conn *c);

@@ -28,6 +28,7 @@ typedef struct qs_stack qs_stack;
 
 /** qs_stack_opts.growth_bytes: see there. */
 #define QS_GROWTH_DEFAULT UINT64_MAX
+#define QS_N_VLANS_MAX 16
 
 /** Settings copied by qs_stack_new(). Start from qs_stack_opts_init(). Strings are borrowed. */
 typedef struct qs_stack_opts {
@@ -51,6 +52,10 @@ typedef struct qs_stack_opts {
     const char *host_addr6; /**< likewise, IPv6 */
     const char *gateway4;   /**< next hop off-link, or NULL */
     const char *gateway6;
+    /** VLANs (IEEE 802.1Q) of which tagged frames are taken, beside frames without a tag, [1,
+     * 4094]; 0 ends them. tap and pair: with xsk the kernel knows the neighbours of its own device
+     * only. */
+    uint16_t vlans[QS_N_VLANS_MAX];
     uint32_t mtu;          /**< 0: the device's own (xsk), else 1500 */
     uint32_t conns_max;    /**< for each queue */
     uint32_t chunks_max;   /**< for each queue */
@@ -72,6 +77,10 @@ typedef struct qs_stack_opts {
     uint16_t reserved_permille[QS_N_PRIO];
     /** DSCP of the packets of each class, [0, 63]; 0. */
     uint8_t dscp[QS_N_PRIO];
+    /** Octets a second for which one source is served in each class, in each queue, both ways:
+     *  qs_class_opts.source_bytes_per_second; 0 for each: no limit. */
+    uint64_t source_bytes_per_second[QS_N_PRIO];
+    uint8_t source_bits4, source_bits6; /**< length of a source's prefix; 32 and 64 */
     qs_dur poll_idle;   /**< a worker without work polls this long before it sleeps */
     uint32_t pair_side; /**< pair: 0 makes the wire, 1 joins it */
     bool no_offload;    /**< checksums and segmentation in software, for tests and comparison */

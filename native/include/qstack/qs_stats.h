@@ -54,6 +54,7 @@ extern "C" {
     X(DIVERTED, diverted, "segments handed over by qs_engine_divert()")                            \
     X(DROP_TRUNCATED, drop_truncated, "a header or length reaches past the frame")                 \
     X(DROP_NOT_OURS, drop_not_ours, "Ethernet or IP destination is not this engine's")             \
+    X(DROP_VLAN, drop_vlan, "a VLAN that is not taken, or two tags")                               \
     X(DROP_PROTOCOL, drop_protocol, "a protocol that is not handled")                              \
     X(DROP_IP_HEADER, drop_ip_header, "IP version, header length or checksum is wrong")            \
     X(DROP_IP_SOURCE, drop_ip_source, "IP source is broadcast, multicast, loopback or ours")       \

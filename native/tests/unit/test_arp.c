@@ -280,15 +280,16 @@ static void an_answer_to_another_queue(void)
     REQUIRE(qs_engine_neigh_next(hears->e, &n) && n.news == QS_NEIGH_OFFERED);
     CHECK_MEM(n.mac, other_mac, 6);
 
-    qs_engine_neigh_answer(asks->e, &n.addr, n.mac, rig_now(asks));
+    qs_engine_neigh_told(asks->e, &n, rig_now(asks));
     rig_run(asks, 2);
     CHECK_EQ(asks->n_queue, 1);
     REQUIRE(qs_engine_neigh_next(asks->e, &learned) && learned.news == QS_NEIGH_LEARNED);
     CHECK_MEM(&learned.addr, &n.addr, 16);
     CHECK_MEM(learned.mac, other_mac, 6);
 
-    qs_engine_neigh_answer(asks->e, &n.addr, own_mac, rig_now(asks)); /* once: nobody moves it */
-    qs_engine_neigh_answer(idle->e, &n.addr, own_mac, rig_now(idle)); /* it did not ask */
+    memcpy(n.mac, own_mac, 6);
+    qs_engine_neigh_told(asks->e, &n, rig_now(asks)); /* once: nobody moves it */
+    qs_engine_neigh_told(idle->e, &n, rig_now(idle)); /* it did not ask */
     CHECK(!qs_engine_neigh_next(asks->e, &n));
     CHECK(!qs_engine_neigh_next(idle->e, &n));
     rig_free(idle);

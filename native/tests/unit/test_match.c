@@ -6,6 +6,8 @@
 
 static const struct qs_flow flow = {.remote = {{[10] = 0xff, [11] = 0xff, 10, 1, 2, 3}},
                                     .remote_port = 1000,
+                                    .vlan = 5,
+                                    .pcp = 3,
                                     .dscp = 46,
                                     .prio = 1};
 
@@ -59,6 +61,10 @@ static void header_fields_hold(void)
     CHECK(!holds(m, NULL));
     CHECK(holds((struct qs_match){.what = QS_MATCH_DSCP, .dscp = 46}, "a"));
     CHECK(!holds((struct qs_match){.what = QS_MATCH_DSCP, .dscp = 0}, "a"));
+    CHECK(holds((struct qs_match){.what = QS_MATCH_VLAN, .vlan = 5}, NULL));
+    CHECK(!holds((struct qs_match){.what = QS_MATCH_VLAN, .vlan = 0}, NULL));
+    CHECK(holds((struct qs_match){.what = QS_MATCH_PCP, .pcp = 3}, NULL));
+    CHECK(!holds((struct qs_match){.what = QS_MATCH_PCP | QS_MATCH_VLAN, .vlan = 5}, NULL));
     CHECK(holds((struct qs_match){.what = 0}, NULL));
 }
 
@@ -147,7 +153,11 @@ static void what_is_out_of_range_is_refused(void)
 {
     CHECK(taken((struct qs_match){.prio = 7}));
     CHECK(!taken((struct qs_match){.prio = 8}));
-    CHECK(!taken((struct qs_match){.what = 1u << 6}));
+    CHECK(!taken((struct qs_match){.what = 1u << 8}));
+    CHECK(taken((struct qs_match){.what = QS_MATCH_VLAN, .vlan = 4094}));
+    CHECK(!taken((struct qs_match){.what = QS_MATCH_VLAN, .vlan = 4095}));
+    CHECK(taken((struct qs_match){.what = QS_MATCH_PCP, .pcp = 7}));
+    CHECK(!taken((struct qs_match){.what = QS_MATCH_PCP, .pcp = 8}));
     CHECK(!taken((struct qs_match){.what = QS_MATCH_REMOTE, .remote_bits = 129}));
     CHECK(!taken((struct qs_match){.what = QS_MATCH_REMOTE_PORT, .port_first = 2, .port_last = 1}));
     CHECK(!taken((struct qs_match){.what = QS_MATCH_DSCP, .dscp = 64}));

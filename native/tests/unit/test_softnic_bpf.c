@@ -172,6 +172,8 @@ static void claim_ports(struct qs_steer *s)
 
 static bool model_claims(const struct qs_softnic_key *key)
 {
+    if ((key->vlan_tci[0] << 8 | key->vlan_tci[1]) & 0xfff)
+        return false;
     uint8_t one[16];
     test_address(one, "10.0.0.1");
     uint32_t port = (uint32_t)key->dport[0] << 8 | key->dport[1];

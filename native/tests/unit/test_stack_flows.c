@@ -4,6 +4,7 @@
  * lost, and into a stop. */
 #include "io/softnic.h"
 #include "moving_rig.h"
+#include "qstack/qs_class.h"
 
 #define BUCKETS QS_SOFTNIC_INDIR_SIZE
 #define TIMEOUT QS_S(20)
@@ -24,10 +25,16 @@ static qs_err refuse_to_write(void *ctx, const struct qs_bucket_move *moves, siz
     return QS_ERR_SYS;
 }
 
-static void begin(struct moving *m, qs_dur poll_idle)
+static qs_stack_opts idle_for(qs_dur poll_idle)
 {
     qs_stack_opts o = moving_opts();
     o.poll_idle = poll_idle;
+    return o;
+}
+
+static void begin(struct moving *m, qs_dur poll_idle)
+{
+    qs_stack_opts o = idle_for(poll_idle);
     moving_begin_with(m, &o);
 }
 
@@ -81,12 +88,20 @@ static void end(struct moving *m)
     moving_end(m);
 }
 
-static void every_octet_comes_back_while_buckets_move(qs_dur poll_idle, bool queues_too)
+static uint64_t capped(const struct moving *m)
+{
+    uint64_t c[QS_N_CLASS_COUNTERS], sum = 0;
+    for (uint32_t q = 0; qs_stack_class_counters(m->server, q, 7, c, QS_N_CLASS_COUNTERS); q++)
+        sum += c[QS_CLASS_CAPPED];
+    return sum;
+}
+
+static void every_octet_comes_back_while_buckets_move(const qs_stack_opts *o, bool queues_too)
 {
     struct moving m;
     struct qs_diag diag;
     uint64_t random = qs_test_seed();
-    begin(&m, poll_idle);
+    moving_begin_with(&m, o);
     for (uint32_t i = 0; i < 2000; i++) {
         move_some(&m, &random);
         if (queues_too)
@@ -99,23 +114,35 @@ static void every_octet_comes_back_while_buckets_move(qs_dur poll_idle, bool que
            (unsigned long long)sum.arrived, (unsigned long long)sum.held,
            (unsigned long long)sum.relayed);
     CHECK(sum.arrived > 300);
+    CHECK_EQ(capped(&m) > 0, o->source_bytes_per_second[7] > 0);
     moving_go_on(&m, 200);
     end(&m);
 }
 
 static void between_queues_that_are_polled(void)
 {
-    every_octet_comes_back_while_buckets_move(QS_US(50), false);
+    qs_stack_opts o = idle_for(QS_US(50));
+    every_octet_comes_back_while_buckets_move(&o, false);
 }
 
 static void between_queues_that_sleep_at_once(void)
 {
-    every_octet_comes_back_while_buckets_move((qs_dur){0}, false);
+    qs_stack_opts o = idle_for((qs_dur){0});
+    every_octet_comes_back_while_buckets_move(&o, false);
 }
 
 static void and_queues_between_workers(void)
 {
-    every_octet_comes_back_while_buckets_move(QS_US(50), true);
+    qs_stack_opts o = idle_for(QS_US(50));
+    every_octet_comes_back_while_buckets_move(&o, true);
+}
+
+/* Those of applications go through another ring while their source is beyond its rate. */
+static void while_their_class_changes(void)
+{
+    qs_stack_opts o = idle_for(QS_US(50));
+    o.source_bytes_per_second[7] = 100000;
+    every_octet_comes_back_while_buckets_move(&o, false);
 }
 
 /* Whatever a bucket was, everything may end up on one queue and leave it again. */
@@ -302,6 +329,7 @@ int main(void)
     RUN(between_queues_that_are_polled);
     RUN(between_queues_that_sleep_at_once);
     RUN(and_queues_between_workers);
+    RUN(while_their_class_changes);
     RUN(all_buckets_at_once);
     RUN(connections_that_were_opened_from_here);
     RUN(connections_that_open_meanwhile);
