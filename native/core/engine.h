@@ -241,6 +241,28 @@ static inline const qs_addr *qs_block_local(const struct qs_engine *e, const str
     return &e->locals[c->local_idx].addr;
 }
 
+/* ---- source.c: what one source may have of a class ---- */
+
+static inline bool qs_source_within(const struct qs_engine *e, const qs_addr *remote, uint32_t prio)
+{
+    return !e->classes[prio].source_rate || qs_source_has_left(e, remote, prio);
+}
+
+/* It was served for so many octets. */
+static inline void qs_source_charge(struct qs_engine *e, const qs_addr *remote, uint32_t prio,
+                                    uint32_t octets)
+{
+    if (e->classes[prio].source_rate)
+        qs_source_take(e, remote, prio, octets);
+}
+
+/* Says as which class a connection is served that is on no list of events. */
+static inline void qs_source_judge(struct qs_engine *e, struct qs_block *c)
+{
+    if (c->capped || e->classes[c->prio].source_rate)
+        qs_source_rejudge(e, c);
+}
+
 /* ---- blocks.c: blocks, their lists and their end ---- */
 
 /* A zeroed block of the class in state CLOSED, not in the table yet, or NULL. */

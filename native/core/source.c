@@ -41,11 +41,9 @@ static void cells_of(const struct qs_engine *e, const qs_addr *remote, uint32_t 
         cells[row] = (uint32_t)(hash >> 32 * row) % QS_SOURCE_CELLS;
 }
 
-bool qs_source_within(const struct qs_engine *e, const qs_addr *remote, uint32_t prio)
+bool qs_source_has_left(const struct qs_engine *e, const qs_addr *remote, uint32_t prio)
 {
     uint32_t cells[QS_SOURCE_ROWS];
-    if (!e->classes[prio].source_rate)
-        return true;
     cells_of(e, remote, prio, cells);
     bool within = false;
     for (uint32_t row = 0; row < QS_SOURCE_ROWS; row++)
@@ -53,12 +51,10 @@ bool qs_source_within(const struct qs_engine *e, const qs_addr *remote, uint32_t
     return within;
 }
 
-void qs_source_charge(struct qs_engine *e, const qs_addr *remote, uint32_t prio, uint32_t octets)
+void qs_source_take(struct qs_engine *e, const qs_addr *remote, uint32_t prio, uint32_t octets)
 {
     uint32_t cells[QS_SOURCE_ROWS];
     uint64_t rate = e->classes[prio].source_rate;
-    if (!rate)
-        return;
     uint64_t cost_ns = qs_max_u32(octets, OCTETS_LEAST) * QS_S(1).ns / rate;
     cells_of(e, remote, prio, cells);
     for (uint32_t row = 0; row < QS_SOURCE_ROWS; row++) {
@@ -67,7 +63,7 @@ void qs_source_charge(struct qs_engine *e, const qs_addr *remote, uint32_t prio,
     }
 }
 
-void qs_source_judge(struct qs_engine *e, struct qs_block *c)
+void qs_source_rejudge(struct qs_engine *e, struct qs_block *c)
 {
     bool capped = !qs_source_within(e, &c->remote, c->prio);
     if (capped != c->capped) {

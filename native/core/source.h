@@ -10,12 +10,12 @@
 #define QS_SOURCE_CELLS 1024u
 #define QS_CLASS_LEAST 0u
 
+/* Of classes with a rate; engine.h has the calls for all. */
+
 /* Has the source of `remote` some of its rate in the class left? */
-bool qs_source_within(const struct qs_engine *e, const qs_addr *remote, uint32_t prio);
-/* It was served for so many octets. */
-void qs_source_charge(struct qs_engine *e, const qs_addr *remote, uint32_t prio, uint32_t octets);
-/* Says as which class a connection is served that is on no list of events. */
-void qs_source_judge(struct qs_engine *e, struct qs_block *c);
+bool qs_source_has_left(const struct qs_engine *e, const qs_addr *remote, uint32_t prio);
+void qs_source_take(struct qs_engine *e, const qs_addr *remote, uint32_t prio, uint32_t octets);
+void qs_source_rejudge(struct qs_engine *e, struct qs_block *c);
 
 /* Class as which something of class `prio` of the connection is served. */
 static inline uint32_t qs_served_as(const struct qs_block *c, uint32_t prio)
