@@ -30,6 +30,9 @@
 #define MESSAGE_MAX 1400u
 /* Between two messages of a connection; all together leave the machine time to sleep. */
 #define INTERVAL QS_MS(4)
+/* Octets of a connection that are under way: what server and client keep of it fits into buffers,
+ * also when the process stood still. */
+#define WINDOW (32u << 10)
 /* Between two moves: so long a queue is where it is. */
 #define REST_US 250u
 /* Before the moves, to compare with. */
@@ -267,7 +270,7 @@ static void send_due(qs_time now)
 {
     for (uint32_t i = 0; i < settings.n_conns; i++) {
         struct stream *x = &run.streams[i];
-        if (x->due_ns > now.ns || x->broken)
+        if (x->due_ns > now.ns || x->sent - x->got > WINDOW - MESSAGE_MAX || x->broken)
             continue;
         send_message(x);
         x->due_ns += INTERVAL.ns;

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from qstack import programs
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +58,20 @@ def test_an_idle_server_is_measured() -> None:
     figures = bench("idle", "--queues", "2")
     assert figures["driver"] == "pair"
     assert figures["cpu_percent_of_core"] >= 0
+
+
+def test_a_server_that_stands_still_for_a_second_loses_nothing() -> None:
+    """By SIGSTOP in the middle of moves, as when somebody else has the machine."""
+    moves = ["--moves", "2000", "--bucket-moves", "2000", "--connections", "16"]
+    with subprocess.Popen(
+        [programs.find("qs-elastic"), *moves], stdout=subprocess.PIPE, text=True
+    ) as process:
+        for _ in range(3):
+            time.sleep(0.7)
+            os.kill(process.pid, signal.SIGSTOP)
+            time.sleep(1.0)
+            os.kill(process.pid, signal.SIGCONT)
+        figures = json.loads(process.communicate(timeout=100)[0])
+    assert process.returncode == 0
+    assert figures["moves"] == figures["bucket_moves"] == 2000
+    assert [figures[key] for key in ("lost", "reordered", "resets")] == [0, 0, 0]
