@@ -632,6 +632,12 @@ CAUSES: Final = (
         source="measured on virtio_net, Linux 6.1 to 7.3, in QEMU",
     ),
     Cause(
+        name="key-is-shifted", calls=("set_key",), errors=(FORGOTTEN,), drivers=("virtio_net",),
+        text="some kernels give the device a zero octet and the key without its last one",
+        remedy="another kernel; compare 'nicprog where' with 'nicprog counters' to find out",
+        source="measured on virtio_net, Linux 6.12.95 of Debian, in QEMU; not 6.1, not 7.3",
+    ),
+    Cause(
         name="reset-under-way", calls=(), errors=(EBUSY,),
         drivers=("ice", "i40e", "iavf", "bnxt_en"),
         text="the NIC is being reset, after an error or a change of its settings",

@@ -90,6 +90,21 @@ UNTOLD: Final[dict[str, dict[str, Any]]] = {
     # its own, though the table that was set is shown; hashed fields count while rx-hashing is on,
     # and once that was turned off all packets are for queue 0.
     "virtio_net": {"channels_lose_table": True, "fields_need_rx_hashing": True},
+    # Measured on QEMU's Cadence GEM, Linux 6.1: the protocol is not compared; rules for other
+    # packets are taken and shown, and steer nothing; a drop is refused. ETHTOOL_GRXCLSRLCNT leaves
+    # out how many there can be: 4 there, a card may have more. That parts of fields count for
+    # nothing is from memory of macb_main.c, gem_prog_cmp_regs.
+    "macb": {
+        "hashes": False,
+        "rules_ignore_protocol": True,
+        "locations": 4,
+        "rule_limits": RuleLimits(
+            flows=frozenset({Flow.TCP4, Flow.UDP4}),
+            fields=frozenset({"src", "dst", "src_port", "dst_port"}),
+            whole_fields=True,
+            drops=False,
+        ),
+    },
     # vmxnet3 has no set_channels (from memory of its code).
     "vmxnet3": {"fixed_channels": True},
 }

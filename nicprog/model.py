@@ -413,6 +413,9 @@ class Capabilities:
             set until it is written again: another is in its place, or it is shown only.
         ntuple_resets_table: Turning ``rx-ntuple-filter`` on makes the table the default one.
         fields_need_rx_hashing: Hashed fields have no effect while ``rx-hashing`` is off.
+        rules_ignore_protocol: A rule for TCP takes UDP with these addresses and ports, too, and the
+            other way round.
+        hashes: Packets that no rule takes are spread over the queues; else all are for queue 0.
         contexts: RSS contexts beside that of all packets; 0 when it has none, None when nobody
             knows how many.
         contexts_by: The way to them: ``netlink`` or ``ioctl``; empty when it has none.
@@ -441,6 +444,8 @@ class Capabilities:
     channels_lose_table: bool = False
     ntuple_resets_table: bool = False
     fields_need_rx_hashing: bool = False
+    rules_ignore_protocol: bool = False
+    hashes: bool = True
     contexts: int | None = 0
     contexts_by: str = ""
     context_keys: bool = False

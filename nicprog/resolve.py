@@ -66,6 +66,7 @@ def resolve(
         settings=_settings(spec, now, channels.rx_queues, can, limits or {}) | host.settings,
     )
     told = (*contexts.warnings(spec, state.contexts), *_no_effect(now, state, spec, can))
+    told += tuple(_wider(rules, can))
     return Resolved(state=state, warnings=(*_warnings(rules), *told, *host.warnings))
 
 
@@ -151,6 +152,19 @@ def _no_effect(now: NicState, state: NicState, spec: Spec, can: Capabilities) ->
     return [
         f"driver {can.driver} takes hashed fields ({', '.join(asked)}) and uses them only while "
         f"{settings.RX_HASHING} is on; add [features] {settings.RX_HASHING} = true"
+    ]
+
+
+def _wider(rules: tuple[FlowRule, ...], can: Capabilities) -> list[str]:
+    """Rules that take more than they say."""
+    if not can.rules_ignore_protocol:
+        return []
+    other = {"tcp": "udp", "udp": "tcp"}
+    return [
+        f"{rule.label} takes {other[rule.match.flow.protocol]} with the same addresses and ports, "
+        f"too: driver {can.driver} does not compare the protocol"
+        for rule in rules
+        if rule.match.flow.protocol in other
     ]
 
 

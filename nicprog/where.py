@@ -24,6 +24,7 @@ from nicprog.probe import cpus_of
 _ADDRESSES: Final = HashField.SRC | HashField.DST
 _FOUR: Final = _ADDRESSES | HashField.SRC_PORT | HashField.DST_PORT
 _PROTOCOLS: Final = {6: "tcp", 17: "udp"}
+_TWINS: Final = {6: 17, 17: 6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +86,11 @@ class Steering:
 
     def place(self, packet: Packet) -> Place:
         """Where ``packet`` goes."""
-        exact = _exact(packet)
+        seen = [_exact(packet)]
+        if packet.protocol in _TWINS and self._nic.capabilities().rules_ignore_protocol:
+            seen.append(_exact(replace(packet, protocol=_TWINS[packet.protocol])))
         for rule in self._state.rules:
-            if rule.match.covers(exact):
+            if any(rule.match.covers(exact) for exact in seen):
                 return self._by_rule(packet, rule)
         return self._by_table(packet)
 
@@ -131,7 +134,7 @@ class Steering:
     def _by_table(self, packet: Packet) -> Place:
         table = self._state.table.entries
         if not table:
-            if self._state.channels.rx_queues > 1:
+            if self._state.channels.rx_queues > 1 and self._nic.capabilities().hashes:
                 raise NicprogError(
                     f"{self._nic.device}: its driver shows no table, so the queue is not known"
                 )

@@ -130,6 +130,13 @@ def _pytest(*args: str) -> Stage:
 _ALONE = ("netns", "hil")
 
 
+def _of_hil(args: argparse.Namespace) -> list[str]:
+    """Options that choose what tests/hil runs on, as pytest has them."""
+    options = {"--hil-lane": args.hil_lane, "--hil-device": args.hil_device}
+    options["--hil-peer"] = args.hil_peer
+    return [word for name, value in options.items() if value for word in (name, value)]
+
+
 def stages_of_test(args: argparse.Namespace) -> list[Stage]:
     """Return the stages of ``tools/dev test`` with these options."""
     selection = ["-k", args.k] if args.k else []
@@ -146,13 +153,14 @@ def stages_of_test(args: argparse.Namespace) -> list[Stage]:
         commands=_c_tests("tsan", "-t", "10", "--suite", "runtime", "--num-processes", "1"),
     )
     netns = _pytest("tests/netns", *selection)
-    hil = _pytest("tests/hil", "-rs", *selection)
+    hil = _pytest("tests/hil", "-rs", *_of_hil(args), *selection)
     sweep = Stage(
         name="sweep: three edits",
         commands=[*build_commands("gcc"), [str(BUILD / "gcc/native/tests/test_sweep"), "3"]],
     )
-    if args.san or args.tsan or args.netns or args.hil or args.sweep:
-        only = [san] * args.san + [tsan] * args.tsan + [netns] * args.netns + [hil] * args.hil
+    guests = args.hil or bool(_of_hil(args))
+    if args.san or args.tsan or args.netns or guests or args.sweep:
+        only = [san] * args.san + [tsan] * args.tsan + [netns] * args.netns + [hil] * guests
         return only + [sweep] * args.sweep
     folders = [path for path in sorted((ROOT / "tests").iterdir()) if any(path.glob("test_*.py"))]
     names = [f"tests/{path.name}" for path in folders if path.name not in _ALONE]
@@ -269,6 +277,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     test.add_argument("--netns", action="store_true", help="only tests/netns")
     test.add_argument("--hil", action="store_true", help="only tests/hil: guests with real drivers")
+    test.add_argument(
+        "--hil-lane", metavar="NAME", help="only tests/hil, in this guest: docs/testing.md"
+    )
+    test.add_argument(
+        "--hil-device", metavar="IFACE", help="only tests/hil, on a NIC of this machine"
+    )
+    test.add_argument(
+        "--hil-peer", metavar="IFACE", help="the interface at its other end, which sends frames"
+    )
     test.add_argument(
         "--matrix",
         action="store_true",

@@ -100,16 +100,24 @@ static uint32_t choose_rx_ring(uint32_t n_queues)
     return entries;
 }
 
+/* What of a chunk a received frame can lie in. Some NICs count their buffers in whole KiB (igb;
+ * ixgbe on an 82599, from memory) and lose frames that need more. */
+static uint32_t rx_room(const struct xsk *x, uint32_t chunk_bytes)
+{
+    uint32_t room = chunk_bytes - XSK_RX_HEADROOM;
+    return x->soft ? room : room & ~1023u;
+}
+
 /* Sizes for `n` sockets on one UMEM: no socket can take what the others need, however slow it is.
  */
-static struct xsk_sizes choose_sizes(uint32_t frame_bytes_max, uint32_t n, uint32_t rx_ring)
+static struct xsk_sizes choose_sizes(const struct xsk *x, uint32_t n)
 {
     struct xsk_sizes sizes = {.chunk_bytes = 2048, .unit_chunks = 1};
-    if (frame_bytes_max + XSK_RX_HEADROOM > sizes.chunk_bytes)
+    if (x->frame_bytes_max > rx_room(x, sizes.chunk_bytes))
         sizes.chunk_bytes = 4096;
-    while (xsk_unit_room(&sizes) < frame_bytes_max)
+    while (xsk_unit_room(&sizes) < x->frame_bytes_max)
         sizes.unit_chunks++;
-    sizes.rx_chunks = n * (rx_ring + XSK_BURST) + RX_SPARE;
+    sizes.rx_chunks = n * (x->rx_ring + XSK_BURST) + RX_SPARE;
     sizes.tx_units = n * (TX_RING / sizes.unit_chunks + XSK_UNIT_CACHE);
     return sizes;
 }
@@ -118,8 +126,8 @@ static qs_err open_umems(struct xsk *x, struct qs_diag *diag)
 {
     uint32_t n_queues = x->base.caps.n_queues, n = x->soft ? 1 : n_queues;
     x->rx_ring = choose_rx_ring(n_queues);
-    struct xsk_sizes sizes = choose_sizes(x->frame_bytes_max, x->soft ? n_queues : 1, x->rx_ring);
-    x->multi_piece = x->frame_bytes_max + XSK_RX_HEADROOM > sizes.chunk_bytes;
+    struct xsk_sizes sizes = choose_sizes(x, x->soft ? n_queues : 1);
+    x->multi_piece = x->frame_bytes_max > rx_room(x, sizes.chunk_bytes);
     x->umems = calloc(n, sizeof *x->umems);
     qs_err err = x->umems ? QS_OK : QS_ERR_NOMEM;
     while (!err && x->n_umems < n) {

@@ -54,6 +54,7 @@ from nicprog.model import (
 from nicprog.settings import HOST_GROUPS, Limits, Value
 
 _LIST_ATTEMPTS: Final = 5
+_OF_QUEUE: Final = re.compile(r"(?:rx_queue_(\d+)|q(\d+)_rx)_(packets|bytes)")
 _GET_RULE: Final[int] = lib.ETHTOOL_GRXCLSRULE
 
 
@@ -83,11 +84,13 @@ class EthtoolNic:
         self._contexts: ContextCalls | None = None
         self._names = Names(device, instance)
         self._numbers: dict[str, int] = {}
+        self._counts_rings = False
 
     def capabilities(self) -> Capabilities:
         """What the NIC can do; asked once."""
         if self._capabilities is None:
             most, info, rss = self._channels(), self.calls.driver_info(), self._rss()
+            untold = {"contexts": None, "fixed_channels": self._counts_rings}
             told = Capabilities(
                 driver=info.driver,
                 bus=info.bus,
@@ -98,7 +101,7 @@ class EthtoolNic:
                 key_bytes=len(rss.key),
                 locations=self._rule_table().locations,
             )
-            told = replace(told, **({"contexts": None} | UNTOLD.get(info.driver, {})))
+            told = replace(told, **(untold | UNTOLD.get(info.driver, {})))
             self._contexts = self._open_contexts(told)
             way = {"contexts_by": self._contexts.way} if self._contexts else {"contexts": 0}
             self._capabilities = replace(told, **way)
@@ -184,8 +187,9 @@ class EthtoolNic:
         hits: dict[int, int] = {}
         totals: dict[str, int] = {}
         for name, value in values.items():
-            if found := re.fullmatch(r"rx_queue_(\d+)_(packets|bytes)", name):
-                queues.setdefault(int(found[1]), {"packets": 0, "bytes": 0})[found[2]] = value
+            if found := _OF_QUEUE.fullmatch(name):
+                number = int(found[1] or found[2])
+                queues.setdefault(number, {"packets": 0, "bytes": 0})[found[3]] = value
             elif found := re.fullmatch(r"rule_(\d+)_hits", name):
                 hits[int(found[1])] = value
             else:
@@ -232,10 +236,21 @@ class EthtoolNic:
         except RequestError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
+        return self._rings()
+
+    def _rings(self) -> EthtoolChannels:
+        """Of a driver without channels: the queues that rules may name."""
+        try:
+            rings = self.calls.rx_rings()
+        except RequestError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
             raise NicprogError(
                 f"{self.device}: cannot be programmed: its driver has no channels, which is the "
                 "least that a NIC must have (EOPNOTSUPP); choose another interface"
             ) from None
+        self._counts_rings = True
+        return EthtoolChannels(max_combined=rings, combined_count=rings)
 
     def _rss(self) -> Rss:
         """Table and key; empty when the driver shows none."""

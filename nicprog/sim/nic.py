@@ -386,7 +386,7 @@ class SimNic:
 
     def _check_driver_takes(self, rule: FlowRule) -> None:
         why = self._can.rule_limits.objection(rule)
-        if why:
+        if why and (rule.queue is None or "idle-rules" not in self.quirks):
             code = errno.EOPNOTSUPP if rule.queue is None else errno.EINVAL
             raise self.refusal(code, f"the rule {why}")
         if self._can.masks_max is None and self._can.masks_max_per_flow is None:

@@ -69,10 +69,10 @@ _EVERY_QUIRK: Final = (
     ),
     Quirk(
         name="untold-locations",
-        profiles=("mlx5",),
+        profiles=("mlx5", "macb"),
         always=True,
         text="ETHTOOL_GRXCLSRLCNT says nothing about the size of the table of rules",
-        source="Linux, mlx5/core/en_fs_ethtool.c, mlx5e_ethtool_get_rxnfc",
+        source="Linux, mlx5/core/en_fs_ethtool.c, mlx5e_ethtool_get_rxnfc; macb: measured, 6.1",
     ),
     Quirk(
         name="loses-fields",
@@ -108,6 +108,28 @@ _EVERY_QUIRK: Final = (
         always=False,
         text="the hash is not Toeplitz over the key that is read; nothing that is read shows it",
         source="amzn/amzn-drivers issues 169, 248",
+    ),
+    Quirk(
+        name="shifted-key",
+        profiles=("virtio_net",),
+        always=False,
+        text="the device hashes by a zero octet and the key without its last one; the key that was "
+        "set reads back. Another kernel is the only remedy",
+        source="measured in a guest, Linux 6.12.95 of Debian; 6.1 and 7.3 do not have it",
+    ),
+    Quirk(
+        name="ignores-protocol",
+        profiles=("macb",),
+        always=True,
+        text="a rule for TCP takes UDP with the same addresses and ports, and the other way round",
+        source="measured in a guest, Linux 6.1",
+    ),
+    Quirk(
+        name="idle-rules",
+        profiles=("macb",),
+        always=True,
+        text="rules for IPv6 and for frames are taken and shown, and steer nothing",
+        source="measured in a guest, Linux 6.1",
     ),
     Quirk(
         name="instance-without-rss",
@@ -250,6 +272,15 @@ PROFILES: Final = {
     ),
     # From memory of vmxnet3_ethtool.c: a table, no key, channels that are read only.
     "vmxnet3": Profile(driver="vmxnet3", combined=(8, 8), table_size=32, key_bytes=0),
+    # Cadence GEM: two queues that nothing but rules tells of, no table; four rules in a guest.
+    "macb": Profile(
+        driver="macb",
+        combined=(2, 2),
+        has_channels=False,
+        key_bytes=0,
+        locations=4,
+        features={"rx-gro": True, "rx-checksum": True},
+    ),
     # From memory of e1000e/ethtool.c: no channels, no table, no rules.
     "e1000e": Profile(driver="e1000e", has_channels=False, key_bytes=0),
 }

@@ -50,7 +50,7 @@ def deliver(nic: SimNic, packet: Packet | bytes) -> int | None:
 def _queue(nic: SimNic, packet: Packet) -> int | None:
     for item in nic.in_order() if nic.ntuple else ():
         rule = _decoded(item.data, nic.device)
-        if not _takes(rule, packet):
+        if not _takes(nic, rule, packet):
             continue
         if rule.action is RxAction.DROP:
             return None
@@ -67,10 +67,15 @@ def _decoded(data: bytes, device: str) -> RxRule:
     return rules.decode(request, device)
 
 
-def _takes(rule: RxRule, packet: Packet) -> bool:
+def _takes(nic: SimNic, rule: RxRule, packet: Packet) -> bool:
+    if "idle-rules" in nic.quirks and rule.flow not in (FlowType.TCP4, FlowType.UDP4):
+        return False
     if rule.flow is not FlowType.ETHER:
         version, protocol = _FLOWS[rule.flow]
-        if packet.version != version or protocol not in (None, packet.protocol):
+        protocols = {None, packet.protocol}
+        if "ignores-protocol" in nic.quirks and packet.protocol in (_TCP, _UDP):
+            protocols |= {_TCP, _UDP}
+        if packet.version != version or protocol not in protocols:
             return False
     match = rule.match
     if match.vlan_tci.mask and packet.vlan_tci is None:
@@ -103,5 +108,7 @@ def _spread(nic: SimNic, number: int, packet: Packet) -> int:
     if hashing.function is not HashFunction.TOEPLITZ:
         raise NicprogError(f"{nic.device}: {hashing.function.name} is not in the model")
     key = hashing.key[::-1] if "another-hash" in nic.quirks else hashing.key
+    if "shifted-key" in nic.quirks:
+        key = b"\0" + key[:-1]
     data = hash_input(packet, nic.fields(number)[flow_type(packet)], hashing.transform)
     return table[toeplitz(key, data) % len(table)]

@@ -352,6 +352,7 @@ class SimTransport:
         return payload
 
     def _get_rings_of_table(self, payload: bytes) -> bytes:
+        self.nic.refuse_if(not self.nic.rx_rings, errno.EOPNOTSUPP)
         return payload[:8] + struct.pack("=Q", self.nic.rx_rings) + payload[16:]
 
     def _count_rules(self, payload: bytes) -> bytes:

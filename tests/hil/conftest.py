@@ -1,106 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One guest for all tests, and its NICs; without QEMU they are skipped, but not in CI."""
+"""The NICs of one lane in one guest, or somebody's own; what is not there is a skip, in CI not."""
 
 from __future__ import annotations
 
 import os
-import random
 import subprocess
-import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Ether
-from scapy.packet import Packet, Raw
 
+import nicprog
 from qstack.lab import Namespace
 from tests.hil import inside
+from tests.hil.nic import Here, Nic
 from tools.hil.guest import Guest, Images, new_folder, remove_folder
+from tools.hil.lanes import ABILITIES, LANES, Lane, NicKind, Wire
 from tools.hil.packages import UnavailableError
-from tools.hil.wire import DatagramWire, TapWire, Wire
+from tools.hil.wire import DatagramWire, InterfaceWire
 
 TREE = Path(__file__).parents[2]
-IGB_MAC, VIRTIO_MAC = "52:00:00:00:00:11", "52:00:00:00:00:10"
 TAP = "hil0"
-ARRIVAL_S = 20.0
-PACE_S = 0.001
+DEVICE = "device"
 
 
-@dataclass
-class Nic:
-    """A NIC of the guest and what is at the other end of its wire."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of ``nic`` is one for each NIC of the lane."""
+    if "nic" in metafunc.fixturenames:
+        own = metafunc.config.getoption("--hil-device")
+        names = [DEVICE] if own else [nic.name for nic in _lane(metafunc.config).nics]
+        metafunc.parametrize("nic", names, indirect=True)
+
+
+def _lane(config: pytest.Config) -> Lane:
+    return LANES[config.getoption("--hil-lane")]
+
+
+@dataclass(frozen=True)
+class ModuleWire:
+    """Another interface of the guest."""
 
     guest: Guest
-    name: str
-    mac: str
-    wire: Wire | None
-    before: dict[str, object] = field(default_factory=dict)
+    ifname: str
 
     def send(self, frames: Sequence[bytes]) -> None:
-        """Sends frames to it, slower than it takes them."""
-        if self.wire is None:
-            self.guest.call(inside.send, f"{self.name.replace('fnic', 'fnicw')}", _hex(frames))
-            return
-        for frame in frames:
-            self.wire.send(frame)
-            time.sleep(PACE_S)
-
-    def frames(self, n: int, seed: int) -> list[bytes]:
-        """Frames of ``n`` flows of TCP and UDP over both IP versions."""
-        draw = random.Random(seed)
-        return [self.frame(draw, version=4 + 2 * (i % 2)) for i in range(n)]
-
-    def frame(
-        self,
-        draw: random.Random,
-        version: int = 4,
-        dst_port: int | None = None,
-        udp: bool | None = None,
-    ) -> bytes:
-        """One frame with what is given; the rest is drawn."""
-        source, port = draw.randrange(1024, 65536), dst_port or draw.randrange(1, 65536)
-        is_udp = draw.random() < 0.5 if udp is None else udp
-        ip: Packet
-        if version == 4:
-            ip = IP(src=f"10.{draw.randrange(256)}.{draw.randrange(256)}.9", dst="10.0.0.2")
-        else:
-            ip = IPv6(src=f"fd00::{draw.randrange(65536):x}", dst="fd01::2")
-        l4 = UDP(sport=source, dport=port) if is_udp else TCP(sport=source, dport=port, flags="S")
-        head = Ether(src="52:00:00:00:00:99", dst=self.mac)
-        return bytes(head / ip / l4 / Raw(b"x" * 18)).ljust(60, b"\0")
-
-    def spread(self, frames: Sequence[bytes]) -> tuple[Counter[int], Counter[int]]:
-        """Sends frames: where ``nicprog where`` sees them, and where they were counted."""
-        places = self.guest.call(inside.places, self.name, _hex(frames))
-        expected: Counter[int] = Counter(queue for queue in places if queue is not None)
-        dropped = places.count(None)
-        before = self.guest.call(inside.received, self.name)
-        self.send(frames)
-        deadline = time.monotonic() + ARRIVAL_S
-        while True:
-            after = self.guest.call(inside.received, self.name)
-            got = Counter({q: b - a for q, (a, b) in enumerate(zip(before, after, strict=True))})
-            if got.total() >= len(frames) - dropped or time.monotonic() > deadline:
-                return +expected, +got
-            time.sleep(0.2)
+        """As tools.hil.wire.Wire says."""
+        self.guest.call(inside.send, self.ifname, [frame.hex() for frame in frames])
 
 
-def _hex(frames: Sequence[bytes]) -> list[str]:
-    return [frame.hex() for frame in frames]
+@dataclass(frozen=True)
+class Lab:
+    """A guest, the namespace where its TAP is, and the wires of its NICs."""
+
+    guest: Guest
+    namespace: Namespace
+    wires: dict[str, DatagramWire | InterfaceWire]
 
 
 @pytest.fixture(scope="session")
-def images() -> Images:
+def lane(pytestconfig: pytest.Config) -> Lane:
+    return _lane(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def images(lane: Lane) -> Images:
     if os.geteuid() != 0:
         pytest.skip("guests need root, for a TAP")
     try:
-        return Images(TREE / "build/hil", TREE)
+        return Images(TREE / "build/hil", TREE, lane)
     except UnavailableError as error:
         if os.environ.get("CI"):
             raise
@@ -108,63 +77,123 @@ def images() -> Images:
 
 
 @pytest.fixture(scope="session")
-def nics(images: Images) -> Iterator[dict[str, Nic]]:
-    """igb, virtio and fnic in one guest."""
+def lab(request: pytest.FixtureRequest, lane: Lane) -> Iterator[Lab]:
+    """The guest of the lane."""
+    if request.config.getoption("--hil-device"):
+        pytest.skip("needs a guest")
+    images: Images = request.getfixturevalue("images")
     name, folder = f"qs-hil-{os.getpid()}", new_folder()
     with ExitStack() as stack:
         stack.callback(remove_folder, folder)
         subprocess.run(["ip", "netns", "add", name], check=True)
         stack.callback(subprocess.run, ["ip", "netns", "del", name], check=True)
         namespace = Namespace(name=name)
-        tap = ["ip", "tuntap", "add", "dev", TAP, "mode", "tap", "multi_queue", "vnet_hdr"]
-        quiet = ["sysctl", "-qw", f"net.ipv6.conf.{TAP}.disable_ipv6=1"]
-        for args in (tap, quiet, ["ip", "link", "set", TAP, "up"]):
-            namespace.run(args, check=True)
-        with namespace.entered():
-            to_virtio = stack.enter_context(TapWire(TAP))
-        to_igb = stack.enter_context(DatagramWire(folder, "igb"))
-        virtio = (
-            f"virtio-net-pci,netdev=v,mq=on,vectors=10,rss=on,hash=on,romfile=,mac={VIRTIO_MAC}"
-        )
-        arguments = [
-            *to_igb.netdev, "-device", "pcie-root-port,id=port1",
-            "-device", f"igb,netdev=igb,bus=port1,romfile=,mac={IGB_MAC}",
-            "-netdev", f"tap,id=v,ifname={TAP},script=no,downscript=no,queues=4,vhost=off",
-            "-device", f"{virtio},mac={VIRTIO_MAC}",
-        ]  # fmt: skip
+        wires: dict[str, DatagramWire | InterfaceWire] = {}
+        arguments: list[str] = []
+        for kind in lane.nics:
+            if kind.wire is Wire.DATAGRAMS:
+                wires[kind.name] = wire = stack.enter_context(DatagramWire(folder, kind.name))
+                arguments += wire.netdev
+            elif kind.wire is Wire.TAP:
+                wires[kind.name] = stack.enter_context(_tap(namespace))
+                tap = f"tap,id={kind.name},ifname={TAP},script=no,downscript=no,queues=4,vhost=off"
+                arguments += ["-netdev", tap]
+            arguments += [part.format(name=kind.name, mac=kind.mac) for part in kind.device]
         guest = stack.enter_context(Guest(images, arguments, folder, namespace))
-        guest.call(inside.bring_up_name, "fnicw0")
-        fnic = guest.call(inside.bring_up_name, "fnic0")
-        found = {
-            "igb": Nic(guest, guest.call(inside.bring_up, IGB_MAC), IGB_MAC, to_igb),
-            "virtio": Nic(guest, guest.call(inside.bring_up, VIRTIO_MAC), VIRTIO_MAC, to_virtio),
-            "fnic": Nic(guest, fnic, guest.call(inside.address, fnic), None),
-        }
-        for nic in found.values():
-            nic.before = guest.call(inside.state, nic.name)
-        yield found
+        yield Lab(guest, namespace, wires)
+
+
+def _tap(namespace: Namespace) -> InterfaceWire:
+    tap = ["ip", "tuntap", "add", "dev", TAP, "mode", "tap", "multi_queue", "vnet_hdr"]
+    quiet = ["sysctl", "-qw", f"net.ipv6.conf.{TAP}.disable_ipv6=1"]
+    for args in (tap, quiet, ["ip", "link", "set", TAP, "up"]):
+        namespace.run(args, check=True)
+    with namespace.entered():
+        return InterfaceWire(TAP)
+
+
+@pytest.fixture(scope="session")
+def nics(request: pytest.FixtureRequest) -> Iterator[dict[str, Nic]]:
+    """By name: those of the lane, or ``device``."""
+    config = request.config
+    if config.getoption("--hil-device"):
+        device, peer = config.getoption("--hil-device"), config.getoption("--hil-peer")
+        with _own(device, peer) as nic:
+            yield {DEVICE: nic}
+        return
+    lab: Lab = request.getfixturevalue("lab")
+    found = {kind.name: _guests(lab, kind) for kind in _lane(config).nics}
+    for nic in found.values():
+        nic.before = nic.call(inside.state)
+    yield found
+
+
+def _guests(lab: Lab, kind: NicKind) -> Nic:
+    if kind.wire is Wire.MODULE:
+        name, peer = f"{kind.name}0", f"{kind.name}w0"
+        for one in (name, peer):
+            lab.guest.call(inside.bring_up_name, one)
+        mac = lab.guest.call(inside.address, name)
+        return Nic(lab.guest, kind.name, name, mac, ModuleWire(lab.guest, peer), kind.lacks)
+    name, wire = lab.guest.call(inside.bring_up, kind.mac), lab.wires[kind.name]
+    return Nic(lab.guest, kind.name, name, kind.mac, wire, kind.lacks, kind.shifts_key)
+
+
+@contextmanager
+def _own(device: str, peer: str | None) -> Iterator[Nic]:
+    """Somebody's NIC, which is as before at the end, and so is the interface at its other end."""
+    if os.geteuid() != 0:
+        pytest.skip("NICs are programmed by root")
+    interfaces = [device] + ([peer] if peer else [])
+    with ExitStack() as stack:
+        for name in interfaces:
+            stack.callback(inside.set_link, name, inside.link_settings(name))
+            inside.turn_on(name)
+        try:
+            lacks, before = inside.lacks(device), inside.state(device)
+        except nicprog.NicprogError as error:
+            lacks, before = dict.fromkeys(ABILITIES, str(error)), {}
+        lacks.pop("wire", None)
+        if peer is None:
+            lacks["wire"] = "no --hil-peer sends frames to it"
+        try:
+            inside.wait_for_carrier(device)
+        except TimeoutError as error:
+            lacks["wire"] = str(error)
+        wire = stack.enter_context(InterfaceWire(peer)) if peer else None
+        yield Nic(Here(), DEVICE, device, inside.address(device), wire, lacks, before=before)
+        if before:
+            assert inside.state(device) == before
 
 
 @pytest.fixture
-def fnic(nics: dict[str, Nic]) -> Iterator[Nic]:
-    yield from _as_it_was(nics["fnic"])
-
-
-@pytest.fixture
-def igb(nics: dict[str, Nic]) -> Iterator[Nic]:
-    yield from _as_it_was(nics["igb"])
-
-
-@pytest.fixture
-def virtio(nics: dict[str, Nic]) -> Iterator[Nic]:
-    yield from _as_it_was(nics["virtio"])
-
-
-@pytest.fixture(params=["igb", "virtio", "fnic"])
 def nic(nics: dict[str, Nic], request: pytest.FixtureRequest) -> Iterator[Nic]:
     yield from _as_it_was(nics[request.param])
 
 
+def _one(request: pytest.FixtureRequest, name: str) -> Iterator[Nic]:
+    there = request.getfixturevalue("nics")
+    if name not in there:
+        pytest.skip(f"needs {name}, here is {', '.join(there)}")
+    yield from _as_it_was(there[name])
+
+
+@pytest.fixture
+def fnic(request: pytest.FixtureRequest) -> Iterator[Nic]:
+    yield from _one(request, "fnic")
+
+
+@pytest.fixture
+def virtio(request: pytest.FixtureRequest) -> Iterator[Nic]:
+    yield from _one(request, "virtio")
+
+
+@pytest.fixture
+def macb(request: pytest.FixtureRequest) -> Iterator[Nic]:
+    yield from _one(request, "macb")
+
+
 def _as_it_was(nic: Nic) -> Iterator[Nic]:
     yield nic
-    nic.guest.call(inside.restore, nic.name, nic.before)
+    if nic.before:
+        nic.call(inside.restore, nic.before)

@@ -164,6 +164,8 @@ CASES: dict[str, tuple[str, int, Action, Capabilities, NicState, str]] = {
         STATE, "stays off"),
     "fields-need-rx-hashing": ("virtio_net", FORGOTTEN, values("hash", udp4="sdfn"), CAN, STATE,
         "no effect while rx-hashing is off"),
+    "key-is-shifted": ("virtio_net", FORGOTTEN, SetKey(key=bytes(40)), CAN, STATE,
+        "key without its last one"),
     "reset-under-way": ("ice", errno.EBUSY, SetKey(key=bytes(40)), CAN, STATE, "being reset"),
     "no-right": ("some", errno.EPERM, SetKey(key=bytes(40)), CAN, STATE, "CAP_NET_ADMIN"),
     "nic-is-gone": ("some", errno.ENODEV, SetKey(key=bytes(40)), CAN, STATE, "not there any more"),

@@ -13,10 +13,13 @@ import pytest
 import nicprog
 from nicprog import sim
 from nicprog.errors import RequestError
-from nicprog.ethtool import Ethtool, FlowType, RxMatch, RxRule
+from nicprog.ethtool import Ethtool, FlowType, HashField, InputTransform, RxMatch, RxRule
 from nicprog.model import Masked
+from nicprog.packet import hash_input, toeplitz
 from nicprog.sim.transport import SimTransport
+from nicprog.where import Steering
 
+ADDRESSES_AND_PORTS = HashField.SRC | HashField.DST | HashField.SRC_PORT | HashField.DST_PORT
 RULE = RxRule(
     flow=FlowType.TCP4, match=RxMatch(dst_port=Masked(value=80, mask=0xFFFF)), location=0, queue=1
 )
@@ -89,11 +92,61 @@ def ntuple_resets_table(quirk: sim.Quirk) -> None:
         assert calls(nic).rss().table == table
 
 
-def untold_locations(quirk: sim.Quirk) -> None:
-    nic = sim.SimNic("mlx5")
-    assert calls(nic).rule_table().locations == 0
+def shifted_key(quirk: sim.Quirk) -> None:
+    nics = sim.SimNic("virtio_net"), sim.SimNic("virtio_net", [quirk.name])
+    key = bytes(range(40))
+    for nic in nics:
+        calls(nic).set_rss(key=key)
+    assert calls(nics[0]).rss() == calls(nics[1]).rss()
+    packets = [sim.Packet.of(f"10.0.0.{i}", "10.1.0.1", 1024, 80) for i in range(64)]
+    table = calls(nics[0]).rss().table
+    for nic, used in zip(nics, (key, b"\0" + key[:-1]), strict=True):
+        for packet in packets:
+            data = hash_input(packet, ADDRESSES_AND_PORTS, InputTransform(0))
+            assert sim.deliver(nic, packet) == table[toeplitz(used, data) % len(table)]
+
+
+WEB = 'protocol = "tcp"\nfamily = "ipv4"\ndst_port = 80\nqueue = 1\n'
+
+
+def ignores_protocol(quirk: sim.Quirk) -> None:
+    nic = sim.SimNic("macb")
     with sim.connect(nic) as backend:
-        assert backend.capabilities().locations == 1024
+        spec = nicprog.parse(f'device = "sim:macb"\n[[rule]]\nname = "web"\n{WEB}')
+        plan = nicprog.plan(backend, spec)
+        assert "takes udp with the same addresses and ports, too" in plan.warnings[-1]
+        nicprog.apply(backend, plan)
+        where = Steering(backend)
+        for port, protocol, queue in ((80, 6, 1), (80, 17, 1), (80, 1, 0), (81, 6, 0)):
+            packet = sim.Packet.of("10.0.0.1", "10.1.0.1", 1024, port, protocol)
+            assert (where.place(packet).queue, sim.deliver(nic, packet)) == (queue, queue)
+
+
+def idle_rules(quirk: sim.Quirk) -> None:
+    nic = sim.SimNic("macb")
+    for number, flow in enumerate((FlowType.TCP6, FlowType.ETHER)):
+        ports = RxMatch(dst_port=Masked(value=80, mask=0xFFFF))
+        match = RxMatch() if flow is FlowType.ETHER else ports
+        calls(nic).insert_rule(replace(RULE, flow=flow, match=match, location=number))
+        assert calls(nic).rule(number).flow is flow
+    for src, dst in (("fd00::1", "fd00::2"), ("10.0.0.1", "10.0.0.2")):
+        assert sim.deliver(nic, sim.Packet.of(src, dst, 1024, 80)) == 0
+    nic.rules.clear()
+    text = WEB.replace("ipv4", "ipv6")
+    spec = nicprog.parse(f'device = "sim:macb"\n[[rule]]\nname = "web"\n{text}')
+    with (
+        sim.connect(nic) as backend,
+        pytest.raises(nicprog.Refused, match="which the driver has no rules for"),
+    ):
+        nicprog.plan(backend, spec)
+
+
+def untold_locations(quirk: sim.Quirk) -> None:
+    for name, locations in (("mlx5", 1024), ("macb", 4)):
+        nic = sim.SimNic(name)
+        assert calls(nic).rule_table().locations == 0
+        with sim.connect(nic) as backend:
+            assert backend.capabilities().locations == locations
 
 
 def loses_fields(quirk: sim.Quirk) -> None:

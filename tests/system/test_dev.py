@@ -71,12 +71,15 @@ def test_every_stage_runs_and_one_failure_fails_all(capfd: pytest.CaptureFixture
     assert run_stages(stages[1:]) == 0
 
 
-def _test_options(**given: bool) -> argparse.Namespace:
-    options = {
+def _test_options(**given: object) -> argparse.Namespace:
+    options: dict[str, object] = {
         "san": False,
         "tsan": False,
         "netns": False,
         "hil": False,
+        "hil_lane": None,
+        "hil_device": None,
+        "hil_peer": None,
         "matrix": False,
         "sweep": False,
         "quick": False,
@@ -91,6 +94,16 @@ def test_the_full_matrix_is_a_run_of_its_own() -> None:
     assert command[1:5] == ["bench", "tcp", "--cells", "full"]
     assert command[-1] == "--resume"
     assert journal == str(ROOT / "build/matrix.jsonl")
+
+
+@pytest.mark.parametrize("given", [{"hil_lane": "xdp"}, {"hil_device": "eth1", "hil_peer": "eth2"}])
+def test_options_of_guests_are_handed_on_and_run_these_tests_alone(given: dict[str, str]) -> None:
+    (stage,) = stages_of_test(_test_options(**given))
+    command = stage.commands[0]
+    assert "tests/hil" in command
+    for name, value in given.items():
+        at = command.index("--" + name.replace("_", "-"))
+        assert command[at + 1] == value
 
 
 def test_every_folder_with_tests_is_run() -> None:

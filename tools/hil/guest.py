@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,20 +15,14 @@ from typing import Any, Final, Self
 
 from qstack.lab import Namespace
 
-from . import initramfs, kernel
+from . import extension, initramfs, kernel
+from .lanes import FNIC, Lane, Machine
 from .packages import Packages, fetch
 
 _BOOT_S: Final = 150.0  # of a busy machine; 15 s of an idle one
 _CALL_S: Final = 60.0
 _CPUS: Final = 4  # as many as the queues that are tested; virtio_net uses no more queues than CPUs
-_MODULES: Final = (
-    "virtio_pci", "virtio_console", "virtio_rng", "9pnet_virtio", "9p", "overlay", "virtio_net",
-    "igb", "af_packet",
-)  # fmt: skip
-_BUILT_IN: Final = ("af_packet",)
-_APPEND: Final = (
-    "console=ttyS0 panic=-1 quiet tsc=reliable no_timer_check mitigations=off net.ifnames=0"
-)
+_APPEND: Final = "panic=-1 quiet net.ifnames=0"
 
 
 class GuestError(Exception):
@@ -37,24 +30,26 @@ class GuestError(Exception):
 
 
 class Images:
-    """What guests boot, made when it is not there or out of date."""
+    """What the guest of a lane boots, made when it is not there or out of date."""
 
-    def __init__(self, folder: Path, tree: Path) -> None:
+    def __init__(self, folder: Path, tree: Path, lane: Lane) -> None:
         """Fetches, compiles and packs; raises UnavailableError where that cannot be."""
-        self.packages: Packages = fetch(folder)
-        self.kernel = folder / "vmlinux"
-        if not self.kernel.exists():
-            self.kernel.write_bytes(kernel.vmlinux(self.packages.bzimage.read_bytes()))
-        fnic = kernel.build_fnic(self.packages, folder / "fnic")
-        wanted = [name for name in _MODULES if name not in _BUILT_IN]
-        self.initramfs = folder / "initramfs.cpio"
-        initramfs.write(
-            self.packages,
-            [*kernel.modules(self.packages, wanted), fnic],
-            self.initramfs,
-            tree=tree,
-            python=Path(sys.executable),
+        self.tree = tree
+        self.packages: Packages = fetch(folder, lane)
+        own = folder / lane.name
+        own.mkdir(exist_ok=True)
+        self.kernel = kernel.bootable(self.packages, own)
+        modules = kernel.modules(self.packages, lane.modules)
+        if FNIC in lane.nics:
+            modules.append(kernel.build_fnic(self.packages, own / "fnic"))
+        extra = {}
+        if self.packages.machine.programs:
+            extra[extension.NAME] = extension.build(self.packages, tree, own / "extension")
+        self.initramfs = own / "initramfs.cpio"
+        contents = initramfs.Contents(
+            modules=modules, registers=lane.registers, tree=tree, extra=extra
         )
+        initramfs.write(self.packages, contents, self.initramfs)
 
 
 class Guest:
@@ -108,33 +103,39 @@ class Guest:
                 raise GuestError(f"the guest did not start:\n{said}") from None
 
     def _command(self, images: Images, nics: Sequence[str]) -> list[str]:
+        machine = images.packages.machine
         firmware = [part for path in images.packages.qemu_data for part in ("-L", str(path))]
-        share = "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"
+        shares = {"host": "/"}
+        if machine.programs:
+            shares = {"host": str(images.packages.programs), "tree": str(images.tree)}
+        # One thread for all CPUs: with more, kernels that patch themselves while they boot crashed
+        # now and then, and it was not faster.
         return [
             str(images.packages.qemu), *firmware, "-nodefaults", "-display", "none", "-no-reboot",
-            "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", str(_CPUS),
-            "-m", "1024", "-kernel", str(images.kernel), "-initrd", str(images.initramfs),
-            "-append", _APPEND, "-serial", f"file:{self.folder / 'console'}",
-            "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
+            *machine.arguments, "-accel", "tcg,thread=single", "-smp", str(_CPUS), "-m", "1024",
+            "-kernel", str(images.kernel), "-initrd", str(images.initramfs),
+            "-append", f"{_APPEND} {machine.append}", "-serial", f"file:{self.folder / 'console'}",
+            "-device", f"virtio-rng-{machine.virtio}", "-device", f"virtio-serial-{machine.virtio}",
             "-chardev", f"socket,id=agent,path={self.folder / 'agent'}",
             "-device", f"virtserialport,chardev=agent,name={initramfs.AGENT_PORT}",
-            "-fsdev", share, "-device", "virtio-9p-pci,fsdev=host,mount_tag=host", *nics,
+            *(part for tag, path in shares.items() for part in _share(machine, tag, path)), *nics,
         ]  # fmt: skip
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def call(self, function: Callable[..., Any], *arguments: Any, limit_s: float = _CALL_S) -> Any:
         """Calls a function of the working tree in the guest, in a process of its own.
 
         Args:
             function: Of tests.hil.inside.
             arguments: Of JSON's types, as is what it returns.
+            limit_s: How long it may take.
 
         Raises:
-            GuestError: It raised, with the traceback, or took longer than 60 s.
+            GuestError: It raised, with the traceback, or took longer.
         """
         name = function.__name__
         request = {"function": name, "arguments": arguments}
         try:
-            self._channel.settimeout(_CALL_S)
+            self._channel.settimeout(limit_s)
             self._channel.sendall(json.dumps(request).encode() + b"\n")
             line = self._lines.readline()
         except OSError as error:
@@ -167,6 +168,12 @@ class Guest:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _share(machine: Machine, tag: str, path: str) -> list[str]:
+    """A folder of this machine that the guest can read."""
+    folder = f"local,id={tag},path={path},security_model=none,readonly=on,multidevs=remap"
+    return ["-fsdev", folder, "-device", f"virtio-9p-{machine.virtio},fsdev={tag},mount_tag={tag}"]
 
 
 def new_folder() -> Path:
