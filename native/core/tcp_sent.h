@@ -65,8 +65,8 @@ bool qs_sent_split(struct qs_sent_pool *p, struct qs_block *c, struct qs_sent *r
 void qs_sent_pop(struct qs_sent_pool *p, struct qs_block *c);
 /* Octets of the first record left of `to` are acknowledged. */
 void qs_sent_trim(const struct qs_sent_pool *p, struct qs_block *c, qs_seq to);
-/* Puts in `n` records of another pool, in order, those of a connection that has none; their sums are
- * in c->loss. The pool has room. */
+/* Puts in `n` records of another pool, in order, those of a connection that has none; their sums
+ * are in c->loss. The pool has room. */
 void qs_sent_adopt(struct qs_sent_pool *p, struct qs_block *c, const void *records, uint32_t n);
 /* Takes all off. */
 void qs_sent_clear(struct qs_sent_pool *p, struct qs_block *c);
