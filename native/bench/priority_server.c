@@ -58,10 +58,13 @@ static void answer(qs_engine *e, const struct qs_event *ev, qs_time now, void *c
         (void)!qs_conn_want_write(e, ev->conn);
         return;
     }
-    (void)!qs_conn_read(e, ev->conn, request, sizeof request);
     work_for(settings.work_ns);
-    if (qs_conn_write(e, ev->conn, reply, sizeof reply) != sizeof reply)
-        (void)qs_conn_abort(e, ev->conn); /* without memory for all of it */
+    int64_t n = qs_conn_write(e, ev->conn, reply, sizeof reply);
+    if (n == QS_ERR_AGAIN) /* no memory: the request waits for QS_EVENT_WRITABLE */
+        return;
+    (void)!qs_conn_read(e, ev->conn, request, sizeof request);
+    if (n != sizeof reply)
+        (void)qs_conn_abort(e, ev->conn); /* memory for a part of it */
     else if (info.readable_bytes >= 2 * REQUEST_BYTES)
         (void)!qs_conn_want_read(e, ev->conn);
 }

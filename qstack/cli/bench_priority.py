@@ -49,7 +49,7 @@ def _work_ns(text: str) -> int:
 )
 @click.option(
     "--connections",
-    type=click.IntRange(2, 200_000),
+    type=click.IntRange(2, 120_000),
     default=1000,
     show_default=True,
     help="Of both classes; 5 % of them are urgent.",

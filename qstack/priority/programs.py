@@ -24,7 +24,8 @@ LOW_PORT, HIGH_PORT = 7000, 7007
 _HIGH_CLASS = 7
 _HIGH_QUEUE = 1
 _SERVER_CPU, _LOAD_CPU = 0, 1
-_SERVER, _CLIENTS = "10.79.0.2", ("10.79.0.1", "10.79.0.3", "10.79.0.4", "10.79.0.5")
+_SERVER = "10.79.0.2"
+_CLIENTS = tuple(f"10.79.0.{i}" for i in range(3, 11))  # each has 16,384 ports to connect from
 _PATIENCE_S = 60.0
 _END_S = 20.0
 
