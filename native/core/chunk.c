@@ -24,11 +24,14 @@ uint32_t qs_chunk_take(struct qs_chunk_pool *p, uint32_t reserve)
     c->next = QS_NO_IDX;
     c->start = 0;
     c->len = 0;
+    c->written = 0;
     return idx;
 }
 
 void qs_chunk_give(struct qs_chunk_pool *p, uint32_t idx)
 {
+    p->written -= p->chunks[idx].written;
+    p->chunks[idx].written = 0;
     p->chunks[idx].next = p->free;
     p->free = idx;
     p->used--;
@@ -54,8 +57,8 @@ static void link_at_end(struct qs_chunk_pool *p, struct qs_bytes *b, uint32_t id
     b->tail = idx;
 }
 
-size_t qs_bytes_append(struct qs_chunk_pool *p, struct qs_bytes *b, const uint8_t *data, size_t len,
-                       uint32_t reserve)
+static size_t append(struct qs_chunk_pool *p, struct qs_bytes *b, const uint8_t *data, size_t len,
+                     uint32_t reserve, uint32_t written)
 {
     size_t done = 0;
     while (done < len) {
@@ -63,6 +66,8 @@ size_t qs_bytes_append(struct qs_chunk_pool *p, struct qs_bytes *b, const uint8_
             uint32_t idx = qs_chunk_take(p, reserve);
             if (idx == QS_NO_IDX)
                 break;
+            p->chunks[idx].written = written;
+            p->written += written;
             link_at_end(p, b, idx);
         }
         struct qs_chunk *c = &p->chunks[b->tail];
@@ -73,6 +78,18 @@ size_t qs_bytes_append(struct qs_chunk_pool *p, struct qs_bytes *b, const uint8_
     }
     b->len += (uint32_t)done;
     return done;
+}
+
+size_t qs_bytes_append(struct qs_chunk_pool *p, struct qs_bytes *b, const uint8_t *data, size_t len,
+                       uint32_t reserve)
+{
+    return append(p, b, data, len, reserve, 0);
+}
+
+size_t qs_bytes_write(struct qs_chunk_pool *p, struct qs_bytes *b, const uint8_t *data, size_t len,
+                      uint32_t reserve)
+{
+    return append(p, b, data, len, reserve, 1);
 }
 
 void qs_bytes_append_chunk(struct qs_chunk_pool *p, struct qs_bytes *b, uint32_t idx)

@@ -10,11 +10,11 @@
 #include "timer_wheel.h"
 
 struct qs_chunk {
-    uint32_t next;  /* index or QS_NO_IDX */
-    uint16_t start; /* first valid octet in `data` */
-    uint16_t len;   /* valid octets */
-    qs_seq seq;     /* out-of-order queue: of the first valid octet */
-    uint32_t reserved;
+    uint32_t next;    /* index or QS_NO_IDX */
+    uint16_t start;   /* first valid octet in `data` */
+    uint16_t len;     /* valid octets */
+    qs_seq seq;       /* out-of-order queue: of the first valid octet */
+    uint32_t written; /* 1: octets to be sent */
     uint8_t data[QS_CHUNK_BYTES];
 };
 
@@ -25,21 +25,30 @@ struct qs_chunk_pool {
     uint32_t n, fresh; /* those from `fresh` on were never used: their memory is untouched */
     uint32_t free;     /* list of used and freed ones */
     uint32_t used;
+    uint32_t written; /* of them, with octets to be sent */
 };
 
 void qs_chunk_pool_init(struct qs_chunk_pool *p, struct qs_chunk *chunks, uint32_t n);
 
-/* What each use leaves free, so that what must go on can: octets in order end up with the
- * application, which gives them back; octets ahead of a hole only wait, and written ones wait for
- * the peer. */
-static inline uint32_t qs_reserve_ahead(const struct qs_chunk_pool *p)
+/* What each use leaves free, besides `floor`, which more urgent classes have for sure. Received
+ * octets wait for the application and written ones for the peer, and either may have to go on
+ * before the other can: each finds a quarter, whatever the other has taken, and who writes the last
+ * few. Octets ahead of a hole only wait. */
+static inline uint32_t qs_reserve_write(const struct qs_chunk_pool *p, uint32_t floor)
 {
-    return p->n / 8;
+    uint32_t received = p->used - p->written;
+    return floor + (received < p->n / 4 ? p->n / 4 - received : 0);
 }
 
-static inline uint32_t qs_reserve_write(const struct qs_chunk_pool *p)
+static inline uint32_t qs_reserve_read(const struct qs_chunk_pool *p, uint32_t floor)
 {
-    return p->n / 4;
+    uint32_t least = p->n / 32;
+    return floor + (p->written + least < p->n / 4 ? p->n / 4 - p->written : least);
+}
+
+static inline uint32_t qs_reserve_ahead(const struct qs_chunk_pool *p, uint32_t floor)
+{
+    return qs_reserve_read(p, floor) + p->n / 8;
 }
 
 /* An empty chunk while more than `reserve` are free, else QS_NO_IDX. */
@@ -57,10 +66,12 @@ static inline void qs_bytes_init(struct qs_bytes *b)
     *b = (struct qs_bytes){QS_NO_IDX, QS_NO_IDX, 0};
 }
 
-/* Copies up to `len` octets to the end, as long as more than `reserve` chunks stay free. @return
- * octets copied. */
+/* Copies up to `len` octets to the end, as long as more than `reserve` chunks stay free; the second
+ * form is for queues of octets to be sent. @return octets copied. */
 size_t qs_bytes_append(struct qs_chunk_pool *p, struct qs_bytes *b, const uint8_t *data, size_t len,
                        uint32_t reserve);
+size_t qs_bytes_write(struct qs_chunk_pool *p, struct qs_bytes *b, const uint8_t *data, size_t len,
+                      uint32_t reserve);
 
 /* Appends the valid octets of a chunk that the caller owns; the chunk is linked in or copied and
  * freed. */

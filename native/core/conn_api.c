@@ -76,8 +76,8 @@ int64_t qs_conn_write(qs_engine *e, qs_conn handle, const void *buf, size_t len)
     if (c->flags & QS_CF_FRAMED)
         return QS_ERR_STATE;
     size_t free = qs_sndbuf(e, c) - c->tx.len;
-    size_t n = qs_bytes_append(&e->pool, &c->tx, buf, len < free ? len : free,
-                               qs_reserve_write(&e->pool) + qs_chunk_floor(e, c));
+    size_t n = qs_bytes_write(&e->pool, &c->tx, buf, len < free ? len : free,
+                              qs_reserve_write(&e->pool, qs_chunk_floor(e, c)));
     if (n > 0)
         qs_block_ready(e, c);
     if (n < len) {

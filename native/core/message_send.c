@@ -77,7 +77,7 @@ static uint32_t move(struct qs_engine *e, struct qs_block *c, struct qs_messages
     while (done < len) {
         const struct qs_chunk *k = &e->pool.chunks[queue->head];
         uint32_t n = qs_min_u32(len - done, k->len);
-        n = (uint32_t)qs_bytes_append(&e->pool, &c->tx, k->data + k->start, n, 0);
+        n = (uint32_t)qs_bytes_write(&e->pool, &c->tx, k->data + k->start, n, 0);
         qs_bytes_drop(&e->pool, queue, n);
         done += n;
         if (n == 0)
@@ -124,12 +124,12 @@ static bool stage(struct qs_engine *e, struct qs_block *c, uint32_t prio, const 
                   uint32_t len)
 {
     struct qs_messages *m = messages_of(e, c);
-    uint32_t reserve = qs_reserve_write(&e->pool) + e->classes[qs_served_as(c, prio)].chunk_floor;
+    uint32_t reserve = qs_reserve_write(&e->pool, e->classes[qs_served_as(c, prio)].chunk_floor);
     uint32_t chunks = (len + LENGTH_BYTES) / QS_CHUNK_BYTES + 2;
     if (e->pool.n - e->pool.used <= reserve + chunks)
         return false;
-    qs_bytes_append(&e->pool, &m->staged[prio], (const uint8_t *)&len, LENGTH_BYTES, 0);
-    qs_bytes_append(&e->pool, &m->staged[prio], buf, len, 0);
+    qs_bytes_write(&e->pool, &m->staged[prio], (const uint8_t *)&len, LENGTH_BYTES, 0);
+    qs_bytes_write(&e->pool, &m->staged[prio], buf, len, 0);
     m->staged_octets += len;
     m->staged_classes |= (uint8_t)(1u << prio);
     m->sent_classes |= (uint8_t)(1u << prio);

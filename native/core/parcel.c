@@ -218,10 +218,10 @@ static bool has_room(const struct qs_engine *e, const struct parcel *p, const st
     return chunks <= e->pool.n - e->pool.used && p->n_sent <= e->sent.n - e->sent.used;
 }
 
-static void get_bytes(struct qs_engine *e, struct reader *r, struct qs_bytes *b, uint32_t len)
+static void get_written(struct qs_engine *e, struct reader *r, struct qs_bytes *b, uint32_t len)
 {
     qs_bytes_init(b);
-    qs_bytes_append(&e->pool, b, get(r, len), len, 0);
+    qs_bytes_write(&e->pool, b, get(r, len), len, 0);
 }
 
 static void get_ahead(struct qs_engine *e, struct reader *r, struct qs_block *c)
@@ -353,10 +353,11 @@ qs_err qs_engine_unpack(qs_engine *e, const void *parcel, size_t octets, qs_time
     if (m)
         get_messages(e, c, m);
     qs_sent_adopt(&e->sent, c, get(&r, p.n_sent * sizeof(struct qs_sent)), p.n_sent);
-    get_bytes(e, &r, &c->rx, b->rx.len);
-    get_bytes(e, &r, &c->tx, b->tx.len);
+    qs_bytes_init(&c->rx);
+    qs_bytes_append(&e->pool, &c->rx, get(&r, b->rx.len), b->rx.len, 0);
+    get_written(e, &r, &c->tx, b->tx.len);
     for (uint32_t prio = 0; m && prio < QS_N_PRIO; prio++)
-        get_bytes(e, &r, &e->messages[qs_block_idx(e, c)].staged[prio], m->staged[prio].len);
+        get_written(e, &r, &e->messages[qs_block_idx(e, c)].staged[prio], m->staged[prio].len);
     get_ahead(e, &r, c);
     if (m)
         find_scan(e, c);

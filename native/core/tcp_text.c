@@ -114,7 +114,7 @@ static uint32_t fill_gap(struct qs_engine *e, struct qs_block *c, uint32_t prev,
         if (!k || !qs_seq_eq(chunk_end(k), r->seq) || room_left == 0) {
             uint32_t idx =
                 c->n_ooo < ooo_max(e, c)
-                    ? qs_chunk_take(&e->pool, qs_reserve_ahead(&e->pool) + qs_chunk_floor(e, c))
+                    ? qs_chunk_take(&e->pool, qs_reserve_ahead(&e->pool, qs_chunk_floor(e, c)))
                     : QS_NO_IDX;
             if (idx == QS_NO_IDX)
                 return QS_NO_IDX;
@@ -236,8 +236,8 @@ static void owe_duplicate(struct qs_block *c)
 
 static void take_in_order(struct qs_engine *e, struct qs_block *c, const struct run *r, qs_time now)
 {
-    uint32_t taken =
-        (uint32_t)qs_bytes_append(&e->pool, &c->rx, r->data, r->len, qs_chunk_floor(e, c));
+    uint32_t taken = (uint32_t)qs_bytes_append(&e->pool, &c->rx, r->data, r->len,
+                                               qs_reserve_read(&e->pool, qs_chunk_floor(e, c)));
     if (taken < r->len)
         no_chunk(e, c); /* the peer sends it again */
     c->rcv_nxt = qs_seq_add(c->rcv_nxt, taken);

@@ -12,6 +12,7 @@ struct walk {
     const struct qs_engine *e;
     uint8_t *chunk_seen; /* one for each chunk that was ever used */
     uint32_t chunks;     /* of them seen */
+    uint32_t written;    /* of them with octets to be sent */
     uint32_t records;    /* of what was sent: seen */
     uint8_t *timer_seen; /* one for each block that was ever used: in the wheel */
     uint8_t *ready_seen; /* on a ready list, or parked on a neighbour */
@@ -65,6 +66,7 @@ static bool see_chunk(struct walk *w, uint32_t idx)
     HOLD(chunk_is_owned_once);
     w->chunk_seen[idx] = 1;
     w->chunks++;
+    w->written += w->e->pool.chunks[idx].written;
     return chunk_is_owned_once;
 }
 
@@ -85,6 +87,7 @@ static void check_pool(struct walk *w)
 {
     const struct qs_chunk_pool *p = &w->e->pool;
     HOLD(w->chunks == p->used);
+    HOLD(w->written == p->written);
     uint32_t free = 0;
     for (uint32_t i = p->free; i != QS_NO_IDX && see_chunk(w, i); i = p->chunks[i].next)
         free++;

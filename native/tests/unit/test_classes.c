@@ -170,11 +170,10 @@ static void reserved_chunks_are_for_the_urgent(void)
         arrive(r, &low);
     struct qs_conn_info info;
     REQUIRE(qs_conn_info(r->e, low.conn, &info) == 0);
-    CHECK_EQ(info.readable_bytes, 24 * QS_CHUNK_BYTES);
+    CHECK_EQ(info.readable_bytes, 16 * QS_CHUNK_BYTES); /* a quarter is for what is written */
     uint64_t shed = count(r, 0, QS_CLASS_SHED_CHUNKS);
-    CHECK_EQ(shed, 60 - 24 * QS_CHUNK_BYTES / 1000);
+    CHECK_EQ(shed, 60 - 16 * QS_CHUNK_BYTES / 1000);
     CHECK_EQ(rig_count(r, QS_COUNT_DROP_NO_CHUNK), shed);
-    CHECK_EQ(qs_conn_write(r->e, low.conn, "x", 1), QS_ERR_AGAIN);
     for (uint32_t i = 0; i < 16; i++)
         arrive(r, &high);
     REQUIRE(qs_conn_info(r->e, high.conn, &info) == 0);
@@ -182,7 +181,34 @@ static void reserved_chunks_are_for_the_urgent(void)
     CHECK_EQ(count(r, HIGH, QS_CLASS_SHED_CHUNKS), 0);
     CHECK_EQ(count(r, HIGH, QS_CLASS_SEGMENTS), 17);
     CHECK_EQ(count(r, HIGH, QS_CLASS_OCTETS), 16000);
+    CHECK_EQ(qs_conn_write(r->e, low.conn, "x", 1), QS_ERR_AGAIN); /* the rest is for the urgent */
+    CHECK_EQ(qs_conn_write(r->e, high.conn, "x", 1), 1);
     rig_free(r);
+}
+
+/* Who answers before it has read goes on, whatever others send; and who reads, whatever is written
+ * to peers that do not. */
+static void received_and_written_octets_leave_each_other_a_quarter(void)
+{
+    static const uint8_t many[64 * QS_CHUNK_BYTES];
+    for (int writes_first = 0; writes_first < 2; writes_first++) {
+        qs_engine_opts o = rig_opts();
+        o.chunks_max = 64;
+        struct rig *r = with_two_classes(&o, false);
+        struct client a = connect_one(r, LOW_PORT, 1000), b = connect_one(r, LOW_PORT, 1001);
+        struct qs_conn_info info;
+        if (writes_first)
+            CHECK_EQ(qs_conn_write(r->e, a.conn, many, sizeof many), 48 * QS_CHUNK_BYTES);
+        for (uint32_t i = 0; i < 120; i++)
+            arrive(r, &b);
+        REQUIRE(qs_conn_info(r->e, b.conn, &info) == 0);
+        CHECK_EQ(info.readable_bytes, (writes_first ? 14 : 48) * QS_CHUNK_BYTES);
+        if (!writes_first)
+            CHECK_EQ(qs_conn_write(r->e, a.conn, many, sizeof many), 16 * QS_CHUNK_BYTES);
+        else
+            CHECK_EQ(qs_conn_write(r->e, b.conn, many, sizeof many), QS_ERR_AGAIN);
+        rig_free(r);
+    }
 }
 
 static void reserved_connections_are_for_the_urgent(void)
@@ -308,6 +334,7 @@ int main(void)
     RUN(a_class_sends_its_share_and_no_more);
     RUN(shares_beyond_the_whole_are_refused);
     RUN(reserved_chunks_are_for_the_urgent);
+    RUN(received_and_written_octets_leave_each_other_a_quarter);
     RUN(reserved_connections_are_for_the_urgent);
     RUN(a_full_backlog_is_counted_for_its_class);
     RUN(events_of_one_class);

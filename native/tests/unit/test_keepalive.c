@@ -357,6 +357,24 @@ static void switched_while_it_runs(void)
     rig_free(r);
 }
 
+/* What is written to another peer, which does not answer, takes all chunks that are left. */
+static void fill_the_rest(struct rig *r)
+{
+    static const uint8_t many[8 * QS_CHUNK_BYTES];
+    qs_conn first = r->conn;
+    const uint16_t other = RIG_PEER_PORT + 1;
+    rig_in(r, 20, &(struct seg){"S", 0, 0, 0, "mss 1000", .peer_port = other});
+    rig_run(r, now_ms(r));
+    struct frame *f = rig_take(r);
+    struct wire_tcp t;
+    REQUIRE(f);
+    frame_parse_tcp(f, &t);
+    rig_in(r, 20, &(struct seg){".", 1, 0, t.seq - r->iss + 1, .peer_port = other});
+    REQUIRE(rig_event(r) == QS_EVENT_OPEN);
+    REQUIRE(qs_conn_write(r->e, r->ev.conn, many, sizeof many) > 0);
+    r->conn = first;
+}
+
 /* A write that finds no chunk borrows t_misc, again and again: probes keep their times. */
 static void a_write_that_waits_for_a_chunk(void)
 {
@@ -373,6 +391,7 @@ static void a_write_that_waits_for_a_chunk(void)
         rig_in(r, 20, &(struct seg){"P.", seq, 1000, 1}), rig_flush(r);
     rig_flush(r);
     (void)rig_event(r);
+    fill_the_rest(r);
     uint32_t told = 0;
     double from = 20;
     while (now_ms(r) < 20000) {
