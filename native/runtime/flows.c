@@ -207,6 +207,8 @@ static bool divert(void *ctx, const struct qs_frame *frame, const struct qs_flow
 {
     struct qs_queue *q = ctx;
     struct qs_flow_queue *f = &q->flows;
+    if (!f->n_holding && !__atomic_load_n(&q->stack->flows->any_home, __ATOMIC_ACQUIRE))
+        return false; /* nothing has ever moved */
     int32_t bucket = qs_flow_bucket(q->stack, flow);
     if (bucket < 0)
         return false;
@@ -415,6 +417,7 @@ static bool is_traveller(void *ctx, const struct qs_flow *flow)
 static void give_home(struct qs_queue *q)
 {
     struct qs_flows *flows = q->stack->flows;
+    __atomic_store_n(&flows->any_home, true, __ATOMIC_RELEASE);
     for (uint32_t b = 0; b < QS_BUCKETS_MAX; b++)
         if (qs_bucket_in(q->flows.leaving, b))
             __atomic_store_n(&flows->home[b], flows->to[b], __ATOMIC_RELEASE);

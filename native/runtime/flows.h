@@ -59,6 +59,7 @@ struct qs_flows {
     uint32_t answers;     /* atomic: answers that are still to come */
     bool written_last;    /* the last move got so far that its table was written */
     qs_time written;
+    bool any_home;                 /* atomic: a bucket has one */
     uint16_t to[QS_BUCKETS_MAX];   /* of the move that is under way */
     uint16_t home[QS_BUCKETS_MAX]; /* atomic: queue that has the bucket, QS_NO_HOME: never moved */
 };
