@@ -444,12 +444,26 @@ class Server:
         """Answer ``qstack explain --where``."""
         return {"decisions": decisions(self._listeners)}
 
+    def _buckets(self) -> dict[str, Any]:
+        """Answer ``qstack record``."""
+        try:
+            queues = self._running_stack().bucket_frames()
+        except QStackError as e:
+            return {"error": str(e)}
+        return {"frames": [sum(bucket) for bucket in zip(*queues, strict=True)]}
+
     def _open_control(self, stack: Stack) -> Control | None:
         """Answer questions of other processes; a server that cannot do so serves all the same."""
         device = stack.info.ifname + (".joined" if self.config.join else "")
         try:
             return Control(
-                device, {"explain": self._explain, "stats": self.stats, "where": self._where}
+                device,
+                {
+                    "explain": self._explain,
+                    "stats": self.stats,
+                    "where": self._where,
+                    "buckets": self._buckets,
+                },
             )
         except QStackError as e:
             _log.warning("'qstack explain' will not find this server: %s", e)

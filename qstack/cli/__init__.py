@@ -14,7 +14,7 @@ from nicprog import NicprogError
 from .. import __version__
 from ..errors import ConfigError, QStackError
 from ..lab import LabError
-from . import bench, demo, doctor, explain, serve, sim
+from . import bench, demo, doctor, explain, record, serve, sim
 
 _INTERRUPTED = 130
 
@@ -25,7 +25,10 @@ def _group() -> None:
     """QStack: a TCP stack in user space for front-end servers."""
 
 
-for _verb in (serve.serve, explain.explain, demo.demo, doctor.doctor, bench.bench, sim.sim):
+for _verb in (
+    *(serve.serve, explain.explain, record.record, demo.demo),
+    *(doctor.doctor, bench.bench, sim.sim),
+):
     _group.add_command(_verb)
 
 

@@ -21,7 +21,12 @@ _TRAFFIC = ("segments", "events", "frames_sent", "capped")
 _QUANTILES = ("p50_us", "p99_us", "p999_us", "max_us")
 
 
-def _only_server() -> str:
+def only_server() -> str:
+    """Return the device of the server that runs, if it is the only one.
+
+    Raises:
+        QStackError: There are several, or none.
+    """
     found = servers()
     if len(found) != 1:
         raise QStackError(
@@ -45,7 +50,7 @@ def explain(device: str | None, where: bool, as_json: bool) -> int:
     With --where: what is looked at for the class of a connection or message, in order, and whether
     flow rules of the NIC send those packets to queues of their own; else the rule that would.
     """
-    device = device or _only_server()
+    device = device or only_server()
     document = _where(device) if where else ask(device, "explain")
     if as_json:
         click.echo(json.dumps(document))

@@ -48,7 +48,13 @@ def _engine_ns(path: Path | None) -> int | None:
 
 
 @click.command()
-@click.option("--load", "loads", multiple=True, metavar="NAME", help="Again for more; --list.")
+@click.option(
+    "--load",
+    "loads",
+    multiple=True,
+    metavar="NAME|FILE.json",
+    help="Again for more; --list. A file is of qstack record.",
+)
 @click.option(
     "--policy",
     "policies",

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ..errors import ConfigError
+from ..recording import read
 from . import sizes
+from .recorded import Recorded
 from .sources import Block, Churn, Population, Profile, Source, WithLargest, always
 from .steering import colliding_hashes, random_hashes
 
@@ -230,11 +233,25 @@ LOADS: Final = {each.name: each for each in _LOADS}
 
 
 def find(name: str) -> Load:
-    """Return a load.
+    """Return a load: one that is generated, or the recording in a file ``NAME.json``.
 
     Raises:
-        ConfigError: There is none of this name.
+        ConfigError: There is none of this name; or the file is no recording.
     """
-    if name not in LOADS:
-        raise ConfigError(f"no load is called {name!r}; there are {', '.join(LOADS)}")
-    return LOADS[name]
+    if name in LOADS:
+        return LOADS[name]
+    if not name.endswith(".json"):
+        raise ConfigError(
+            f"no load is called {name!r}; there are {', '.join(LOADS)},"
+            " and FILE.json of 'qstack record'"
+        )
+    recording = read(Path(name))
+    if recording.pps == 0:
+        raise ConfigError(f"{name}: nothing came while it was recorded")
+    return Load(
+        name=name,
+        about=f"recorded on {recording.device}, {recording.pps:,.0f} frames a second",
+        pps=recording.pps,
+        elastic=False,
+        sources=lambda s: [Recorded(_random(s), recording)],
+    )

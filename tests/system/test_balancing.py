@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -171,3 +172,50 @@ def test_what_cannot_be_says_why() -> None:
             app.balance(spread)
     with server(queues=1) as alone, pytest.raises(NotSupportedError, match="more than one queue"):
         alone.balance(spread)
+
+
+def cli(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "qstack", *args],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def test_a_load_is_recorded_and_played_to_a_policy(tmp_path: Path) -> None:
+    path = tmp_path / "load.json"
+    command = [programs.find("qs-load"), WIRE, "10.79.0.1/24", "10.79.0.2"]
+    command += [str(LOW), str(HIGH), "32", "2000", "4"]
+    with server(), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        time.sleep(1.0)  # it connects; what is recorded is some of the load
+        done = cli(
+            "record", WIRE, "--to", str(path), "--seconds", "1", "--period", "50ms", "--json"
+        )
+        process.communicate()
+    assert done.returncode == 0, done.stderr
+    about = json.loads(done.stdout)
+    assert about["periods"] >= 10
+    assert about["frames"] > 100
+    assert about["buckets_used"] > 8
+    done = cli(
+        *("sim", "--load", str(path), "--policy", "static", "--seconds", "1", "--warm-up", "0"),
+        *("--cores", "2", "--queues", "4", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(path) in json.loads(done.stdout)["loads"]
+
+
+def test_recording_says_what_is_missing(tmp_path: Path) -> None:
+    path = str(tmp_path / "load.json")
+    done = cli("record", "nobody", "--to", path)
+    assert done.returncode == 1
+    assert "no server answers here" in done.stderr
+    done = cli("record", "--to", path, "--period", "1us")
+    assert done.returncode == 2
+    assert "at least 1ms" in done.stderr
+    with server(queues=1):
+        done = cli("record", "--to", path)
+        assert done.returncode == 1
+        assert "more than one queue" in done.stderr
