@@ -24,6 +24,9 @@ def _texts() -> dict[str, str]:
 STAGES = _texts()
 """What each stage of a request is, by its name, in their order."""
 
+TIMELINE = ("event", "answer", "transmit")
+"""Where a single request waited, one after the other."""
+
 
 def figures(counts: Sequence[int]) -> dict[str, float]:
     """Return what a histogram says.

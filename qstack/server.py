@@ -424,6 +424,18 @@ class Server:
         stack = self._running_stack()
         return {str(priority): stack.residency(priority) for priority in self._classes()}
 
+    def slowest(self) -> dict[str, dict[str, Any] | None]:
+        """Return where the slowest requests have waited, of those that were followed lately.
+
+        Returns:
+            By class, such as "7": ``peer`` (address and port), ``port``, ``ago_s``, and in
+            microseconds ``event_us`` (until the handler, or the ring to its thread), ``answer_us``
+            (until its answer), ``transmit_us`` (until the device had it) and ``all_us``; None
+            when there was none. One is kept for 10 s against faster ones.
+        """
+        stack = self._running_stack()
+        return {str(priority): stack.slowest(priority) for priority in self._classes()}
+
     def _classes(self) -> list[int]:
         return sorted({priority for entry in self._listeners for priority in entry.classes})
 
@@ -436,6 +448,7 @@ class Server:
         return {
             "stages": residency.STAGES,
             "residency": self.residency(),
+            "slowest": self.slowest(),
             "classes": self.stats()["classes"],
             "ports": ports,
         }

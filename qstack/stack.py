@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -79,6 +80,11 @@ def _check_number(what: str, value: int) -> None:
     """Raise `ConfigError` unless the C library can be asked about this queue or worker."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 32:
         raise ConfigError(f"{what} must be a number from 0, got {value!r}")
+
+
+def _address(addr: CData) -> str:
+    ip = ipaddress.IPv6Address(bytes(ffi.buffer(addr.b)))
+    return str(ip.ipv4_mapped or ip)
 
 
 FLOW_FIGURES = ("arrived", "lost", "held", "relayed", "frames_lost")
@@ -212,8 +218,7 @@ class App:
         addr = ffi.new("qs_addr *")
         port = ffi.new("uint16_t *")
         check(lib.qspy_peer(self.pointer, handle, addr, port), "peer of a connection")
-        ip = ipaddress.IPv6Address(bytes(ffi.buffer(addr.b)))
-        return str(ip.ipv4_mapped or ip), port[0]
+        return _address(addr), port[0]
 
     def close(self) -> None:
         """Free it, after the stack has stopped. Allowed at any time."""
@@ -382,6 +387,20 @@ class Stack:
             for name, value in zip(CLASS_COUNTERS, room, strict=True):
                 sums[name] += value
         return sums
+
+    def slowest(self, priority: int) -> dict[str, Any] | None:
+        """Return where the slowest request of a class that was followed lately has waited."""
+        raw = ffi.new("struct qs_timeline *")
+        if not lib.qs_stack_slowest(self._stack, priority, raw):
+            return None
+        stages_us = {name: getattr(raw, f"{name}_ns") / 1e3 for name in residency.TIMELINE}
+        return {
+            "peer": [_address(raw.remote), raw.remote_port],
+            "port": raw.local_port,
+            "ago_s": round((time.monotonic_ns() - raw.arrived.ns) / 1e9, 3),
+            **{f"{name}_us": round(us, 1) for name, us in stages_us.items()},
+            "all_us": round(sum(stages_us.values()), 1),
+        }
 
     def residency(self, priority: int) -> dict[str, dict[str, float]]:
         """Return `residency.figures` of each stage that requests of a class went through."""

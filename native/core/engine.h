@@ -181,6 +181,7 @@ struct qs_engine {
     uint8_t *message_head;         /* QS_MESSAGE_HEAD_MAX octets in one piece */
 
     struct qs_trace traces[QS_N_PRIO];
+    struct qs_slowest slowest[QS_N_PRIO];
     uint32_t traces_sent; /* bit for each that is QS_TRACE_SENT */
     struct qs_residency residency;
 

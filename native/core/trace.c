@@ -92,7 +92,8 @@ bool qs_trace_taken(struct qs_engine *e, const struct qs_block *c, uint32_t prio
 
 void qs_trace_handed(qs_engine *e, const struct qs_event *ev, qs_time now)
 {
-    const struct qs_trace *t = &e->traces[ev->prio];
+    struct qs_trace *t = &e->traces[ev->prio];
+    t->handed = now;
     qs_residency_add(&e->residency, QS_STAGE_EVENT, ev->prio, since_ns(t->arrived, now));
 }
 
@@ -142,6 +143,60 @@ bool qs_trace_sent(const qs_engine *e)
     return e->traces_sent != 0;
 }
 
+/* ---- the slowest ones ---- */
+
+#define WORDS (sizeof(struct qs_timeline) / sizeof(uint64_t))
+/* So long one is kept against faster ones. */
+#define KEPT QS_S(10)
+/* A reader looks again as often as this. */
+#define TRIES 8
+
+bool qs_trace_slowest(const qs_engine *e, uint32_t prio, struct qs_timeline *out)
+{
+    const struct qs_slowest *x = &e->slowest[prio];
+    uint64_t words[WORDS];
+    for (int i = 0; i < TRIES; i++) {
+        uint32_t version = __atomic_load_n(&x->version, __ATOMIC_ACQUIRE);
+        for (size_t w = 0; w < WORDS; w++)
+            words[w] = __atomic_load_n(&x->words[w], __ATOMIC_ACQUIRE);
+        if (version % 2 || __atomic_load_n(&x->version, __ATOMIC_RELAXED) != version)
+            continue;
+        memcpy(out, words, sizeof *out);
+        return version > 0;
+    }
+    return false;
+}
+
+static void keep(struct qs_slowest *x, const struct qs_timeline *t)
+{
+    uint64_t words[WORDS];
+    memcpy(words, t, sizeof words);
+    uint32_t version = x->version;
+    __atomic_store_n(&x->version, version + 1, __ATOMIC_RELAXED);
+    for (size_t w = 0; w < WORDS; w++)
+        __atomic_store_n(&x->words[w], words[w], __ATOMIC_RELEASE);
+    __atomic_store_n(&x->version, version + 2, __ATOMIC_RELEASE);
+}
+
+/* The request of a class is over at `now`: keeps it if none in a while was as slow. */
+static void compare(struct qs_engine *e, uint32_t prio, qs_time now)
+{
+    const struct qs_trace *t = &e->traces[prio];
+    const struct qs_block *c = &e->blocks[t->block];
+    struct qs_timeline before;
+    bool any = qs_trace_slowest(e, prio, &before);
+    if (c->gen != t->gen || (any && since_ns(before.arrived, now) < KEPT.ns &&
+                             qs_timeline_ns(&before) >= since_ns(t->arrived, now)))
+        return;
+    keep(&e->slowest[prio], &(struct qs_timeline){.remote = c->remote,
+                                                  .remote_port = c->remote_port,
+                                                  .local_port = c->local_port,
+                                                  .arrived = t->arrived,
+                                                  .event_ns = since_ns(t->arrived, t->handed),
+                                                  .answer_ns = since_ns(t->handed, t->answered),
+                                                  .transmit_ns = since_ns(t->answered, now)});
+}
+
 void qs_trace_left(qs_engine *e, qs_time now)
 {
     for (; e->traces_sent; e->traces_sent &= e->traces_sent - 1) {
@@ -149,6 +204,7 @@ void qs_trace_left(qs_engine *e, qs_time now)
         struct qs_trace *t = &e->traces[prio];
         qs_residency_add(&e->residency, QS_STAGE_TRANSMIT, prio, since_ns(t->answered, now));
         qs_residency_add(&e->residency, QS_STAGE_ALL, prio, since_ns(t->arrived, now));
+        compare(e, prio, now);
         t->at = QS_TRACE_NONE;
     }
 }

@@ -32,8 +32,26 @@ struct qs_trace {
     uint32_t block, gen;
     uint32_t skip; /* events until the next one that may be followed */
     uint8_t at;    /* enum qs_trace_at */
-    qs_time arrived, answered;
+    qs_time arrived, handed, answered;
 };
+
+/* A timeline that other threads read while it is written: words, and their version, which is odd
+ * meanwhile. */
+struct qs_slowest {
+    uint32_t version;
+    uint64_t words[sizeof(struct qs_timeline) / sizeof(uint64_t)];
+};
+
+_Static_assert(sizeof(struct qs_timeline) % sizeof(uint64_t) == 0, "it consists of words");
+
+static inline uint64_t qs_timeline_ns(const struct qs_timeline *t)
+{
+    return t->event_ns + t->answer_ns + t->transmit_ns;
+}
+
+/* The slowest request of the class; from another thread. @return false when there is none, or it is
+ * being written all the time. */
+bool qs_trace_slowest(const qs_engine *e, uint32_t prio, struct qs_timeline *out);
 
 /* Its event, with qs_event.traced, has been handed over at `now`: to a handler or a ring. */
 void qs_trace_handed(qs_engine *e, const struct qs_event *ev, qs_time now);

@@ -732,6 +732,19 @@ size_t qs_stack_residency(const qs_stack *s, uint32_t prio, enum qs_stage stage,
     return n;
 }
 
+bool qs_stack_slowest(const qs_stack *s, uint32_t prio, struct qs_timeline *out)
+{
+    struct qs_timeline one;
+    bool any = false;
+    for (uint32_t q = 0; prio < QS_N_PRIO && q < s->opts.n_queues; q++)
+        if (qs_trace_slowest(s->queues[q].engine, prio, &one) &&
+            (!any || qs_timeline_ns(&one) > qs_timeline_ns(out))) {
+            *out = one;
+            any = true;
+        }
+    return any;
+}
+
 size_t qs_stack_class_counters(const qs_stack *s, uint32_t queue, uint32_t prio, uint64_t *out,
                                size_t n)
 {

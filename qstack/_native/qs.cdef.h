@@ -28,6 +28,7 @@ enum qs_tcp_state {
 };
 
 typedef struct { uint64_t ns; } qs_dur;
+typedef struct { uint64_t ns; } qs_time;
 typedef struct { uint8_t b[16]; } qs_addr;
 typedef struct { uint64_t v; } qs_conn;
 typedef struct qs_stack qs_stack;
@@ -96,6 +97,13 @@ struct qs_stack_info {
 void qs_stack_info(const qs_stack *s, struct qs_stack_info *out);
 size_t qs_stack_class_counters(const qs_stack *s, uint32_t queue, uint32_t prio, uint64_t *out,
                                size_t n);
+struct qs_timeline {
+    qs_addr remote;
+    uint16_t remote_port, local_port;
+    qs_time arrived;
+    uint64_t event_ns, answer_ns, transmit_ns;
+};
+bool qs_stack_slowest(const qs_stack *s, uint32_t prio, struct qs_timeline *out);
 size_t qspy_residency(const qs_stack *s, uint32_t prio, uint32_t stage, uint64_t *counts, size_t n);
 size_t qs_stack_counters(const qs_stack *s, uint32_t queue, uint64_t *out, size_t n);
 

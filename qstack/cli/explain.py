@@ -14,6 +14,7 @@ import nicprog
 
 from ..control import ask, servers
 from ..errors import QStackError
+from ..residency import TIMELINE
 from ..steering import nic_queues, rule_text
 
 _SHEDS = ("shed_backlog", "shed_conns", "shed_chunks")
@@ -121,6 +122,7 @@ def _print(document: dict[str, Any]) -> None:
     console.print(table)
     for stage, text in document["stages"].items():
         console.print(f"{stage:9} {text}", highlight=False, soft_wrap=True)
+    _print_slowest(console, document["slowest"])
     table = Table(
         *("class", "ports", "segments", "events", "frames sent", "capped", "refused"),
         title="Traffic",
@@ -134,3 +136,23 @@ def _print(document: dict[str, Any]) -> None:
             ", ".join(f"{n:,} {name.removeprefix('shed_')}" for name, n in refused.items()) or "0",
         )
     console.print(table)
+
+
+def _print_slowest(console: Console, slowest: dict[str, Any]) -> None:
+    table = Table(
+        *("class", "from", "port", "seconds ago", "event us", "answer us", "transmit us", "all us"),
+        title="The slowest request lately",
+    )
+    for priority, one in sorted(slowest.items(), reverse=True):
+        if one is not None:
+            table.add_row(
+                *(
+                    priority,
+                    ":".join(map(str, one["peer"])),
+                    str(one["port"]),
+                    f"{one['ago_s']:.1f}",
+                ),
+                *(f"{one[f'{name}_us']:,.1f}" for name in (*TIMELINE, "all")),
+            )
+    if table.rows:
+        console.print(table)

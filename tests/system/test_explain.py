@@ -67,9 +67,16 @@ def test_each_stage_of_each_class(server: Server) -> None:
     for priority in ("0", "7"):
         assert list(document["residency"][priority]) == list(document["stages"])
         assert document["classes"][priority]["segments"] > 0
+        slow = document["slowest"][priority]
+        assert slow["peer"][0] == "10.79.0.1"
+        assert slow["port"] == document["ports"][priority][0]
+        assert 0 <= slow["ago_s"] < 3600, "of the clock that the engine has"
+        parts = [slow[f"{name}_us"] for name in ("event", "answer", "transmit")]
+        assert all(part >= 0 for part in parts)
+        assert slow["all_us"] == pytest.approx(sum(parts), abs=0.3)
     text = explain(WIRE)
     assert text.returncode == 0, text.stderr
-    for word in ("transmit", "handler", str(HIGH), *document["stages"].values()):
+    for word in ("transmit", "handler", "slowest", str(HIGH), *document["stages"].values()):
         assert word in text.stdout
 
 
@@ -93,7 +100,9 @@ def test_what_is_beyond_the_rate_of_its_source_is_served_and_told() -> None:
 def test_without_traffic_there_is_nothing_to_show(server: Server) -> None:
     done = explain(WIRE)
     assert done.returncode == 0, done.stderr
-    assert json.loads(explain("--json").stdout)["residency"] == {"0": {}, "7": {}}
+    document = json.loads(explain("--json").stdout)
+    assert document["residency"] == {"0": {}, "7": {}}
+    assert document["slowest"] == {"0": None, "7": None}
 
 
 def test_no_server() -> None:
@@ -131,7 +140,7 @@ def test_a_socket_whose_owner_died_is_replaced() -> None:
 
 
 def test_strange_questions(server: Server) -> None:
-    with pytest.raises(QStackError, match="unknown: 'weather'; known: explain, stats"):
+    with pytest.raises(QStackError, match="unknown: 'weather'; known: buckets, explain, stats"):
         control.ask(WIRE, "weather")
     for question in (b"", b"\n", b"\xff" * 5000, b"no end"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:

@@ -36,6 +36,20 @@ QS_API uint64_t qs_residency_bound_ns(size_t idx);
 QS_API size_t qs_stack_residency(const qs_stack *s, uint32_t prio, enum qs_stage stage,
                                  uint64_t *counts, size_t n);
 
+/** A request that was followed, and where it waited. */
+struct qs_timeline {
+    qs_addr remote;
+    uint16_t remote_port, local_port; /**< host byte order */
+    qs_time arrived;                  /**< at the engine */
+    uint64_t event_ns;  /**< until it was handed to the handler, or put into the ring */
+    uint64_t answer_ns; /**< from then until its answer; split layout: with its time in the ring */
+    uint64_t transmit_ns; /**< from then until the device had the first frame */
+};
+
+/** The slowest request of a class that was followed in the last 10 seconds, or a little more, over
+ *  all queues; safe while the stack runs. @return false when there was none. */
+QS_API bool qs_stack_slowest(const qs_stack *s, uint32_t prio, struct qs_timeline *out);
+
 /** Name of stage `idx` as in JSON, or NULL past the end; static storage. */
 QS_API const char *qs_stage_name(size_t idx);
 

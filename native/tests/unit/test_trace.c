@@ -75,6 +75,43 @@ static void each_stage_has_its_time(void)
     rig_free(r);
 }
 
+/* A request at `ms` that waits `event` ms for its handler, and so on. */
+static void follow(struct rig *r, double ms, double event, double handler, double transmit)
+{
+    while (!request(r, ms))
+        answer(r, ms);
+    qs_trace_handed(r->e, &r->ev, at(r, ms + event));
+    qs_trace_answered(r->e, r->conn, at(r, ms + event + handler));
+    answer(r, ms + event + handler + transmit);
+    qs_trace_left(r->e, at(r, ms + event + handler + transmit));
+}
+
+static void the_slowest_one_is_kept_for_a_while(void)
+{
+    struct rig *r = established();
+    struct qs_timeline t;
+    CHECK(!qs_trace_slowest(r->e, 0, &t));
+    follow(r, 100, 1, 2, 3);
+    CHECK(qs_trace_slowest(r->e, 0, &t));
+    CHECK_EQ(t.event_ns, 1 * MS);
+    CHECK_EQ(t.answer_ns, 2 * MS);
+    CHECK_EQ(t.transmit_ns, 3 * MS);
+    CHECK_EQ(t.arrived.ns, at(r, 100).ns);
+    CHECK_EQ(t.remote_port, RIG_PEER_PORT);
+    CHECK_EQ(t.local_port, RIG_PORT);
+    follow(r, 200, 1, 1, 1); /* faster */
+    CHECK(qs_trace_slowest(r->e, 0, &t));
+    CHECK_EQ(qs_timeline_ns(&t), 6 * MS);
+    follow(r, 300, 9, 1, 1); /* slower */
+    CHECK(qs_trace_slowest(r->e, 0, &t));
+    CHECK_EQ(t.event_ns, 9 * MS);
+    follow(r, 10400, 1, 1, 1); /* that was long ago */
+    CHECK(qs_trace_slowest(r->e, 0, &t));
+    CHECK_EQ(qs_timeline_ns(&t), 3 * MS);
+    CHECK(!qs_trace_slowest(r->e, 7, &t));
+    rig_free(r);
+}
+
 static void one_of_many_is_followed(void)
 {
     struct rig *r = established();
@@ -150,6 +187,7 @@ static void buckets_are_an_eighth_of_a_doubling(void)
 int main(void)
 {
     RUN(each_stage_has_its_time);
+    RUN(the_slowest_one_is_kept_for_a_while);
     RUN(one_of_many_is_followed);
     RUN(who_has_no_answer_is_followed_no_more);
     RUN(an_end_in_any_stage_does_no_harm);
