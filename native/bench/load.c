@@ -301,8 +301,8 @@ int main(int argc, char **argv)
     }
     uint32_t conns = (uint32_t)strtoul(argv[6], NULL, 10);
     double per_second = strtod(argv[7], NULL), seconds = strtod(argv[8], NULL);
-    if (conns == 0 || conns > CONNS_MAX || per_second <= 0 || seconds <= 0) {
-        fprintf(stderr, "qs-load: 1 to %u connections, a rate and a time above 0\n", CONNS_MAX);
+    if (conns > CONNS_MAX || per_second <= 0 || seconds <= 0) {
+        fprintf(stderr, "qs-load: at most %u connections, a rate and a time above 0\n", CONNS_MAX);
         return 2;
     }
     (void)snprintf(load.request, sizeof load.request, "GET / HTTP/1.1\r\nHost: %.64s\r\n\r\n",
