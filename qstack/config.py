@@ -143,7 +143,8 @@ class StackConfig:
             ``capped`` of the class says so. None given: 0 each.
         source_prefix_ipv4: Bits of an address that make a source, 1 to 32.
         source_prefix_ipv6: Likewise, 1 to 128.
-        poll_idle_ns: A worker without work polls this long before it sleeps.
+        poll_idle_ns: A worker or application thread without work polls this long at most before it
+            sleeps; less where it has learned that work comes sooner, or hardly ever as soon.
         join: "pair" only: join the wire that another process made.
         offload: Use the device's checksums and segmentation.
     """

@@ -39,6 +39,7 @@ qs_err qs_app_new(qs_app **out, uint32_t *index, qs_stack *s, size_t ring_bytes)
     a->idx = s->n_apps;
     a->ring_bytes = ring_bytes;
     a->moved_link = QS_NO_LINK;
+    qs_spin_init(&a->spin, s->opts.poll_idle);
     qs_share_init(&a->share, s->opts.min_share_permille, SHARE_UNIT, SHARE_QUANTUM);
     a->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (a->event_fd < 0) {
@@ -710,6 +711,16 @@ static size_t sleep_until_event(struct qs_app *a, struct qs_app_event *events, s
     return found;
 }
 
+/* It is given `n` events; if there are any it has waited no longer than this. */
+static int give(struct qs_app *a, size_t n)
+{
+    if (n && a->idle_since.ns) {
+        qs_spin_learn(&a->spin, (qs_dur){qs_clock_now().ns - a->idle_since.ns});
+        a->idle_since.ns = 0;
+    }
+    return (int)n;
+}
+
 int qs_app_wait(qs_app *a, struct qs_app_event *events, size_t n, qs_dur timeout)
 {
     if (n == 0 || n > INT32_MAX)
@@ -721,18 +732,20 @@ int qs_app_wait(qs_app *a, struct qs_app_event *events, size_t n, qs_dur timeout
         give_back_all(a); /* what was lent out, skipped records, and calls that were put off */
         size_t found = collect(a, events, n);
         if (found)
-            return (int)found;
+            return give(a, found);
         if (__atomic_exchange_n(&a->woken, 0, __ATOMIC_ACQ_REL))
             return QS_ERR_AGAIN;
+        if (a->idle_since.ns == 0)
+            a->idle_since = began;
         if (waited >= timeout.ns)
-            return (int)arm(a, events, n); /* qs_app_fd() tells of the next one */
-        if (waited < a->stack->opts.poll_idle.ns) {
+            return give(a, arm(a, events, n)); /* qs_app_fd() tells of the next one */
+        if (waited < a->spin.limit.ns) {
             qs_clock_idle((qs_dur){waited});
             continue;
         }
         found = sleep_until_event(a, events, n, (qs_dur){timeout.ns - waited});
         if (found)
-            return (int)found;
+            return give(a, found);
     }
 }
 

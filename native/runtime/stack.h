@@ -12,6 +12,7 @@
 #include "qstack/qs_app.h"
 #include "qstack/qs_stats.h"
 #include "runtime/channel.h"
+#include "runtime/spin.h"
 
 #define QS_N_APPS_MAX 16u
 #define QS_N_HANDLERS_MAX 256u
@@ -142,10 +143,11 @@ struct qs_worker {
     uint64_t cpu_ns_before; /* atomic: of threads that were joined */
     uint64_t cpu_ns_at_end; /* atomic: likewise, with the last one; set by it */
     int epoll_fd, event_fd;
-    uint64_t runs;                  /* set of its queues; its own thread's */
-    uint64_t watched;               /* those of which epoll_fd has the descriptor */
-    uint32_t next_queue;            /* whose events are looked at next */
-    struct qs_share share;          /* of its time for handlers */
+    uint64_t runs;         /* set of its queues; its own thread's */
+    uint64_t watched;      /* those of which epoll_fd has the descriptor */
+    uint32_t next_queue;   /* whose events are looked at next */
+    struct qs_share share; /* of its time for handlers */
+    struct qs_spin spin;
     _Alignas(64) uint32_t sleeping; /* atomic: needs event_fd to wake */
     uint64_t asked, given; /* atomic sets: queues to look at; queues that are its own now */
     _Alignas(64) struct qs_worker_stats stats; /* relaxed atomics */
@@ -162,8 +164,10 @@ struct qs_app {
     uint32_t waiting, served; /* classes that had events, and the one that was taken, */
     bool traced;              /* one of those events is followed */
     struct qs_residency residency;
-    qs_time since;                    /* when qs_app_wait() returned last */
-    bool armed;                       /* its own thread's: workers may have written to event_fd */
+    qs_time since; /* when qs_app_wait() returned last */
+    struct qs_spin spin;
+    qs_time idle_since; /* when there was nothing for it; 0: there is, or nobody looked */
+    bool armed;         /* its own thread's: workers may have written to event_fd */
     uint32_t moved_queue, moved_link; /* list of connections to be told of their move */
     struct qs_channel *channels[QS_N_QUEUES_MAX][QS_N_PRIO];
     struct qs_links links[QS_N_QUEUES_MAX];

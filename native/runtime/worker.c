@@ -220,17 +220,18 @@ static bool turn(struct qs_worker *w, qs_time now)
 static void *run(void *arg)
 {
     struct qs_worker *w = arg;
-    struct qs_stack *s = w->stack;
     qs_time now = qs_clock_now(), last_busy = now;
     while (!is_to_end(w)) {
         bool busy = turn(w, now);
         qs_stat_add(&w->stats.polls, 1);
         qs_time after = qs_clock_now();
         if (busy) {
+            if (now.ns != last_busy.ns)
+                qs_spin_learn(&w->spin, (qs_dur){now.ns - last_busy.ns});
             qs_stat_add(&w->stats.busy_polls, 1);
             qs_stat_add(&w->stats.busy_ns, after.ns - now.ns);
             last_busy = after;
-        } else if (after.ns - last_busy.ns >= s->opts.poll_idle.ns) {
+        } else if (after.ns - last_busy.ns >= w->spin.limit.ns) {
             sleep_until_work(w, after);
             after = qs_clock_now();
         } else {
@@ -248,6 +249,7 @@ qs_err qs_worker_init(struct qs_worker *w, struct qs_stack *s, uint32_t idx, str
     w->stack = s;
     w->idx = idx;
     qs_share_init(&w->share, s->opts.min_share_permille, SHARE_UNIT, SHARE_QUANTUM);
+    qs_spin_init(&w->spin, s->opts.poll_idle);
     w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (w->epoll_fd < 0 || w->event_fd < 0)
