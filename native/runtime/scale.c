@@ -18,6 +18,9 @@
 /* While no worker is busy for more than this part: looking costs more than all else then. */
 #define IDLE_PERMILLE 100u
 #define IDLE_PERIOD QS_MS(3)
+/* If none can be parked either, the next look is when a worker has been busy for so long. */
+#define BUSY_AGAIN QS_US(500)
+#define UNTIL_TOLD ((qs_dur){UINT64_MAX})
 /* A worker that was busy for this part of each of so many periods has too much. */
 #define HOT_PERMILLE 800u
 #define HOT_PERIODS 2u
@@ -29,7 +32,9 @@
 struct qs_scale {
     struct qs_stack *stack;
     pthread_t thread;
-    int event_fd; /* readable: the thread is to end */
+    int event_fd; /* readable: the thread is to look, or to end */
+    bool ending;  /* atomic */
+    bool running, dozes;
     struct qs_scaler scaler;
     qs_time last;
     uint64_t busy_ns[QS_N_QUEUES_MAX]; /* of workers, at `last` */
@@ -190,11 +195,32 @@ static bool all_are_idle(const struct figures *f)
     return true;
 }
 
+/* From now on workers tell when they have been busy, or no more. */
+static void ask_workers(struct qs_scale *c, bool on)
+{
+    for (uint32_t w = 0; w < c->stack->opts.workers_max; w++)
+        __atomic_store_n(&c->stack->workers[w].tell_at_busy_ns,
+                         on ? c->busy_ns[w] + BUSY_AGAIN.ns : UINT64_MAX, __ATOMIC_RELEASE);
+    c->dozes = on;
+}
+
+void qs_scale_tell(struct qs_worker *w)
+{
+    uint64_t one = 1;
+    __atomic_store_n(&w->tell_at_busy_ns, UINT64_MAX, __ATOMIC_RELAXED);
+    ssize_t written = write(w->stack->scale->event_fd, &one, sizeof one);
+    (void)written; /* full means that it will look anyhow */
+}
+
 /* @return when to look again. */
 static qs_dur look(struct qs_scale *c)
 {
     struct figures f;
     qs_time now = qs_clock_now();
+    if (c->dozes) { /* what made a worker tell came lately */
+        ask_workers(c, false);
+        c->last.ns = now.ns - PERIOD.ns;
+    }
     qs_dur since_last = {now.ns - c->last.ns};
     if (since_last.ns < PERIOD.ns / 2)
         return PERIOD;
@@ -210,17 +236,31 @@ static qs_dur look(struct qs_scale *c)
     case QS_SCALE_KEEP:
         break;
     }
-    return all_are_idle(&f) ? IDLE_PERIOD : PERIOD;
+    if (!all_are_idle(&f))
+        return PERIOD;
+    if (f.n > c->stack->opts.workers_min)
+        return IDLE_PERIOD;
+    ask_workers(c, true);
+    return UNTIL_TOLD;
+}
+
+/* @return false when the thread is to end. */
+static bool wait_to_look(const struct qs_scale *c, qs_dur pause)
+{
+    struct pollfd in = {c->event_fd, POLLIN, 0};
+    struct timespec limit = {0, (long)pause.ns};
+    uint64_t ignored;
+    if (ppoll(&in, 1, pause.ns == UNTIL_TOLD.ns ? NULL : &limit, NULL) > 0)
+        (void)!read(c->event_fd, &ignored, sizeof ignored);
+    return !__atomic_load_n(&c->ending, __ATOMIC_ACQUIRE);
 }
 
 static void *follow(void *arg)
 {
     struct qs_scale *c = arg;
-    struct pollfd in = {c->event_fd, POLLIN, 0};
-    struct timespec until_look = {0, (long)PERIOD.ns};
     c->last = qs_clock_now();
-    while (ppoll(&in, 1, &until_look, NULL) <= 0) /* no signal comes to this thread */
-        until_look.tv_nsec = (long)look(c).ns;
+    for (qs_dur pause = PERIOD; wait_to_look(c, pause); pause = look(c))
+        continue;
     return NULL;
 }
 
@@ -234,6 +274,7 @@ qs_err qs_scale_start(qs_stack *s, struct qs_diag *diag)
     if (!c)
         return qs_fail(diag, QS_ERR_NOMEM, "no memory to follow the load");
     c->stack = s;
+    s->scale = c;
     c->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     sigset_t all, before;
     sigfillset(&all);
@@ -241,25 +282,34 @@ qs_err qs_scale_start(qs_stack *s, struct qs_diag *diag)
     int error = c->event_fd < 0 ? errno : pthread_create(&c->thread, NULL, follow, c);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error) {
-        if (c->event_fd >= 0)
-            close(c->event_fd);
-        free(c);
+        qs_scale_free(s);
         return qs_fail(diag, QS_ERR_SYS, "no thread to follow the load: %s", strerror(error));
     }
-    s->scale = c;
+    c->running = true;
     return 0;
 }
 
 void qs_scale_stop(qs_stack *s)
 {
     struct qs_scale *c = s->scale;
-    if (!c)
+    if (!c || !c->running)
         return;
     uint64_t one = 1;
+    __atomic_store_n(&c->ending, true, __ATOMIC_RELEASE);
     ssize_t written = write(c->event_fd, &one, sizeof one);
-    (void)written; /* eight bytes into an empty eventfd */
+    (void)written; /* full means that it will look anyhow */
     pthread_join(c->thread, NULL);
-    close(c->event_fd);
+    c->running = false;
+}
+
+void qs_scale_free(qs_stack *s)
+{
+    struct qs_scale *c = s->scale;
+    if (!c)
+        return;
+    ask_workers(c, false);
+    if (c->event_fd >= 0)
+        close(c->event_fd);
     free(c);
     s->scale = NULL;
 }

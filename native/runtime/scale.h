@@ -6,6 +6,8 @@
 
 #include "qstack/qs_stack.h"
 
+struct qs_worker;
+
 /* Figures of a worker that is not parked, since the last look. */
 struct qs_scale_worker {
     uint32_t busy_permille; /* time in turns that moved something and ended since then, by the time
@@ -31,6 +33,12 @@ uint64_t qs_scale_half(uint64_t queues, const uint64_t load[QS_N_QUEUES_MAX]);
 
 /* Begins to follow the load, if the options say so. QS_ERR_NOMEM or QS_ERR_SYS. */
 qs_err qs_scale_start(qs_stack *s, struct qs_diag *diag);
+/* No more; workers may still run. */
 void qs_scale_stop(qs_stack *s);
+/* When they do not. */
+void qs_scale_free(qs_stack *s);
+
+/* A worker has been busy until its `tell_at_busy_ns`. */
+void qs_scale_tell(struct qs_worker *w);
 
 #endif

@@ -646,6 +646,7 @@ void qs_stack_stop(qs_stack *s)
     __atomic_store_n(&s->stopping, 1, __ATOMIC_SEQ_CST);
     for (uint32_t w = 0; s->workers && w < s->opts.workers_max; w++)
         qs_worker_join(&s->workers[w]);
+    qs_scale_free(s);
     if (s->running)
         set_running(s, false);
 }

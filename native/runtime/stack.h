@@ -149,6 +149,7 @@ struct qs_worker {
     struct qs_share share; /* of its time for handlers */
     struct qs_spin spin;
     _Alignas(64) uint32_t sleeping; /* atomic: needs event_fd to wake */
+    uint64_t tell_at_busy_ns;       /* atomic: when stats.busy_ns is that, scale.c is told */
     uint64_t asked, given; /* atomic sets: queues to look at; queues that are its own now */
     _Alignas(64) struct qs_worker_stats stats; /* relaxed atomics */
 };

@@ -13,6 +13,7 @@
 #include "io/clock.h"
 #include "io/diag.h"
 #include "runtime/flows.h"
+#include "runtime/scale.h"
 
 #define RX_BURST 32u
 #define TX_BURST 64u
@@ -230,6 +231,8 @@ static void *run(void *arg)
                 qs_spin_learn(&w->spin, (qs_dur){now.ns - last_busy.ns});
             qs_stat_add(&w->stats.busy_polls, 1);
             qs_stat_add(&w->stats.busy_ns, after.ns - now.ns);
+            if (w->stats.busy_ns >= __atomic_load_n(&w->tell_at_busy_ns, __ATOMIC_ACQUIRE))
+                qs_scale_tell(w);
             last_busy = after;
         } else if (after.ns - last_busy.ns >= w->spin.limit.ns) {
             sleep_until_work(w, after);
@@ -248,6 +251,7 @@ qs_err qs_worker_init(struct qs_worker *w, struct qs_stack *s, uint32_t idx, str
 {
     w->stack = s;
     w->idx = idx;
+    w->tell_at_busy_ns = UINT64_MAX;
     qs_share_init(&w->share, s->opts.min_share_permille, SHARE_UNIT, SHARE_QUANTUM);
     qs_spin_init(&w->spin, s->opts.poll_idle);
     w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

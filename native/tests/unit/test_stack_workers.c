@@ -143,6 +143,7 @@ static void workers_follow_the_load(void)
         moving_go_on(&m, 50);
         qs_stack_stop(m.client); /* nothing comes any more */
         CHECK(wait_for_active(m.server, 1));
+        usleep(20000); /* now nobody looks until a worker tells that it is busy */
         rig_start(m.client);
         moving_go_on(&m, 10);
     }
