@@ -172,7 +172,8 @@ def test_a_change_of_a_helper_is_compiled_anew(tmp_path: Path) -> None:
 
 def test_the_policy_of_the_guide_moves_the_heaviest_bucket(tmp_path: Path) -> None:
     guide = (Path(__file__).parents[2] / "docs/guide/policies.md").read_text()
-    code = guide.partition("```python\n")[2].partition("```")[0]
+    section = guide.partition("## Writing one\n")[2]
+    code = section.partition("```python\n")[2].partition("```")[0]
     (tmp_path / "my.py").write_text(code)
     policy = find(f"{tmp_path}/my.py:mine")
     view = View.of_size(n_cores=2, n_queues=2, n_buckets=8, n_flows=1, budget=1)
