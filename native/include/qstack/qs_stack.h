@@ -81,8 +81,8 @@ typedef struct qs_stack_opts {
      *  qs_class_opts.source_bytes_per_second; 0 for each: no limit. */
     uint64_t source_bytes_per_second[QS_N_PRIO];
     uint8_t source_bits4, source_bits6; /**< length of a source's prefix; 32 and 64 */
-    /** A worker or application thread without work polls this long at most before it sleeps; less
-     *  where it has learned that work comes sooner, or hardly ever as soon. 50 us; 0: sleeps at once. */
+    /** A worker or application thread without work polls this long at most before it sleeps, 50 us;
+     *  less where it has learned that work comes sooner, or hardly ever as soon. 0: not at all. */
     qs_dur poll_idle;
     uint32_t pair_side; /**< pair: 0 makes the wire, 1 joins it */
     bool no_offload;    /**< checksums and segmentation in software, for tests and comparison */
