@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "core/splitmix.h"
 #include "io/clock.h"
 #include "io/softnic.h"
 #include "qstack/qs_app.h"
@@ -83,15 +84,6 @@ static void print_samples(const char *name, struct samples *s)
     samples_sort(s);
     printf(", \"%s_p50_us\": %.2f, \"%s_p99_us\": %.2f, \"%s_max_us\": %.2f", name,
            samples_us(s, 0.5), name, samples_us(s, 0.99), name, samples_us(s, 1));
-}
-
-/* splitmix64 */
-static uint64_t random64(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
 }
 
 /* Octet `at` of connection `id`: neighbours in number and in connection differ. */
@@ -170,7 +162,7 @@ static void *move_queues(void *arg)
     uint64_t random = settings.seed;
     (void)arg;
     for (uint32_t i = 0; i < settings.n_moves; i++) {
-        uint32_t queue = random64(&random) % QUEUES;
+        uint32_t queue = qs_splitmix64(&random) % QUEUES;
         qs_err err = qs_stack_place(run.server, queue, &place);
         if (!err)
             err = qs_stack_move(run.server, queue, !place.worker, &diag);
@@ -205,7 +197,7 @@ static void *move_buckets(void *arg)
     uint64_t random = settings.seed;
     (void)arg;
     for (uint32_t i = 0; i < settings.n_bucket_moves; i++) {
-        uint64_t dice = random64(&random);
+        uint64_t dice = qs_splitmix64(&random);
         uint32_t bucket = dice % QS_SOFTNIC_INDIR_SIZE;
         struct qs_bucket_move move = {bucket, (nic->indir[bucket] + 1 + (dice >> 32) % 3) % QUEUES};
         if (qs_stack_buckets_move(run.server, &move, 1, write_table, nic, QS_S(10), &diag) != 0 ||
@@ -256,7 +248,7 @@ static void send_message(struct stream *x)
 {
     uint8_t buf[MESSAGE_MAX];
     uint64_t id = (uint64_t)(x - run.streams);
-    size_t len = 1 + random64(&run.random) % MESSAGE_MAX;
+    size_t len = 1 + qs_splitmix64(&run.random) % MESSAGE_MAX;
     for (size_t i = 0; i < len; i++)
         buf[i] = octet(id, x->sent + i);
     int64_t n = qs_conn_write(run.client.e, x->conn, buf, len);

@@ -4,21 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/splitmix.h"
+
 #define MILLION 1000000u
 #define REORDER_BY_NS 1000000u
 
-/* splitmix64 */
-static uint64_t draw(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 static bool happens(uint64_t *state, uint32_t ppm)
 {
-    return ppm > 0 && draw(state) % MILLION < ppm;
+    return ppm > 0 && qs_splitmix64(state) % MILLION < ppm;
 }
 
 struct qs_pair_fate qs_pair_dice_roll(struct qs_pair_dice *dice, const struct qs_pair_faults *f,
@@ -32,7 +25,7 @@ struct qs_pair_fate qs_pair_dice_roll(struct qs_pair_dice *dice, const struct qs
                                 .duplicated = happens(&dice->state, f->duplicate_ppm),
                                 .reordered = happens(&dice->state, f->reorder_ppm),
                                 .corrupted = happens(&dice->state, f->corrupt_ppm),
-                                .dice = draw(&dice->state)};
+                                .dice = qs_splitmix64(&dice->state)};
     uint64_t delay_ns = f->delay.ns;
     if (fate.reordered)
         delay_ns += f->reorder_by.ns > 0 ? f->reorder_by.ns : REORDER_BY_NS;

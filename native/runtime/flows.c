@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/addr.h"
+#include "core/splitmix.h"
 #include "io/clock.h"
 #include "io/softnic_lookup.h"
 #include "qstack/qs_parcel.h"
@@ -138,15 +139,6 @@ static int32_t bucket_of_frame(const struct qs_softnic *nic, const struct qs_fra
     return verdict.entry || !verdict.is_ip ? -1 : (int32_t)(verdict.hash % QS_SOFTNIC_INDIR_SIZE);
 }
 
-/* splitmix64 */
-static uint64_t random64(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 void qs_flows_count(struct qs_queue *q, const struct qs_frame *frames, size_t n)
 {
     const struct qs_softnic *nic = q->stack->driver->softnic;
@@ -159,7 +151,7 @@ void qs_flows_count(struct qs_queue *q, const struct qs_frame *frames, size_t n)
         }
         return;
     }
-    int32_t bucket = bucket_of_frame(nic, &frames[random64(&f->random) % n]);
+    int32_t bucket = bucket_of_frame(nic, &frames[qs_splitmix64(&f->random) % n]);
     if (bucket >= 0)
         qs_stat_add(&f->frames_of[bucket], n);
 }

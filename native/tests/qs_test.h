@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/splitmix.h"
+
 __attribute__((unused)) static int qs_test_failures;
 
 #define CHECK(cond)                                                                                \
@@ -59,13 +61,9 @@ static inline uint64_t qs_test_seed(void)
     return seed;
 }
 
-/* splitmix64 */
 static inline uint64_t qs_test_random(uint64_t *state)
 {
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
+    return qs_splitmix64(state);
 }
 
 #endif
