@@ -164,12 +164,11 @@ static qs_err write_all(const struct qs_stack *s, const struct plan *p, struct l
     return err;
 }
 
-static qs_err undo(struct qs_stack *s, struct letters *l)
+static void undo(struct qs_stack *s, struct letters *l)
 {
     (void)__atomic_add_fetch(&s->flows->round, 1, __ATOMIC_ACQ_REL); /* late answers */
     post(s, l->undo);
     forget(l->leave);
-    return 0;
 }
 
 static qs_err carry_out(struct qs_stack *s, const struct plan *p, qs_table_fn write, void *ctx,
@@ -186,7 +185,7 @@ static qs_err carry_out(struct qs_stack *s, const struct plan *p, qs_table_fn wr
     post(s, l.hold);
     post(s, l.ask);
     if (!wait_for_answers(s, timeout)) {
-        (void)undo(s, &l);
+        undo(s, &l);
         return qs_fail(
             diag, QS_ERR_AGAIN,
             "%s: a worker, or an application thread, did not answer in time; nothing has moved",
@@ -194,7 +193,7 @@ static qs_err carry_out(struct qs_stack *s, const struct plan *p, qs_table_fn wr
     }
     err = write(ctx, p->moves, p->n);
     if (err) {
-        (void)undo(s, &l);
+        undo(s, &l);
         return qs_fail(diag, err, "%s: the table was not written: %s; nothing has moved", s->ifname,
                        qs_strerror(err));
     }
