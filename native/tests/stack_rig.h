@@ -88,6 +88,21 @@ static inline qs_err rig_connect(qs_stack *client, uint32_t queue, uint16_t port
     return qs_stack_open(client, queue, &o, fn, ctx);
 }
 
+/* A server with one application thread, and a client. */
+struct rig_pair {
+    qs_stack *server, *client;
+    qs_app *app;
+};
+
+static inline void rig_pair_end(struct rig_pair *p)
+{
+    qs_stack_stop(p->server);
+    qs_stack_stop(p->client);
+    qs_app_free(p->app);
+    qs_stack_free(p->client);
+    qs_stack_free(p->server);
+}
+
 static inline uint64_t rig_count(const qs_stack *s, enum qs_counter counter)
 {
     uint64_t c[QS_N_COUNTERS], sum = 0;

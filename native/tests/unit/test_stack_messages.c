@@ -67,15 +67,10 @@ static int by_first_octet(const struct qs_flow *flow, const uint8_t *data, size_
     return data ? data[0] - '0' : flow->prio;
 }
 
-struct pair {
-    qs_stack *server, *client;
-    qs_app *app;
-};
-
-static struct pair pair_of(size_t ring_bytes)
+static struct rig_pair pair_of(size_t ring_bytes)
 {
     qs_stack_opts o = rig_stack_opts(0, 2, 1), c = rig_stack_opts(1, 1, 1);
-    struct pair p = {.server = rig_stack(&o), .client = rig_stack(&c)};
+    struct rig_pair p = {.server = rig_stack(&o), .client = rig_stack(&c)};
     struct qs_diag diag = {""};
     struct qs_framing_opts f;
     struct qs_classifier_opts k;
@@ -95,22 +90,14 @@ static struct pair pair_of(size_t ring_bytes)
     return p;
 }
 
-static void start(struct pair *p)
+static void start(struct rig_pair *p)
 {
     REQUIRE(rig_connect(p->client, 0, RIG_PORT_LOW, 0, on_client, NULL) == 0);
     rig_start(p->server);
     rig_start(p->client);
 }
 
-static void end(struct pair *p)
-{
-    qs_stack_stop(p->server);
-    qs_app_free(p->app);
-    qs_stack_free(p->client);
-    qs_stack_free(p->server);
-}
-
-static uint64_t taken(const struct pair *p, uint32_t prio)
+static uint64_t taken(const struct rig_pair *p, uint32_t prio)
 {
     uint64_t c[QS_N_CLASS_COUNTERS], sum = 0;
     for (uint32_t q = 0; qs_stack_class_counters(p->server, q, prio, c, QS_N_CLASS_COUNTERS); q++)
@@ -118,14 +105,14 @@ static uint64_t taken(const struct pair *p, uint32_t prio)
     return sum;
 }
 
-static void wait_taken(const struct pair *p, uint32_t prio, uint64_t want)
+static void wait_taken(const struct rig_pair *p, uint32_t prio, uint64_t want)
 {
     for (int i = 0; i < 20000 && taken(p, prio) < want; i++)
         usleep(1000);
     CHECK_EQ(taken(p, prio), want);
 }
 
-static struct qs_app_event next(struct pair *p)
+static struct qs_app_event next(struct rig_pair *p)
 {
     struct qs_app_event ev;
     int found = 0;
@@ -172,7 +159,7 @@ static void *move_to_and_fro(void *arg)
     return NULL;
 }
 
-static void begin_to_move(struct mover *m, const struct pair *p)
+static void begin_to_move(struct mover *m, const struct rig_pair *p)
 {
     *m = (struct mover){.server = p->server};
     REQUIRE(pthread_create(&m->thread, NULL, move_to_and_fro, m) == 0);
@@ -195,7 +182,7 @@ static uint64_t stop_moving(struct mover *m)
 
 static void an_urgent_message_goes_ahead_of_all_in_the_rings(void)
 {
-    struct pair p = pair_of(0);
+    struct rig_pair p = pair_of(0);
     for (uint32_t i = 0; i < 300; i++)
         say_number(0, i);
     say("7 now\n");
@@ -212,7 +199,7 @@ static void an_urgent_message_goes_ahead_of_all_in_the_rings(void)
         CHECK(ev.len > 7 && strtoul((const char *)ev.data + 2, NULL, 10) == i);
         CHECK_EQ(ev.prio, 0);
     }
-    end(&p);
+    rig_pair_end(&p);
 }
 
 /* Rings that are full many times over, in both classes, and an end that comes early. */
@@ -221,7 +208,7 @@ static void each_message_comes_once(bool moves)
     enum { EACH = 3000 };
     static uint8_t seen[EACH];
     struct mover mover;
-    struct pair p = pair_of(64 << 10);
+    struct rig_pair p = pair_of(64 << 10);
     memset(seen, 0, sizeof seen);
     for (uint32_t i = 0; i < EACH; i++) {
         say_number(0, i);
@@ -255,7 +242,7 @@ static void each_message_comes_once(bool moves)
     CHECK_EQ(opens, 1);
     if (moves)
         CHECK(stop_moving(&mover) > 1);
-    end(&p);
+    rig_pair_end(&p);
 }
 
 static void each_message_comes_once_and_the_end_after_them(void)
@@ -268,13 +255,13 @@ static void each_message_comes_once_while_its_connection_moves(void)
     each_message_comes_once(true);
 }
 
-static qs_err answer(struct pair *p, qs_conn c, uint32_t prio, const char *text)
+static qs_err answer(struct rig_pair *p, qs_conn c, uint32_t prio, const char *text)
 {
     return qs_app_send(p->app, c, prio, text, strlen(text));
 }
 
 /* Takes an event. @return the handle of the connection, which was `c`. */
-static qs_conn hear(struct pair *p, qs_conn c, uint32_t *moved)
+static qs_conn hear(struct rig_pair *p, qs_conn c, uint32_t *moved)
 {
     struct qs_app_event ev = next(p);
     if (ev.flags & QS_EVENT_MOVED) {
@@ -287,7 +274,7 @@ static qs_conn hear(struct pair *p, qs_conn c, uint32_t *moved)
 
 static void answers_of_all_classes(bool moves)
 {
-    struct pair p = pair_of(64 << 10);
+    struct rig_pair p = pair_of(64 << 10);
     struct mover mover;
     say("0 a\n");
     start(&p);
@@ -319,7 +306,7 @@ static void answers_of_all_classes(bool moves)
     CHECK_EQ(lines[1], 667);
     if (moves)
         CHECK(stop_moving(&mover) >= moved);
-    end(&p);
+    rig_pair_end(&p);
 }
 
 static void answers_of_all_classes_are_sent_before_the_end(void)
@@ -334,7 +321,7 @@ static void answers_of_all_classes_while_their_connection_moves(void)
 
 static void streams_and_messages_are_told_apart(void)
 {
-    struct pair p = pair_of(0);
+    struct rig_pair p = pair_of(0);
     struct qs_diag diag;
     struct qs_stack_listen l;
     qs_stack_listen_init(&l);
@@ -363,7 +350,7 @@ static void streams_and_messages_are_told_apart(void)
     CHECK(rig_wait_value(&client.n_got, 2));
     qs_stack_stop(p.server);
     qs_app_free(small);
-    end(&p);
+    rig_pair_end(&p);
 }
 
 int main(void)

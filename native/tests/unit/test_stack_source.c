@@ -34,51 +34,38 @@ static void client_sends(qs_engine *e, const struct qs_event *ev, qs_time now, v
         CHECK_EQ(qs_conn_shutdown(e, ev->conn), 0);
 }
 
-struct pair {
-    qs_stack *server, *client;
-    qs_app *app;
-};
-
 /* `low_share`: of class 0; with a large one neither ring is always read first. */
-static struct pair pair_of(size_t ring_bytes, uint64_t rate, uint16_t low_share)
+static struct rig_pair pair_of(size_t ring_bytes, uint64_t rate, uint16_t low_share)
 {
     qs_stack_opts o = rig_stack_opts(0, 1, 1), c = rig_stack_opts(1, 1, 1);
     o.source_bytes_per_second[HIGH] = rate;
     o.min_share_permille[0] = low_share;
-    struct pair p = {.server = rig_stack(&o), .client = rig_stack(&c)};
+    struct rig_pair p = {.server = rig_stack(&o), .client = rig_stack(&c)};
     p.app = rig_app(p.server, ring_bytes);
     memset(&client, 0, sizeof client);
     return p;
 }
 
-static void start(struct pair *p, uint16_t port)
+static void start(struct rig_pair *p, uint16_t port)
 {
     REQUIRE(rig_connect(p->client, 0, port, 0, client_sends, NULL) == 0);
     rig_start(p->server);
     rig_start(p->client);
 }
 
-static void end(struct pair *p)
-{
-    qs_stack_stop(p->server);
-    qs_app_free(p->app);
-    qs_stack_free(p->client);
-    qs_stack_free(p->server);
-}
-
-static uint64_t count(const struct pair *p, uint32_t prio, enum qs_class_counter which)
+static uint64_t count(const struct rig_pair *p, uint32_t prio, enum qs_class_counter which)
 {
     uint64_t c[QS_N_CLASS_COUNTERS];
     REQUIRE(qs_stack_class_counters(p->server, 0, prio, c, QS_N_CLASS_COUNTERS) > 0);
     return c[which];
 }
 
-static uint64_t capped(const struct pair *p, uint32_t prio)
+static uint64_t capped(const struct rig_pair *p, uint32_t prio)
 {
     return count(p, prio, QS_CLASS_CAPPED);
 }
 
-static struct qs_app_event next(struct pair *p)
+static struct qs_app_event next(struct rig_pair *p)
 {
     struct qs_app_event ev;
     int found = 0;
@@ -111,7 +98,7 @@ static void handle(void)
 /* `waits`: nothing is read before the source is beyond its rate. */
 static void stream_in_order(uint64_t rate, uint16_t low_share, bool waits)
 {
-    struct pair p =
+    struct rig_pair p =
         pair_of(waits ? 64 << 10 : 0, rate, low_share); /* a ring that gets full, or not */
     rig_listen(p.server, RIG_PORT_HIGH, HIGH, NULL, NULL, 0);
     client.len = SENT_MAX;
@@ -135,7 +122,7 @@ static void stream_in_order(uint64_t rate, uint16_t low_share, bool waits)
     CHECK(by_class[0] > 0);
     CHECK(by_class[HIGH] > 0);
     CHECK(capped(&p, HIGH) > 0);
-    end(&p);
+    rig_pair_end(&p);
 }
 
 static void a_stream_stays_in_order(void)
@@ -144,7 +131,7 @@ static void a_stream_stays_in_order(void)
     stream_in_order(2000000, 0, false);
 }
 
-static void wait_octets(const struct pair *p, uint64_t want)
+static void wait_octets(const struct rig_pair *p, uint64_t want)
 {
     for (int i = 0; i < 20000 && count(p, HIGH, QS_CLASS_OCTETS) < want; i++)
         usleep(1000);
@@ -154,7 +141,7 @@ static void wait_octets(const struct pair *p, uint64_t want)
 /* The source may be served in its class again while the ring of class 0 still has some of it. */
 static void what_is_in_the_ring_of_class_0_is_read_first(void)
 {
-    struct pair p = pair_of(0, RATE, 0);
+    struct rig_pair p = pair_of(0, RATE, 0);
     rig_listen(p.server, RIG_PORT_HIGH, HIGH, NULL, NULL, 0);
     for (uint32_t i = 0; i < SENT_MAX; i++)
         client.octets[i] = octet(i);
@@ -178,7 +165,7 @@ static void what_is_in_the_ring_of_class_0_is_read_first(void)
         got += check(&ev, got, &wrong);
     }
     CHECK_EQ(wrong, 0);
-    end(&p);
+    rig_pair_end(&p);
 }
 
 static int by_first_octet(const struct qs_flow *flow, const uint8_t *data, size_t len, void *ctx)
@@ -187,7 +174,7 @@ static int by_first_octet(const struct qs_flow *flow, const uint8_t *data, size_
     return data ? data[0] - '0' : flow->prio;
 }
 
-static void listen_for_lines(struct pair *p)
+static void listen_for_lines(struct rig_pair *p)
 {
     struct qs_diag diag = {""};
     struct qs_framing_opts f;
@@ -211,12 +198,12 @@ static void say(uint32_t prio, uint32_t n)
     (void)__atomic_add_fetch(&client.len, (uint32_t)octets, __ATOMIC_ACQ_REL);
 }
 
-static uint64_t taken(const struct pair *p, uint32_t prio)
+static uint64_t taken(const struct rig_pair *p, uint32_t prio)
 {
     return count(p, prio, QS_CLASS_MESSAGES);
 }
 
-static void wait_taken(const struct pair *p, uint64_t want)
+static void wait_taken(const struct rig_pair *p, uint64_t want)
 {
     for (int i = 0; i < 20000 && taken(p, 0) + taken(p, HIGH) < want; i++)
         usleep(1000);
@@ -226,7 +213,7 @@ static void wait_taken(const struct pair *p, uint64_t want)
 /* Some lie in the ring of class 0 when the source may send urgent ones again. */
 static void capped_in_order(uint16_t low_share)
 {
-    struct pair p = pair_of(0, RATE, low_share);
+    struct rig_pair p = pair_of(0, RATE, low_share);
     listen_for_lines(&p);
     uint32_t n = 0;
     while (n < 300)
@@ -247,7 +234,7 @@ static void capped_in_order(uint16_t low_share)
         if (i + 1 < n)
             ev = next(&p);
     }
-    end(&p);
+    rig_pair_end(&p);
 }
 
 static void what_was_capped_is_read_where_it_was_in_its_class(void)
@@ -259,7 +246,7 @@ static void what_was_capped_is_read_where_it_was_in_its_class(void)
 /* Lines of two classes, far more urgent ones than their rate. */
 static void a_class_of_messages_stays_in_order(void)
 {
-    struct pair p = pair_of(64 << 10, RATE, 500);
+    struct rig_pair p = pair_of(64 << 10, RATE, 500);
     listen_for_lines(&p);
     for (uint32_t i = 0; i < LINES; i++) {
         say(HIGH, i);
@@ -283,7 +270,7 @@ static void a_class_of_messages_stays_in_order(void)
     CHECK_EQ(got[HIGH], LINES);
     CHECK(urgent > 0);
     CHECK(capped(&p, HIGH) > 0);
-    end(&p);
+    rig_pair_end(&p);
 }
 
 static void what_is_out_of_range_is_refused(void)

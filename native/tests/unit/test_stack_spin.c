@@ -24,18 +24,14 @@ static void on_ping(qs_engine *e, const struct qs_event *ev, qs_time now, void *
     }
 }
 
-/* A server whose application thread is this one, and a client that answers. */
-struct pair {
-    qs_stack *server, *client;
-    qs_app *app;
-    qs_conn conn;
-};
+static qs_conn conn;
 
-static struct pair connected(uint32_t answer_takes_us)
+/* A server whose application thread is this one, and a client that answers. */
+static struct rig_pair connected(uint32_t answer_takes_us)
 {
     takes_us = answer_takes_us; /* the threads begin below */
     qs_stack_opts so = rig_stack_opts(0, 1, 1), co = rig_stack_opts(1, 1, 1);
-    struct pair p = {.server = rig_stack(&so), .client = rig_stack(&co)};
+    struct rig_pair p = {.server = rig_stack(&so), .client = rig_stack(&co)};
     struct qs_app_event ev;
     p.app = rig_app(p.server, 0);
     rig_listen(p.server, RIG_PORT_LOW, 0, NULL, NULL, 0);
@@ -44,27 +40,17 @@ static struct pair connected(uint32_t answer_takes_us)
     rig_start(p.client);
     REQUIRE(qs_app_wait(p.app, &ev, 1, QS_S(10)) == 1);
     REQUIRE(ev.flags & QS_EVENT_OPEN);
-    p.conn = ev.conn;
+    conn = ev.conn;
     return p;
 }
 
-static void end(struct pair *p)
-{
-    CHECK_EQ(n_wrong, 0);
-    qs_stack_stop(p->server);
-    qs_stack_stop(p->client);
-    qs_app_free(p->app);
-    qs_stack_free(p->client);
-    qs_stack_free(p->server);
-}
-
 /* Messages, and the answer to each. */
-static void ping(struct pair *p, uint32_t apart_us)
+static void ping(struct rig_pair *p, uint32_t apart_us)
 {
     struct qs_app_event ev;
     for (uint32_t i = 0; i < PINGS; i++) {
         usleep(apart_us);
-        REQUIRE(qs_app_write(p->app, p->conn, "ping", 4) == 4);
+        REQUIRE(qs_app_write(p->app, conn, "ping", 4) == 4);
         do
             REQUIRE(qs_app_wait(p->app, &ev, 1, QS_S(10)) == 1);
         while (ev.len == 0);
@@ -81,21 +67,23 @@ static uint64_t idle_turns(const qs_stack *s)
 
 static void a_worker_with_work_once_in_a_while_does_not_poll_for_it(void)
 {
-    struct pair p = connected(0);
+    struct rig_pair p = connected(0);
     ping(&p, APART_US); /* it learns */
     uint64_t before = idle_turns(p.client);
     ping(&p, APART_US);
     CHECK(idle_turns(p.client) - before <= (uint64_t)PINGS * IDLE_TURNS_MAX);
-    end(&p);
+    CHECK_EQ(n_wrong, 0);
+    rig_pair_end(&p);
 }
 
 static void nor_does_an_application_thread(void)
 {
-    struct pair p = connected(APART_US);
+    struct rig_pair p = connected(APART_US);
     CHECK(p.app->spin.limit.ns > 0);
     ping(&p, 0);
     CHECK_EQ(p.app->spin.limit.ns, 0);
-    end(&p);
+    CHECK_EQ(n_wrong, 0);
+    rig_pair_end(&p);
 }
 
 int main(void)
